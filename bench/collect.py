@@ -1,0 +1,81 @@
+"""Merge what `make bench-record` or bench/gpu_check.sh left in a folder into one file of bench/results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+KEPT = ("min", "median", "max", "rounds")
+
+
+def tests_summary(path: Path) -> dict:
+    """Counts and the names of failed tests from a JUnit file; empty where the tests did not get that far."""
+    if not path.exists():
+        return {}
+    suite = ET.parse(path).getroot().find("testsuite")
+    failed = [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in suite.iter("testcase")
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    return counts | {"failed": failed}
+
+
+def benchmarks_summary(path: Path) -> list[dict]:
+    """Name, group, parameters, seconds and extra figures of every benchmark."""
+    if not path.exists() or not path.stat().st_size:
+        return []
+    return [
+        {
+            "name": b["name"],
+            "group": b["group"],
+            "seconds": {key: b["stats"][key] for key in KEPT},
+            "extra": b["extra_info"],
+        }
+        for b in json.loads(path.read_text())["benchmarks"]
+    ]
+
+
+def git(*arguments: str) -> str | None:
+    """Output of a git command, or None outside a checkout."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main() -> None:
+    """Read the work folder, write the result, print its path."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tests", type=int, help="exit code of the tests, where they were run")
+    parser.add_argument("--benchmarks", type=int, default=0, help="exit code of the benchmarks")
+    options = parser.parse_args()
+    info = json.loads((options.work / "info.json").read_text())
+    has_gpu = not info["gpu"][0].startswith("none")
+    device = info["gpu"][0].partition(",")[0] if has_gpu else info["cpu"]["model"]
+    result = {
+        "device": info["gpu"] if has_gpu else info["cpu"],
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": git("rev-parse", "HEAD"),
+        "clean": git("status", "--porcelain") == "",
+        "python": info["python"],
+        "packages": info["packages"],
+        "build": info["build"],
+        "tests": {"exit_code": options.tests} | tests_summary(options.work / "tests.xml"),
+        "benchmarks_exit_code": options.benchmarks,
+        "benchmarks": benchmarks_summary(options.work / "bench.json"),
+    }
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    path = options.out / f"{'gpu' if has_gpu else 'cpu'}-{slug}-{result['date']}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""``python -m bodvcl VERB``."""
+
+from __future__ import annotations
+
+import sys
+
+from bodvcl.cli import main
+
+sys.exit(main())

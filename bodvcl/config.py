@@ -1,0 +1,272 @@
+"""The typed configuration of a run: what can be set, in which range, and why.
+
+Every field is a command-line option (``--clip.frames 16``) and a YAML key (``clip: {frames: 16}``); the text
+under a field is its ``--help``. Ranges are checked by pydantic when a configuration is built by
+:func:`bodvcl.parse.parse_config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass
+class ShapesConfig:
+    """The built-in data set: rendered videos of moving shapes with four labelled semantics."""
+
+    __pydantic_config__ = STRICT
+
+    cache: Path = Path("~/.cache/bodvcl/shapes")
+    """Folder where the rendered .mp4 files are kept between runs."""
+    train_videos: Annotated[int, Field(ge=8)] = 512
+    """Videos to pre-train on."""
+    probe_videos: Annotated[int, Field(ge=16)] = 384
+    """Videos for the linear probe; one half trains the probe, the other tests it.
+    All semantics independent."""
+    frames: Annotated[int, Field(ge=8)] = 40
+    """Frames per video."""
+    size: Annotated[int, Field(ge=32, multiple_of=2)] = 64
+    """Height and width of a video in pixels."""
+    classes: Annotated[int, Field(ge=2, le=4)] = 2
+    """Classes per semantic (background, shape, brightness, trajectory)."""
+    correlation: Literal["none", "sc", "dc"] = "none"
+    """Which semantics are confounded in the training videos: sc, background colour decides the trajectory;
+    dc, the brightness change decides the shape; none, all independent.
+    Probe videos are always independent."""
+    seed: int = 0
+    """Seed of the rendering."""
+
+
+@dataclass
+class ClipConfig:
+    """How clips are cut from a video."""
+
+    __pydantic_config__ = STRICT
+
+    frames: Annotated[int, Field(ge=3)] = 8
+    """Frames per clip, L."""
+    stride: Annotated[int, Field(ge=1)] = 2
+    """Frames from one clip frame to the next, delta."""
+    views: Annotated[int, Field(ge=2)] = 2
+    """Clips per video, rho. Each is a positive of the others."""
+    size: Annotated[int, Field(ge=16)] = 48
+    """Height and width of a clip in pixels after cropping."""
+    fps: Annotated[float, Field(gt=0)] | None = None
+    """Resample every video to this frame rate before the stride is applied. None: the video's own rate."""
+    short: Literal["refuse", "repeat"] = "refuse"
+    """A video shorter than a clip: refuse (skip it in the scan and say so), or repeat its last frame."""
+
+
+@dataclass
+class AugmentConfig:
+    """Spatial augmentation: drawn once per clip and the same for all of its frames."""
+
+    __pydantic_config__ = STRICT
+
+    crop_area: tuple[float, float] = (0.5, 1.0)
+    """Range of the crop's share of the frame area."""
+    crop_aspect: tuple[float, float] = (0.75, 1.3333333333333333)
+    """Range of the crop's aspect ratio, drawn log-uniformly."""
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability of a horizontal flip."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Probability of colour jitter."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Brightness factor is drawn from [1 - b, 1 + b]."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Contrast factor is drawn from [1 - c, 1 + c]."""
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Saturation factor is drawn from [1 - s, 1 + s]."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Hue is turned by up to this share of a full circle, both ways."""
+    gray: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability of grayscale."""
+    blur: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Range of the blur's standard deviation in pixels."""
+    mean: float = 0.45
+    """Subtracted from every channel after scaling to [0, 1]."""
+    std: Annotated[float, Field(gt=0)] = 0.225
+    """Divides every channel after the mean is subtracted."""
+
+
+@dataclass
+class ModelConfig:
+    """Backbone and projector."""
+
+    __pydantic_config__ = STRICT
+
+    backbone: Literal["tiny"] = "tiny"
+    """tiny: four 3D convolutions that keep the frames apart in time;
+    for tests and for the built-in data."""
+    width: Annotated[int, Field(ge=4)] = 16
+    """Channels of the first layer of the tiny backbone; later layers have two and four times as many."""
+    embed_dim: Annotated[int, Field(ge=2)] = 64
+    """Width of a per-frame embedding, M."""
+    hidden_dim: Annotated[int, Field(ge=2)] = 256
+    """Width of the projector's hidden layers."""
+    projector_layers: Annotated[int, Field(ge=1, le=4)] = 2
+    """Linear layers of the projector."""
+
+
+@dataclass
+class KoopmanConfig:
+    """Koopman estimation and spectral split (Eqs. 18 and 21)."""
+
+    __pydantic_config__ = STRICT
+
+    xi: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Radius of the disk around 1 that holds the static eigenvalues (hard mask)."""
+    mask: Literal["hard", "smooth"] = "smooth"
+    """hard: the paper's |lambda - 1| < xi.
+    smooth: the weight ((1 + lambda) / 2)^smooth_power;
+    it cannot empty the static stream and passes gradient through the eigenvalues."""
+    smooth_power: Annotated[int, Field(ge=1)] = 8
+    """Exponent of the smooth mask, a power of two."""
+    weights: Literal["eigenvalue", "projector"] = "eigenvalue"
+    """eigenvalue: modes weighted as in Eq. 21, Z_A + Z_M = K mean(F). projector: Z_A + Z_M = mean(F)."""
+    ridge: Annotated[float, Field(ge=0)] = 0.01
+    """Ridge added to the Gram matrix, as a share of its mean diagonal. 0: truncated pseudo-inverse."""
+    rtol: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Singular values below rtol times the largest are dropped (only without ridge). None: by dtype."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """Keep at most this many singular directions. None: all."""
+    normalize: bool = True
+    """Scale every frame's embedding to unit length before the operator is fitted."""
+    max_gain: Annotated[float, Field(gt=0)] | None = 100.0
+    """Clip each clip's gradient through the split to this many times that of the plain temporal mean."""
+
+
+@dataclass
+class PredictionConfig:
+    """The lower-level loss L_pred (Eq. 19)."""
+
+    __pydantic_config__ = STRICT
+
+    mode: Literal["train", "loo", "forecast"] = "loo"
+    """train: the paper's in-sample error (identically 0 when frames - 1 <= embed_dim and there is no ridge).
+    loo: every pair predicted from the others. forecast: the last pair predicted from the others."""
+    nu: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight of the orthogonality term ||K^T K - I||^2."""
+
+
+@dataclass
+class ObjectiveConfig:
+    """The contrastive objective of the upper level (Eq. 1)."""
+
+    __pydantic_config__ = STRICT
+
+    tau: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """Temperature (alpha in the paper)."""
+
+
+@dataclass
+class BilevelConfig:
+    """The bi-level step (Eqs. 24 and 25)."""
+
+    __pydantic_config__ = STRICT
+
+    solver: Literal["fd", "first_order", "single"] = "fd"
+    """fd: one-sided finite difference of the lower gradient, 3 forward and 3 backward passes.
+    first_order: the Hessian term is dropped, 2 + 2 passes.
+    single: L_pred is added to the upper loss, 1 + 1 pass (Table 8)."""
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    """Learning rate of the inner step."""
+    fd_scale: Annotated[float, Field(gt=0, lt=1)] = 2e-4
+    """Length of the finite-difference step relative to the norm of the parameters."""
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser and schedule."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """adamw, or sgd with Nesterov momentum 0.9."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight decay; not applied to biases and normalisation layers."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps over which the learning rate rises linearly; it then falls to 0 as a cosine."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    """Clip the norm of the whole gradient. None: do not clip."""
+
+
+@dataclass
+class LogConfig:
+    """What is written, and how often."""
+
+    __pydantic_config__ = STRICT
+
+    every: Annotated[int, Field(ge=1)] = 5
+    """Steps between two lines of metrics.jsonl."""
+    save_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between two checkpoints. One is also written at the end and on Ctrl-C or SIGTERM."""
+    probe: bool = True
+    """Linear probe of the frozen encoder at the end, beside the untrained one (needs labels)."""
+    report: bool = True
+    """Write report.html at the end."""
+
+
+@dataclass
+class TrainConfig:
+    """Pre-train a video encoder with V-SimCLR, plain, with L_pred, or with BOD-VCL."""
+
+    __pydantic_config__ = STRICT
+
+    config: str | None = None
+    """Recipe to start from: a name in configs/ (`bodvcl train --config shapes`) or a .yaml file.
+    Options on the command line override it."""
+    data: str = "shapes"
+    """shapes: the built-in data set.
+    Otherwise a folder of videos, searched through,
+    or a .csv list with a column `path` and, if there are any, label columns."""
+    run_dir: Path | None = None
+    """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
+    resume: bool = False
+    """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
+    method: Literal["simclr"] = "simclr"
+    """Contrastive method."""
+    decouple: Literal["none", "pred", "bod"] = "bod"
+    """none: the plain method on mean(F). pred: plus L_pred in the lower level.
+    bod: BOD-VCL, one contrastive loss for the static and one for the dynamic stream."""
+    fast: bool = True
+    """Fused operators, channels-last and what else makes this machine fast.
+    --no-fast: the reference formulas."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the backbone in the upper level; with solver single, of the pass that both levels share.
+    auto: bf16 with --fast where the hardware has it, else fp32.
+    A lower level of its own, the Koopman algebra, losses and weights are always fp32 or wider."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Seed of weights, order, clips and augmentation."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Videos per step; each gives `clip.views` clips."""
+    epochs: Annotated[int, Field(ge=1)] = 12
+    """Passes over the training videos."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many steps. The learning-rate schedule still spans `epochs`."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Decoding processes. 0: decode in the training process. None: from the number of cores."""
+    dry_run: bool = False
+    """Print the resolved configuration and what would be trained, then stop."""
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    koopman: KoopmanConfig = field(default_factory=KoopmanConfig)
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    bilevel: BilevelConfig = field(default_factory=BilevelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    log: LogConfig = field(default_factory=LogConfig)

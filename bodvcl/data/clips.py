@@ -1,0 +1,169 @@
+"""Order of the videos and every random draw of a clip, as pure functions of (seed, epoch, video).
+
+A counter-based generator (Philox) is addressed by those numbers, so a draw depends neither on the number of
+workers, nor on the place in a batch, nor on what was drawn before: a resumed run draws what it would have
+drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodvcl.config import AugmentConfig, ClipConfig
+from bodvcl.data.randomness import generator
+from bodvcl.data.video import VideoInfo
+
+_ORDER, _CLIPS = 1, 2
+_CROP_TRIES = 10
+_DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
+_LUMA = np.array([0.299, 0.587, 0.114])
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB = np.linalg.inv(_YIQ)
+
+
+@dataclass(frozen=True)
+class ClipDraws:
+    """The clips to cut from one video, one row per clip.
+
+    Attributes:
+        frames: int64 (views, L) frame numbers.
+        boxes: float64 (views, 4), top, left, height, width of the crop as shares of the frame.
+        colour: float32 (views, 3, 4), affine map of RGB in [0, 1]: colour[:, :3] @ rgb + colour[:, 3].
+        flip: bool (views,), mirror left and right.
+        sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
+    """
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    colour: np.ndarray
+    flip: np.ndarray
+    sigma: np.ndarray
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """int64 (count,): the order in which the videos 0 .. count - 1 are visited in an epoch."""
+    return generator(seed, _ORDER, epoch, 0).permutation(count)
+
+
+def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
+    """Frames that a video of this frame rate must have to hold one clip."""
+    per_step = 1.0 if clip.fps is None or not info.fps else info.fps / clip.fps
+    return math.floor((clip.frames - 1) * clip.stride * per_step) + 1
+
+
+def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
+    """Frame numbers of clips that start at given places.
+
+    With `clip.fps` a clip is cut in time: the frame on display at start + k stride / fps. Numbers past the
+    end give the last frame.
+
+    Args:
+        info: the video.
+        clip: length, stride and frame rate.
+        where: (views,) in [0, 1), place of the start among all starts that fit.
+
+    Returns:
+        int64 (views, L).
+    """
+    steps = np.arange(clip.frames)
+    if clip.fps is None:
+        starts = np.floor(where * max(info.frames - (clip.frames - 1) * clip.stride, 1)).astype(np.int64)
+        numbers = starts[:, None] + steps * clip.stride
+    else:
+        times = info.times()
+        seconds = steps * (clip.stride / clip.fps)
+        starts = where * max(times[-1] - seconds[-1], 0.0)
+        numbers = np.searchsorted(times, starts[:, None] + seconds + 1e-6, side="right") - 1
+    return np.minimum(numbers, info.frames - 1)
+
+
+def _crop_boxes(info: VideoInfo, augment: AugmentConfig, uniform: np.ndarray) -> np.ndarray:
+    """Random resized crop: the first of ten tries that fits, else the largest centred box."""
+    tries, place = uniform[:, : 2 * _CROP_TRIES].reshape(-1, _CROP_TRIES, 2), uniform[:, -2:]
+    low, high = augment.crop_area
+    area = (low + (high - low) * tries[:, :, 0]) * info.width * info.height
+    low, high = np.log(augment.crop_aspect)
+    aspect = np.exp(low + (high - low) * tries[:, :, 1])
+    widths, heights = np.sqrt(area * aspect) / info.width, np.sqrt(area / aspect) / info.height
+    fits = (widths <= 1) & (heights <= 1)
+    first = np.arange(len(fits)), fits.argmax(axis=1)
+    shape = info.width / info.height
+    fallback = np.clip(shape, *augment.crop_aspect)
+    width = np.where(fits.any(axis=1), widths[first], min(1.0, fallback / shape))
+    height = np.where(fits.any(axis=1), heights[first], min(1.0, shape / fallback))
+    corner = np.where(fits.any(axis=1)[:, None], place, 0.5)
+    return np.stack([corner[:, 0] * (1 - height), corner[:, 1] * (1 - width), height, width], axis=1)
+
+
+def colour_matrix(
+    brightness: float, contrast: float, saturation: float, hue: float, gray: bool
+) -> np.ndarray:
+    """Compose brightness, contrast about mid-grey, saturation, hue (a turn in YIQ) and grayscale, in order.
+
+    Args:
+        brightness, contrast, saturation: factors, 1 for no change.
+        hue: turn as a share of a full circle.
+        gray: replace the colour by its luma at the end.
+
+    Returns:
+        float64 (3, 4), an affine map of RGB in [0, 1].
+    """
+    cos, sin = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
+    turn = _RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ
+    linear = turn @ (saturation * np.eye(3) + (1 - saturation) * _LUMA)
+    if gray:
+        linear = np.tile(_LUMA @ linear, (3, 1))
+    offset = linear @ np.full(3, 0.5 * (1 - contrast))
+    return np.concatenate([contrast * brightness * linear, offset[:, None]], axis=1)
+
+
+def draw_clips(
+    info: VideoInfo, clip: ClipConfig, augment: AugmentConfig, *, seed: int, epoch: int, index: int
+) -> ClipDraws:
+    """Draw `clip.views` clips of a video with their augmentation; starts are uniform and independent.
+
+    Args:
+        info: the video.
+        clip, augment: what to draw.
+        seed, epoch, index: address of the draw; index is the video's number in the data set.
+    """
+    uniform = generator(seed, _CLIPS, epoch, index).random((clip.views, _DRAWS))
+    start, crop, flip = uniform[:, 0], uniform[:, 1:23], uniform[:, 23]
+    jitter, factors, gray, blur, sigma = (
+        uniform[:, 24],
+        uniform[:, 25:29],
+        uniform[:, 29],
+        uniform[:, 30],
+        uniform[:, 31],
+    )
+    spread = np.array([augment.brightness, augment.contrast, augment.saturation, augment.hue])
+    change = np.where((jitter < augment.jitter)[:, None], (2 * factors - 1) * spread, 0.0)
+    factors = change + np.array([1.0, 1.0, 1.0, 0.0])
+    low, high = augment.blur_sigma
+    colour = [colour_matrix(*row, gray=one < augment.gray) for row, one in zip(factors.tolist(), gray)]
+    return ClipDraws(
+        frames=clip_frames(info, clip, start),
+        boxes=_crop_boxes(info, augment, crop),
+        colour=np.stack(colour).astype(np.float32),
+        flip=flip < augment.flip,
+        sigma=np.where(blur < augment.blur, low + (high - low) * sigma, 0.0).astype(np.float32),
+    )
+
+
+def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
+    """Clips spread evenly over a video, largest centred square, no colour change, no flip, no blur."""
+    count = clips_per_video
+    where = (np.arange(count) + 0.5) / count
+    side = min(info.width, info.height)
+    height, width = side / info.height, side / info.width
+    identity = np.eye(3, 4, dtype=np.float32)
+    return ClipDraws(
+        frames=clip_frames(info, clip, where),
+        boxes=np.tile([(1 - height) / 2, (1 - width) / 2, height, width], (count, 1)),
+        colour=np.tile(identity, (count, 1, 1)),
+        flip=np.zeros(count, bool),
+        sigma=np.zeros(count, np.float32),
+    )

@@ -1,0 +1,138 @@
+"""Worker processes that answer in the order in which they were asked.
+
+torch's DataLoader reports a dead worker by an exception out of a signal handler, at any line of the training
+step. Here a death is seen where a result is awaited, and what the worker was doing is known.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.multiprocessing  # lets tensors travel through shared memory
+
+from bodvcl.data.workers import end_with_parent, leave_signals_to_parent, process_context
+
+Note = Callable[[int], None]
+
+
+class WorkerDied(Exception):
+    """A worker process ended without an answer.
+
+    Attributes:
+        exitcode: of the process; minus the signal's number if a signal ended it.
+        task: what it had been asked for.
+        note: what it last noted, -1 for nothing.
+    """
+
+    def __init__(self, exitcode: int | None, task: Any, note: int) -> None:
+        super().__init__(exitcode, task, note)
+        self.exitcode = exitcode
+        self.task = task
+        self.note = note
+
+
+class WorkerPool:
+    """Runs a function in processes; results come back in the order of the tasks.
+
+    Args:
+        function: called as function(task, note); it may call note(number) to say what it is doing.
+        workers: number of processes. Task k is done by process k modulo this number.
+    """
+
+    def __init__(self, function: Callable[[Any, Note], Any], workers: int) -> None:
+        context = process_context()
+        self._pending: deque[tuple[int, Any]] = deque()
+        self._submitted = 0
+        self._connections: list[Connection] = []
+        self._notes = [context.Value("q", -1, lock=False) for _ in range(workers)]
+        self._processes = []
+        self._kill = weakref.finalize(self, _kill, self._processes, self._connections, os.getpid())
+        atexit.register(self._kill)  # before multiprocessing's own clean-up, which would wait for the workers
+        for number in range(workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(function, theirs, self._notes[number]), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._connections.append(ours)
+
+    def __len__(self) -> int:
+        """Tasks whose result has not been received."""
+        return len(self._pending)
+
+    def submit(self, task: Any) -> None:
+        """Hand a task to a worker; does not wait."""
+        worker = self._submitted % len(self._processes)
+        self._submitted += 1
+        self._pending.append((worker, task))
+        with suppress(OSError):  # the worker is dead: receive() says so when it is this task's turn
+            self._connections[worker].send(task)
+
+    def receive(self) -> Any:
+        """Result of the oldest task; waits for it.
+
+        Raises:
+            WorkerDied: its worker ended without an answer.
+            RuntimeError: the function raised; the message holds the traceback.
+        """
+        worker, task = self._pending.popleft()
+        try:
+            result, trouble = self._connections[worker].recv()
+        except (EOFError, OSError):
+            self._processes[worker].join(timeout=5)
+            raise WorkerDied(self._processes[worker].exitcode, task, self._notes[worker].value) from None
+        if trouble:
+            raise RuntimeError(f"in a decoding process:\n{trouble}")
+        return result
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are doing."""
+        self._kill()
+        atexit.unregister(self._kill)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _kill(processes: list, connections: list[Connection], owner: int) -> None:
+    if os.getpid() != owner:
+        return
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    for connection in connections:
+        connection.close()
+
+
+def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any) -> None:
+    leave_signals_to_parent()
+    end_with_parent()
+    torch.set_num_threads(1)
+
+    def write_note(number: int) -> None:
+        note.value = number
+
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = function(task, write_note), ""
+        except Exception:
+            answer = None, traceback.format_exc()
+        note.value = -1
+        connection.send(answer)

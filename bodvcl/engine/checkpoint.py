@@ -1,0 +1,191 @@
+"""Checkpoints: atomic, complete, and refused where they do not belong."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+import bodvcl
+from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.errors import CheckpointError
+from bodvcl.models.encoder import VideoEncoder, build_encoder
+from bodvcl.parse import dump_yaml
+from bodvcl.run_dir import write_atomically
+
+FORMAT = 1
+LAST = Path("checkpoint") / "last.pt"
+ENCODER = Path("checkpoint") / "encoder.pt"
+
+_MUST_MATCH = ("method", "decouple", "data", "seed", "batch_size", "clip", "model", "shapes")
+_NEVER_MATTER = (
+    "run_dir",
+    "resume",
+    "dry_run",
+    "config",
+    "max_steps",
+    "workers",
+    "device",
+    "log",
+    "shapes.cache",
+)
+
+
+def save_checkpoint(
+    run_dir: Path,
+    step: int,
+    config: TrainConfig,
+    encoder: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> Path:
+    """Write ``checkpoint/last.pt``: weights, buffers, optimiser, random states, step, configuration.
+
+    The data position is the step: order and draws are functions of (seed, epoch, position).
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
+    """
+    state = {
+        "format": FORMAT,
+        "version": bodvcl.__version__,
+        "step": step,
+        "config": dump_yaml(config),
+        "encoder": encoder.state_dict(),
+        "objective": objective.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": _random_states(),
+    }
+    return _write(run_dir / LAST, state)
+
+
+def load_checkpoint(
+    run_dir: Path,
+    config: TrainConfig,
+    encoder: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> tuple[int, list[str]]:
+    """Restore what :func:`save_checkpoint` wrote, in place.
+
+    Returns:
+        The number of steps done, and one line per option that differs from the checkpoint's without making it
+        another run (a new learning rate, say).
+
+    Raises:
+        CheckpointError: unreadable, or made by a run whose data, clips, model or method were others.
+    """
+    path = run_dir / LAST
+    state = _read(path, device)
+    different, changed = compare_configs(state["config"], config)
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another configuration ({'; '.join(different)}): "
+            "drop these options to continue that run, or start a new one with another --run-dir"
+        )
+    encoder.load_state_dict(state["encoder"])
+    objective.load_state_dict(state["objective"])
+    optimizer.load_state_dict(state["optimizer"])
+    _restore_random_states(state["random"])
+    return int(state["step"]), changed
+
+
+def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], list[str]]:
+    """What differs between a checkpoint's configuration and this one: (makes it another run, may change)."""
+    saved, now = _flat(yaml.safe_load(saved_yaml)), _flat(yaml.safe_load(dump_yaml(config)))
+    different, changed = [], []
+    for key in sorted(saved.keys() | now.keys()):
+        top = key.partition(".")[0]
+        if saved.get(key) == now.get(key) or key in _NEVER_MATTER or top in _NEVER_MATTER:
+            continue
+        line = f"{key} was {saved.get(key)}, now {now.get(key)}"
+        (different if top in _MUST_MATCH else changed).append(line)
+    return different, changed
+
+
+def save_encoder(run_dir: Path, step: int, config: TrainConfig, encoder: VideoEncoder) -> Path:
+    """Write ``checkpoint/encoder.pt``: what another program needs to use the encoder, and nothing else."""
+    return _write(
+        run_dir / ENCODER,
+        {
+            "format": FORMAT,
+            "version": bodvcl.__version__,
+            "step": step,
+            "config": dump_yaml(config),
+            "model": dataclasses.asdict(config.model),
+            "encoder": {name: t.cpu() for name, t in encoder.state_dict().items()},
+        },
+    )
+
+
+def load_encoder(path: Path | str, device: torch.device | str = "cpu") -> VideoEncoder:
+    """An encoder in evaluation mode from ``encoder.pt`` or from a run folder.
+
+    Raises:
+        CheckpointError: no such file, or not one of ours.
+    """
+    path = Path(path)
+    state = _read(path / ENCODER if path.is_dir() else path, torch.device(device))
+    encoder = build_encoder(ModelConfig(**state["model"]))
+    encoder.load_state_dict(state["encoder"])
+    return encoder.to(device).eval()
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        why = "the disk is full" if full else (error.strerror or str(error))
+        kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier one"
+        raise CheckpointError(
+            f"cannot write {path} ({buffer.tell() / 1e6:.1f} MB): {why}; {kept}; "
+            "make room and continue with --resume"
+        ) from error
+    return path
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint at {path}") from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a bodvcl checkpoint of format {FORMAT}")
+    return state
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def _restore_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]][: torch.cuda.device_count()])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,125 @@
+"""The log of a run: metrics.jsonl, TensorBoard events, and the progress line."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from bodvcl.progress import progress_bar
+from bodvcl.run_dir import write_atomically
+
+METRICS = "metrics.jsonl"
+
+_SHORT = {
+    "loss_static": "static",
+    "loss_dynamic": "dynamic",
+    "loss_video": "video",
+    "loss_pred": "pred",
+    "static_modes": "modes",
+}
+
+
+class MetricsLog:
+    """Appends one line per logged step to ``metrics.jsonl`` and to TensorBoard events.
+
+    Args:
+        run_dir: folder of the run.
+        first_step: steps already done; lines of an earlier attempt beyond it are dropped.
+    """
+
+    def __init__(self, run_dir: Path, first_step: int) -> None:
+        path = run_dir / METRICS
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= first_step]
+            write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115
+        self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log named values; NaN and infinities are written as null."""
+        finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
+        self._file.write(json.dumps({"step": step} | finite) + "\n")
+        for name, value in values.items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close both files."""
+        self._file.close()
+        self._events.close()
+
+
+class Stopwatch:
+    """Clips per second and the share of time spent waiting for data, over the steps since the last
+    reading."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._clips = 0
+        self._waited = 0.0
+
+    def waiting(self, seconds: float) -> None:
+        """Count time in which training stood still for data."""
+        self._waited += seconds
+
+    def step(self, clips: int) -> None:
+        """Count a finished step."""
+        self._clips += clips
+
+    def read(self) -> dict[str, float]:
+        """``clips_per_second`` and ``data_wait`` in [0, 1]; starts over."""
+        now = time.perf_counter()
+        elapsed = max(now - self._start, 1e-9)
+        rates = {"clips_per_second": self._clips / elapsed, "data_wait": self._waited / elapsed}
+        self._start, self._clips, self._waited = now, 0, 0.0
+        return rates
+
+
+class ProgressLine:
+    """One line with losses, static modes per clip, clips/s, data wait and the time left.
+
+    Args:
+        total: number of steps.
+        done: steps already done.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        self._bar = progress_bar(
+            total=total,
+            initial=done,
+            desc="pre-training",
+            unit="step",
+            bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
+        )
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Replace the figures on the line."""
+        parts = [f"{short} {values[name]:.3g}" for name, short in _SHORT.items() if name in values]
+        parts.append(f"{values['clips_per_second']:.0f} clips/s")
+        parts.append(f"wait {100 * values['data_wait']:.0f}%")
+        self._bar.set_postfix_str(" | ".join(parts), refresh=False)
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self._bar.update()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,115 @@
+"""The evaluation at the end of a run: probe and analysis of the untrained and the pre-trained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bodvcl.config import TrainConfig
+from bodvcl.data.augment import finish
+from bodvcl.data.batch import ClipBatch
+from bodvcl.data.loader import evaluation_clips
+from bodvcl.data.video import VideoInfo
+from bodvcl.errors import DataError
+from bodvcl.evaluate.analysis import analyse, example_frames
+from bodvcl.evaluate.analysis_file import save_analysis
+from bodvcl.evaluate.features import extract_features
+from bodvcl.evaluate.probe import ProbeResult, probe_features, probe_table, save_probe
+
+PROBE = "probe.json"
+ANALYSIS = "analysis.npz"
+MAX_VIDEOS = 2048
+"""Videos evaluated at most, evenly spread over those given; their clips are kept in memory."""
+ANALYSIS_BATCHES = 4
+"""Batches of clips, evenly spread, whose eigenvalues and frame similarities are analysed."""
+EXAMPLES = 8
+"""Clips shown as pictures."""
+
+T = TypeVar("T")
+
+
+def evaluate_run(
+    untrained: nn.Module,
+    pretrained: nn.Module,
+    videos: Sequence[VideoInfo],
+    config: TrainConfig,
+    run_dir: Path,
+    device: torch.device | str,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    clips_per_video: int = 1,
+) -> list[dict[str, Any]]:
+    """Evaluate two encoders on the same clips; write ``probe.json`` and ``analysis.npz`` into ``run_dir``.
+
+    ``videos``: with or without labels; those whose split ends in "train" train the probe, the others test it;
+    without such splits the halves are drawn. ``kinds``: which label columns are "static" or "dynamic".
+    Both encoders stay on ``device``, with their training flags as they were. Returns the rows of
+    :func:`bodvcl.evaluate.probe.probe_table`, none where no video has a label.
+    Raises :class:`~bodvcl.errors.DataError` where no video can be read.
+    """
+    chosen = spread(videos, MAX_VIDEOS)
+    batches = list(evaluation_clips(chosen, config.clip, clips_per_video=clips_per_video))
+    if not batches:
+        raise DataError(f"none of {len(chosen)} videos could be read for the evaluation")
+    seen = [chosen[int(index)] for batch in batches for index in batch.videos]
+    labels, train = label_columns(seen), training_half(seen)
+    untrained, pretrained = untrained.to(device), pretrained.to(device)
+
+    def ready(selected: Sequence[ClipBatch]) -> Iterator[Tensor]:
+        for batch in selected:
+            yield finish(batch, config.augment, device).unflatten(0, (len(batch.videos), -1))
+
+    def probe(encoder: nn.Module) -> dict[str, dict[str, ProbeResult]]:
+        features = extract_features(encoder, ready(batches), device, config.koopman)
+        return probe_features(features, labels, config.seed, train)
+
+    rows: list[dict[str, Any]] = []
+    if labels:
+        rows = probe_table(probe(untrained), probe(pretrained), kinds)
+        save_probe(rows, run_dir / PROBE)
+    some = spread(batches, ANALYSIS_BATCHES)
+    pictures = spread([batch.clips[k] for batch in batches for k in _first_clips(batch)], EXAMPLES)
+    save_analysis(
+        run_dir / ANALYSIS,
+        analyse(pretrained, ready(some), device, config.koopman),
+        analyse(untrained, ready(some), device, config.koopman),
+        example_frames(torch.stack(pictures)),
+        [caption(video) for video in spread(seen, EXAMPLES)],
+    )
+    return rows
+
+
+def label_columns(videos: Sequence[VideoInfo]) -> dict[str, list[str | None]]:
+    """Label column to one value a video, ``None`` where a video has none; in order of appearance."""
+    names = {name: None for video in videos for name in video.labels}
+    return {name: [video.labels.get(name) for video in videos] for name in names}
+
+
+def training_half(videos: Sequence[VideoInfo]) -> NDArray[np.bool_] | None:
+    """Videos whose split ends in "train", or ``None`` where the list does not divide them into two."""
+    train = np.array([video.split.endswith("train") for video in videos], dtype=bool)
+    return train if 0 < train.sum() < len(train) else None
+
+
+def caption(video: VideoInfo) -> str:
+    """File name and labels of a video in one line."""
+    labels = (f"{name} {value}" for name, value in video.labels.items())
+    return " · ".join([Path(video.path).name, *labels])
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` items, evenly spread from the first to the last."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def _first_clips(batch: ClipBatch) -> range:
+    """Rows of the first clip of each video."""
+    views = len(batch.clips) // len(batch.videos)
+    return range(0, len(batch.clips), views)

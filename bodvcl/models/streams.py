@@ -1,0 +1,104 @@
+"""Stream splitters: per-frame embeddings to the named embeddings that an objective compares.
+
+An objective never knows about Koopman, and Koopman never knows about an objective: this is where they meet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from bodvcl.config import KoopmanConfig, PredictionConfig
+from bodvcl.ops.koopman import koopman_prediction_loss, koopman_split, koopman_split_and_loss
+
+
+class Streams(NamedTuple):
+    """What one forward pass gives to the losses.
+
+    Attributes:
+        embeddings: stream name to ``(N, M)``; ``{"video"}`` or ``{"static", "dynamic"}``.
+        lower: L_pred, a scalar; None where it was not asked for.
+        diagnostics: name to a scalar tensor without gradient, for the log.
+    """
+
+    embeddings: dict[str, Tensor]
+    lower: Tensor | None
+    diagnostics: dict[str, Tensor]
+
+
+def video_stream(embeddings: Tensor) -> Streams:
+    """The plain method: ``{"video": mean(F)}`` of per-frame embeddings ``(N, T, M)``."""
+    return Streams({"video": embeddings.mean(1)}, None, {})
+
+
+def koopman_streams(
+    embeddings: Tensor, koopman: KoopmanConfig, prediction: PredictionConfig | None, *, fast: bool = True
+) -> Streams:
+    """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, where ``prediction`` is given, L_pred
+    (Eq. 19).
+
+    Args:
+        embeddings: ``(N, T, M)`` per-frame embeddings.
+        koopman: estimation and split.
+        prediction: the lower-level loss, from the same Gram matrix; None: not computed.
+        fast: fused operators; False: the paper's formulas.
+    """
+    frames = _frames(embeddings, koopman, fast)
+    split_options = {
+        "xi": koopman.xi,
+        "mask": koopman.mask,
+        "smooth_power": koopman.smooth_power,
+        "weights": koopman.weights,
+        "max_gain": koopman.max_gain,
+        **_estimation(koopman, fast),
+    }
+    if prediction is None:
+        split, lower = koopman_split(frames, **split_options), None
+    else:
+        split, losses = koopman_split_and_loss(
+            frames, mode=prediction.mode, nu=prediction.nu, **split_options
+        )
+        lower = losses.pred
+    diagnostics = {
+        "static_modes": split.static_modes.mean(),
+        "empty_static": _share_of_empty(split.static),
+        "empty_dynamic": _share_of_empty(split.dynamic),
+    }
+    return Streams({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics)
+
+
+def prediction_loss(
+    embeddings: Tensor, koopman: KoopmanConfig, prediction: PredictionConfig, *, fast: bool = True
+) -> Tensor:
+    """L_pred (Eq. 19), a scalar, of per-frame embeddings ``(N, T, M)``."""
+    return koopman_prediction_loss(
+        _frames(embeddings, koopman, fast),
+        mode=prediction.mode,
+        nu=prediction.nu,
+        **_estimation(koopman, fast),
+    )
+
+
+def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:
+    """Frames as the operator is fitted on them. The paper's formulas need float64: in float32 their gradient
+    through the eigenvectors is off by up to 10%."""
+    embeddings = embeddings.to(
+        torch.promote_types(embeddings.dtype, torch.float32 if fast else torch.float64)
+    )
+    return normalize(embeddings, dim=-1) if koopman.normalize else embeddings
+
+
+def _estimation(koopman: KoopmanConfig, fast: bool) -> dict[str, object]:
+    return {
+        "rtol": koopman.rtol,
+        "ridge": koopman.ridge,
+        "rank": koopman.rank,
+        "backend": "auto" if fast else "reference",
+    }
+
+
+def _share_of_empty(stream: Tensor) -> Tensor:
+    return (stream.detach().abs().amax(-1) == 0).float().mean()

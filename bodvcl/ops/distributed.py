@@ -1,0 +1,125 @@
+"""Contrast against the keys of every rank, with the gradient returned to the rank that owns the key.
+
+Averaged over ranks, as DistributedDataParallel averages, losses and gradients are those of one rank with the
+whole batch. Works with any backend of ``torch.distributed``; without a process group there is one rank.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bodvcl.ops._contrastive_check import one_of
+from bodvcl.ops.contrastive import info_nce
+
+__all__ = ["gather", "info_nce_gathered", "world_size"]
+
+
+def world_size(group: dist.ProcessGroup | None = None) -> int:
+    """Ranks of ``group`` (None: all); 1 where ``torch.distributed`` is not initialised."""
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather along the first dimension; the gradient is summed over ranks and cut into their shares."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group, ctx.rows = group, x.shape[0]
+        out = x.new_empty(x.shape[0] * world_size(group), *x.shape[1:])
+        dist.all_gather_into_tensor(out, x.contiguous(), group)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        if dist.get_backend(ctx.group) == "nccl":
+            out = grad.new_empty(ctx.rows, *grad.shape[1:])
+            dist.reduce_scatter_tensor(out, grad.contiguous(), group=ctx.group)
+            return out, None
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad, group=ctx.group)
+        return grad.narrow(0, dist.get_rank(ctx.group) * ctx.rows, ctx.rows), None
+
+
+def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The tensors of all ranks, concatenated along ``dim`` in the order of ranks; differentiable.
+
+    Args:
+        x: any shape, the same on every rank (`info_nce_gathered` checks; here the backend may hang or fail).
+
+    Returns:
+        ``dim`` grown by the number of ranks. The gradient that arrives at ``x`` is the sum over ranks.
+    """
+    if world_size(group) == 1:
+        return x
+    return _Gather.apply(x.movedim(dim, 0), group).movedim(0, dim)
+
+
+def _check_equal(rows: Tensor, group: dist.ProcessGroup | None) -> None:
+    counts = gather(rows, group=group).tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"info_nce_gathered: every rank needs the same number of rows, got {counts} by rank: drop the "
+            "last, incomplete batch"
+        )
+
+
+def info_nce_gathered(
+    query: Tensor,
+    keys: Tensor,
+    *,
+    video: Tensor,
+    clip: Tensor | None = None,
+    valid: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    **options: object,
+) -> Tensor:
+    """`bodvcl.ops.contrastive.info_nce` of the rows of this rank against the keys of all ranks.
+
+    Args:
+        query, keys: ``(H, N, D)`` of this rank, row by row of the same clips (``keys is query`` is common),
+            N the same on every rank.
+        video, clip: ``(N,)`` integers, of rows and keys alike, unique over all ranks: equal videos are
+            positives, equal clips are excluded.
+        valid: ``(H, N)`` bool; False rows count neither as query nor as key. Needs normalisation.
+        reduction: "mean": over ranks, the average of the returned losses is the mean over all contributing
+            rows; "sum": the average is their sum.
+        options: temperature, queue, normalize, streams, check_finite, precision, backend of `info_nce`.
+
+    Returns:
+        ``(H,)``, one loss per stream, which differs between ranks.
+
+    Raises:
+        ValueError: as `info_nce`; ranks with different numbers of rows.
+    """
+    one_of("info_nce_gathered", "reduction", reduction, ("mean", "sum"))
+    ranks = world_size(group)
+    if ranks > 1:
+        _check_equal(torch.tensor([query.shape[1]], device=query.device), group)
+    if valid is not None:
+        if not options.get("normalize", True):
+            raise ValueError("info_nce_gathered: valid needs normalize=True: a left-out key is a zero vector")
+        keys = torch.where(valid[..., None], keys, 0.0)
+    rows, stats = info_nce(
+        query,
+        gather(keys, 1, group),
+        query_video=video,
+        key_video=gather(video, 0, group),
+        query_clip=clip,
+        key_clip=None if clip is None else gather(clip, 0, group),
+        valid=valid,
+        reduction="none",
+        return_stats=True,
+        **options,  # type: ignore[arg-type]
+    )
+    total = rows.sum(-1) * ranks
+    if reduction == "sum":
+        return total
+    count = stats.rows.clone()
+    if ranks > 1:
+        dist.all_reduce(count, group=group)
+    return total / count.clamp_min(1)

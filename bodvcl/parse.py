@@ -1,0 +1,235 @@
+"""Command line and YAML to a checked :class:`~bodvcl.config.TrainConfig`.
+
+Defaults, then the recipe (``--config``) or, with ``--resume``, the run's own ``config.yaml``, then the
+options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tyro
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from bodvcl.config import TrainConfig
+from bodvcl.errors import ConfigError
+from bodvcl.run_dir import newest_run
+
+_ADAPTER = TypeAdapter(TrainConfig)
+_FRAME = re.compile(r"[│╭╮╰╯─┌┐└┘━┃|+]+")
+_PREAMBLE = re.compile(
+    r"^(usage: .* error:|(Value|Parsing) error|Invalid choice|Missing argument|Unrecognized options(?= ))\s*"
+)
+
+
+def parse_config(argv: Sequence[str], prog: str = "bodvcl train") -> TrainConfig:
+    """Parse command-line options into a configuration.
+
+    Args:
+        argv: options without the program's name.
+        prog: name shown by ``--help``.
+
+    Returns:
+        The configuration, every range checked.
+
+    Raises:
+        ConfigError: an unknown option or key (the nearest name is suggested), a value out of range, a
+            recipe that cannot be read.
+        SystemExit: code 0 after ``--help``.
+    """
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--config")
+    peek.add_argument("--run-dir", "--run_dir", type=Path)
+    peek.add_argument("--resume", action="store_true")
+    with _as_config_error():
+        early, _ = peek.parse_known_args(list(argv))
+    _refuse_unknown_options(argv)
+
+    base = TrainConfig()
+    if early.config is not None:
+        base = load_yaml(find_recipe(early.config))
+    elif early.resume:
+        run = early.run_dir or newest_run()
+        if run is not None and (run / "config.yaml").exists():
+            base = dataclasses.replace(
+                load_yaml(run / "config.yaml"), resume=False, dry_run=False, run_dir=run
+            )
+    with _as_config_error():
+        config = tyro.cli(TrainConfig, args=list(argv), default=base, prog=prog)
+    return validate(dataclasses.asdict(config))
+
+
+def load_yaml(path: Path) -> TrainConfig:
+    """Read a recipe; keys that it does not set keep their defaults.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, or a value out of range.
+    """
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold `key: value` lines, found {type(values).__name__}")
+    defaults = dataclasses.asdict(TrainConfig())
+    try:
+        return validate(_merge(defaults, values))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def dump_yaml(config: TrainConfig) -> str:
+    """The resolved configuration as YAML that :func:`load_yaml` reads back unchanged."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+
+
+def validate(values: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from nested values, checking types, ranges and what only holds across fields.
+
+    Raises:
+        ConfigError: names every offending field, its value and what was expected.
+    """
+    try:
+        config = _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_describe(e) for e in error.errors())) from error
+    problems = list(_contradictions(config))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return config
+
+
+def find_recipe(name: str) -> Path:
+    """A path as it is, or the name of a recipe that comes with the package.
+
+    Raises:
+        ConfigError: neither exists; the recipes there are, are listed.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    recipes = {
+        Path(r.name).stem: r for r in resources.files("bodvcl.configs").iterdir() if r.name.endswith(".yaml")
+    }
+    if name not in recipes:
+        raise ConfigError(
+            f"no recipe named {name!r}{_nearest(name, recipes)}; there are: {', '.join(sorted(recipes))}. "
+            "A file of your own must end in .yaml"
+        )
+    return Path(str(recipes[name]))
+
+
+def option_names(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
+    """Every option without its leading dashes: ``data``, ``clip.frames``, ..."""
+    for f in dataclasses.fields(cls):
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
+        if dataclasses.is_dataclass(default):
+            yield from option_names(type(default), f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name.replace("_", "-")
+
+
+def _contradictions(config: TrainConfig) -> Iterator[str]:
+    power = config.koopman.smooth_power
+    if power & (power - 1):
+        yield f"koopman.smooth_power: expected a power of two, got {power}"
+    pairs = config.clip.frames - 1
+    if config.koopman.rank is not None and config.koopman.rank > pairs:
+        yield (
+            f"koopman.rank: a clip of {config.clip.frames} frames has {pairs} frame pairs, "
+            f"so rank is at most {pairs}; got {config.koopman.rank}"
+        )
+    a = config.augment
+    for name, (low, high), top in (
+        ("crop_area", a.crop_area, 1.0),
+        ("crop_aspect", a.crop_aspect, None),
+        ("blur_sigma", a.blur_sigma, None),
+    ):
+        if not 0 < low <= high or (top is not None and high > top):
+            limit = f" <= {top:g}" if top else ""
+            yield f"augment.{name}: expected 0 < low <= high{limit}, got {low:g} {high:g}"
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    where = ".".join(
+        str(part) for part in error["loc"] if part not in ("constrained-float", "constrained-int")
+    )
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if where == "batch_size" and error["type"] == "greater_than_equal":
+        message += ": a contrastive loss needs other videos as negatives"
+    return f"{where}: {message}, got {error['input']!r}"
+
+
+def _merge(defaults: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in values.items():
+        if key not in defaults:
+            raise ConfigError(f"unknown key {prefix}{key}{_nearest(str(key), defaults)}")
+        if isinstance(defaults[key], dict):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{prefix}{key} is a group of keys ({', '.join(defaults[key])}), got {value!r}"
+                )
+            value = _merge(defaults[key], value, f"{prefix}{key}.")
+        merged[key] = value
+    return merged
+
+
+def _refuse_unknown_options(argv: Sequence[str]) -> None:
+    known = set(option_names())
+    known |= {_negated(name) for name in known} | {"help"}
+    for token in argv:
+        if token.startswith("--") and len(token) > 2:
+            name = token[2:].split("=")[0].replace("_", "-")
+            if name not in {k.replace("_", "-") for k in known}:
+                raise ConfigError(
+                    f"unknown option {token.split('=')[0]}{_nearest(name, known, '--')}; see --help"
+                )
+
+
+def _negated(name: str) -> str:
+    head, _, tail = name.rpartition(".")
+    return f"{head}.no-{tail}" if head else f"no-{tail}"
+
+
+def _nearest(name: str, among: Iterable[str], dash: str = "") -> str:
+    names = sorted(among)
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if not found:
+        found = [n for n in names if n.rpartition(".")[2] == name]
+    return f" (did you mean {dash}{found[0]}?)" if found else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    """Turn a parser's framed, many-line complaint and exit code 2 into one line."""
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        text = " ".join(_FRAME.sub(" ", captured.getvalue()).split())
+        text = text.partition(" For full helptext")[0].partition(" Argument helptext")[0]
+        raise ConfigError(_PREAMBLE.sub("", text).strip()) from None

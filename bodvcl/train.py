@@ -1,0 +1,26 @@
+"""``python -m bodvcl.train``: pre-train a video encoder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bodvcl.console import run_verb
+from bodvcl.parse import parse_config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the options and train; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+
+    def train() -> int:
+        config = parse_config(arguments)
+        from bodvcl.engine.pretrain import pretrain
+
+        return pretrain(config)
+
+    return run_verb("train", train)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

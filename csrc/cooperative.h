@@ -1,0 +1,235 @@
+// One clip worked on by a group of lanes: the group reads the features, runs the
+// small algebra in shared memory and writes the streams or the gradient. The CUDA
+// kernels are thin wrappers around the two functions at the end.
+#pragma once
+
+#include "koopman_clip.h"
+
+namespace bodvcl {
+namespace BODVCL_ISA {
+
+// Conversion of a tensor element; specialised for the 16-bit types where they exist.
+template <class E>
+struct Element {
+  BODVCL_HD static double get(E x) { return static_cast<double>(x); }
+  BODVCL_HD static E put(double x) { return static_cast<E>(x); }
+};
+
+constexpr int kChunk = 32;
+
+// Columns of the features that are staged at a time: all of them where `bytes` suffice.
+template <class E>
+BODVCL_HD inline int staged_width(const Problem& p, int bytes) {
+  return p.frames * p.width * static_cast<int>(sizeof(E)) <= bytes ? p.width : kChunk;
+}
+
+// gram <- F F' in double, through the stage; false where it is not finite (gram is zero then).
+// With staged width == feature width the stage holds the clip afterwards.
+template <class Group, class E>
+BODVCL_HD inline bool read_gram(Group g, const Problem& p, const E* x, const double* frames, E* stage, int staged, double* gram) {
+  const int t = p.frames;
+  each(g, t * t, [&](int e) { gram[e] = 0.0; });
+  for (int first = 0; first < p.width; first += staged) {
+    const int w = p.width - first < staged ? p.width - first : staged;
+    g.sync();
+    each(g, t * w, [&](int e) {
+      const int i = e / w, c = e % w;
+      stage[i * staged + c] = frames[i] > 0 ? x[i * p.width + first + c] : Element<E>::put(0.0);
+    });
+    g.sync();
+    each(g, t * t, [&](int e) {
+      const int i = e / t, j = e % t;
+      if (i > j) return;
+      const E* const a = stage + i * staged;
+      const E* const b = stage + j * staged;
+      double sum = 0.0;
+      int c = g.lane() % w;  // lanes start apart: no two read the same bank
+      for (int k = 0; k < w; ++k) {
+        sum += Element<E>::get(a[c]) * Element<E>::get(b[c]);
+        c = c + 1 == w ? 0 : c + 1;
+      }
+      gram[e] += sum;
+    });
+  }
+  g.sync();
+  double energy = 0.0;
+  for (int i = 0; i < t; ++i) energy += gram[i * t + i];
+  const bool finite = energy <= 1.7976931348623157e308;
+  g.sync();
+  each(g, t * t, [&](int e) {
+    const int i = e / t, j = e % t;
+    if (!finite) gram[e] = 0.0;
+    else if (i > j) gram[e] = gram[j * t + i];
+  });
+  g.sync();
+  return finite;
+}
+
+template <class Group>
+BODVCL_HD inline void read_frames(Group g, int t, const bool* mask, double* frames) {
+  each(g, t, [&](int i) { frames[i] = mask == nullptr || mask[i] ? 1.0 : 0.0; });
+  g.sync();
+}
+
+template <class Group, class E>
+BODVCL_HD inline void forward_clip(
+    Group g, const Problem& p, const ForwardData& d, int64_t clip, double* memory, E* stage, int staged) {
+  Clip<Group, double> c(g, p);
+  c.layout(memory, false);
+  const int t = c.t, n = c.n, n2 = c.n2, q = c.q;
+  const E* const x = static_cast<const E*>(d.features) + clip * t * p.width;
+  read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
+  const bool finite = read_gram(g, p, x, c.frames, stage, staged, c.gram);
+  c.forward();
+
+  const double poison = finite ? 0.0 : NAN;
+  if (g.lane() == 0) {
+    for (int k = 0; k < kLosses; ++k) d.losses[clip * kLosses + k] = c.losses[k] + poison;
+    for (int k = 0; k < kStats - 1; ++k) d.stats[clip * kStats + k] = c.stats[k] + poison;
+    d.stats[clip * kStats + kStats - 1] = finite ? 0.0 : 1.0;
+  }
+  each(g, n2, [&](int e) { d.reduced[clip * n2 + e] = c.reduced[e] + poison; });
+  double* saved = d.saved + clip * saved_size(t, p.smooth);
+  each(g, t * t, [&](int e) {
+    const int i = e / t, j = e % t;
+    if (i <= j) saved[i * t - i * (i - 1) / 2 + j - i] = c.gram[e];
+  });
+  saved += saved_gram(t);
+  each(g, n, [&](int i) { saved[i] = c.lam[i]; });
+  saved += n;
+  each(g, n2, [&](int e) { saved[e] = c.vectors[e]; });
+  saved += n2;
+  if (!p.smooth) {
+    each(g, n2, [&](int e) { saved[e] = c.projector[e]; });
+    saved += n2;
+  }
+  if (g.lane() == 0) {
+    saved[0] = c.radius;
+    saved[1] = finite ? 0.0 : 1.0;
+  }
+
+  const bool resident = staged == p.width;
+  each(g, p.width, [&](int m) {
+    for (int r = 0; r < q; ++r) {
+      double a = poison, b = poison;
+      for (int s = 0; s < t; ++s) {
+        const double v = !finite || !(c.frames[s] > 0) ? 0.0 : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
+        a += c.static_coef[r * t + s] * v;
+        b += c.dynamic_coef[r * t + s] * v;
+      }
+      const int64_t at = (clip * q + r) * p.width + m;
+      static_cast<E*>(d.fixed)[at] = Element<E>::put(a);
+      static_cast<E*>(d.dynamic)[at] = Element<E>::put(b);
+    }
+  });
+  g.sync();
+}
+
+// out[i * q + c] <- sum over features of x_(i+1) grad_c; returns the energy of the valid rows of grad.
+template <class Group, class E>
+BODVCL_HD inline double read_dots(Group g, const Clip<Group, double>& c, const E* x, const E* grad, double* out) {
+  const int width = c.problem.width;
+  double energy = 0.0;
+  for (int column = 0; column < c.q; ++column) {
+    const bool used = !c.problem.per_frame || c.frames[column] > 0;
+    for (int i = 0; i < c.n; ++i) {
+      double s = 0.0;
+      if (used && c.frames[i + 1] > 0)
+        for (int m = g.lane(); m < width; m += g.size())
+          s += Element<E>::get(x[(i + 1) * width + m]) * Element<E>::get(grad[column * width + m]);
+      s = g.sum(s);
+      if (g.lane() == 0) out[i * c.q + column] = s;
+    }
+    double s = 0.0;
+    if (used)
+      for (int m = g.lane(); m < width; m += g.size()) {
+        const double v = Element<E>::get(grad[column * width + m]);
+        s += v * v;
+      }
+    energy += g.sum(s);
+  }
+  g.sync();
+  return energy;
+}
+
+template <class Group, class E>
+BODVCL_HD inline void backward_clip(Group g, const Problem& p, const BackwardData& d, int64_t clip, double* memory) {
+  Clip<Group, double> c(g, p);
+  c.layout(memory, true);
+  const int t = c.t, n = c.n, n2 = c.n2, q = c.q, width = p.width;
+  const E* const x = static_cast<const E*>(d.features) + clip * t * width;
+  const E* const grad_static = static_cast<const E*>(d.grad_static) + clip * q * width;
+  const E* const grad_dynamic = static_cast<const E*>(d.grad_dynamic) + clip * q * width;
+  E* const out = static_cast<E*>(d.grad_features) + clip * t * width;
+  const double* saved = d.saved + clip * saved_size(t, p.smooth);
+  if (saved[saved_size(t, p.smooth) - 1] != 0.0) {
+    each(g, t * width, [&](int e) { out[e] = Element<E>::put(NAN); });
+    if (g.lane() == 0) d.gain[clip] = NAN;
+    return;
+  }
+  read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
+  each(g, t * t, [&](int e) {
+    const int i = e / t, j = e % t, a = i < j ? i : j, b = i < j ? j : i;
+    c.gram[e] = saved[a * t - a * (a - 1) / 2 + b - a];
+  });
+  saved += saved_gram(t);
+  each(g, n, [&](int i) { c.lam[i] = saved[i]; });
+  saved += n;
+  each(g, n2, [&](int e) { c.vectors[e] = saved[e]; });
+  saved += n2;
+  if (!p.smooth) {
+    each(g, n2, [&](int e) { c.projector[e] = saved[e]; });
+    saved += n2;
+  }
+  c.radius = p.smooth ? 1.0 : saved[0];
+  double incoming = read_dots(g, c, x, grad_static, c.static_dots);
+  incoming += read_dots(g, c, x, grad_dynamic, c.dynamic_dots);
+
+  c.count_frames();
+  c.whitened();
+  c.weigh();
+  double grads[kLosses];
+  bool losses = false;
+  for (int k = 0; k < kLosses; ++k) {
+    grads[k] = d.grad_losses[clip * kLosses + k];
+    losses = losses || grads[k] != 0.0;
+  }
+  if (losses) c.backward_losses(grads);
+  c.backward_split();
+
+  // Gradient of the split at (frame i, feature m).
+  const auto split = [&](int i, int m) {
+    double s = 0.0;
+    for (int j = 0; j < t; ++j)
+      if (c.frames[j] > 0) s += c.split_mix[i * t + j] * Element<E>::get(x[j * width + m]);
+    for (int j = 0; j < q; ++j)
+      if (!p.per_frame || c.frames[j] > 0)
+        s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]) +
+            c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
+    return s;
+  };
+  double outgoing = 0.0;
+  each(g, width, [&](int m) {
+    for (int i = 0; i < t; ++i) {
+      const double s = split(i, m);
+      outgoing += s * s;
+    }
+  });
+  outgoing = g.sum(outgoing);
+  const double gain = incoming > 0.0 ? root(c.frame_count * outgoing / incoming) : 0.0;
+  if (g.lane() == 0) d.gain[clip] = gain;
+  const double factor = p.max_gain > 0.0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
+  each(g, width, [&](int m) {
+    for (int i = 0; i < t; ++i) {
+      double s = factor * split(i, m);
+      if (losses)
+        for (int j = 0; j < t; ++j)
+          if (c.frames[j] > 0) s += c.loss_mix[i * t + j] * Element<E>::get(x[j * width + m]);
+      out[i * width + m] = Element<E>::put(s);
+    }
+  });
+  g.sync();
+}
+
+}  // namespace BODVCL_ISA
+}  // namespace bodvcl

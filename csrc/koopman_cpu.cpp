@@ -1,0 +1,108 @@
+// Operator schemas, and the CPU operators: threads over groups of clips.
+#include "op_common.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "cpu_kernels.h"
+
+namespace bodvcl {
+namespace {
+
+bool supported(const CpuKernels& k) {
+#if defined(__x86_64__)
+  if (std::strcmp(k.name, "avx512") == 0)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (std::strcmp(k.name, "avx2") == 0)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("bmi2");
+#endif
+  return std::strcmp(k.name, "baseline") == 0;
+}
+
+// The best table this processor can run; BODVCL_CPU_ISA=baseline|avx2|avx512 asks for one of them.
+const CpuKernels& choose() {
+  static const CpuKernels* const tables[] = {
+#ifdef BODVCL_HAS_AVX512
+      &kernels_avx512,
+#endif
+#ifdef BODVCL_HAS_AVX2
+      &kernels_avx2,
+#endif
+      &kernels_baseline,
+  };
+  const char* const wanted = std::getenv("BODVCL_CPU_ISA");
+  for (const CpuKernels* k : tables)
+    if (supported(*k) && (wanted == nullptr || std::strcmp(wanted, k->name) == 0)) return *k;
+  STD_TORCH_CHECK(
+      false, "BODVCL_CPU_ISA=", wanted ? wanted : "", ": not built, or not supported by this processor; expected baseline, "
+      "avx2 or avx512");
+  return kernels_baseline;
+}
+
+const CpuKernels& kernels() {
+  static const CpuKernels& best = choose();
+  return best;
+}
+
+template <class F>
+void over_groups(const Problem& p, bool backward, F&& f) {
+  const CpuKernels& k = kernels();
+  const int64_t groups = (p.clips + k.lanes - 1) / k.lanes, bytes = k.scratch(p, backward);
+  torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
+    const std::unique_ptr<char[]> memory(new char[bytes + 64]);
+    const auto address = reinterpret_cast<uintptr_t>(memory.get());
+    void* const scratch = memory.get() + (64 - address % 64) % 64;
+    for (int64_t group = begin; group < end; ++group) f(k, group, scratch);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> koopman_forward(
+    const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask, int64_t smooth_log2,
+    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool) {
+  const Problem p = make_problem(
+      "koopman_forward", features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, 0.0);
+  const ForwardTensors out = make_outputs(p, features);
+  const ForwardData d = forward_data(features, frame_mask, out);
+  if (p.clips > 0)
+    over_groups(p, false, [&](const CpuKernels& k, int64_t group, void* s) { k.forward(p, d, group, s); });
+  return out.all();
+}
+
+std::tuple<Tensor, Tensor> koopman_backward(
+    const Tensor& grad_static, const Tensor& grad_dynamic, const Tensor& grad_losses, const Tensor& features,
+    const std::optional<Tensor>& frame_mask, const Tensor& saved, double xi, int64_t mask, int64_t smooth_log2,
+    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool, double max_gain) {
+  const char* const op = "koopman_backward";
+  const Problem p =
+      make_problem(op, features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, max_gain);
+  check_gradients(op, p, grad_static, grad_dynamic, grad_losses, features, saved);
+  Tensor grad = torch::stable::empty_like(features);
+  Tensor gain = torch::stable::new_empty(features, {p.clips}, ScalarType::Double);
+  const BackwardData d =
+      backward_data(grad_static, grad_dynamic, grad_losses, features, frame_mask, saved, grad, gain);
+  if (p.clips > 0)
+    over_groups(p, true, [&](const CpuKernels& k, int64_t group, void* s) { k.backward(p, d, group, s); });
+  return {grad, gain};
+}
+
+}  // namespace
+}  // namespace bodvcl
+
+STABLE_TORCH_LIBRARY(bodvcl_native, m) {
+  m.def(
+      "koopman_forward(Tensor features, Tensor? frame_mask, float xi, int mask, int smooth_log2, int weights, "
+      "float rtol, float ridge, int rank, int pool) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "koopman_backward(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, "
+      "Tensor? frame_mask, Tensor saved, float xi, int mask, int smooth_log2, int weights, float rtol, "
+      "float ridge, int rank, int pool, float max_gain) -> (Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(bodvcl_native, CPU, m) {
+  m.impl("koopman_forward", TORCH_BOX(&bodvcl::koopman_forward));
+  m.impl("koopman_backward", TORCH_BOX(&bodvcl::koopman_backward));
+}

@@ -1,0 +1,66 @@
+// What the operators ask of the kernels: plain data, no code.
+#pragma once
+
+#include <cstdint>
+
+#include "target.h"
+
+namespace bodvcl {
+
+constexpr int kMinFrames = 3;
+constexpr int kMaxFrames = 64;
+constexpr int kMinWidth = 4;
+constexpr int kMaxWidth = 1024;
+constexpr int kMaxSmoothLog2 = 20;
+constexpr int kLosses = 4;  // mse, orthogonality excess, leave-one-out, forecast
+constexpr int kStats = 5;   // static modes, rank, residual, radius, non-finite
+
+enum class DType : int { kDouble, kFloat, kHalf, kBFloat16 };
+
+struct Problem {
+  int64_t clips;
+  int frames;
+  int width;
+  double xi;
+  bool smooth;
+  int smooth_log2;
+  bool projector;
+  double rtol;
+  double ridge;
+  int rank;
+  bool per_frame;
+  double max_gain;
+  DType dtype;
+};
+
+struct ForwardData {
+  const void* features;
+  const bool* frame_mask;  // null: every frame is valid
+  void* fixed;             // the static stream
+  void* dynamic;
+  double* losses;
+  double* stats;
+  double* reduced;
+  double* saved;
+};
+
+struct BackwardData {
+  const void* grad_static;
+  const void* grad_dynamic;
+  const double* grad_losses;
+  const void* features;
+  const bool* frame_mask;
+  const double* saved;
+  void* grad_features;
+  double* gain;
+};
+
+// Saved per clip: upper triangle of the Gram matrix, eigenvalues, eigenvectors,
+// projector (hard mask only), radius, non-finite flag.
+BODVCL_HD constexpr int saved_gram(int frames) { return frames * (frames + 1) / 2; }
+BODVCL_HD constexpr int saved_size(int frames, bool smooth) {
+  const int n = frames - 1;
+  return saved_gram(frames) + n + n * n * (smooth ? 1 : 2) + 2;
+}
+
+}  // namespace bodvcl

@@ -1,0 +1,25 @@
+// One source for every compiler target. Each instruction set gets a namespace of
+// its own: the linker must never merge an AVX-512 copy of a template into the
+// code that runs on an older processor.
+#pragma once
+
+#ifdef __CUDACC__
+#define BODVCL_HD __host__ __device__
+// A real function call on the device: inlining these everywhere multiplies the compile time.
+#define BODVCL_CALL __host__ __device__ __noinline__
+#else
+#define BODVCL_HD
+#define BODVCL_CALL inline
+#endif
+
+#ifndef BODVCL_ISA
+#define BODVCL_ISA portable
+#endif
+
+#if defined(__AVX512F__)
+#define BODVCL_LANES 8
+#elif defined(__AVX2__)
+#define BODVCL_LANES 4
+#else
+#define BODVCL_LANES 2
+#endif

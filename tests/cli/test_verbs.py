@@ -1,0 +1,91 @@
+"""The `bodvcl` command and its verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+import bodvcl
+from bodvcl import info
+from bodvcl.cli import VERBS, main
+from bodvcl.console import run_verb
+from bodvcl.errors import UserError
+
+
+def test_help_lists_every_verb(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in VERBS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"bodvcl {bodvcl.__version__}"
+
+
+def test_an_unknown_verb_is_refused_with_the_nearest(capsys):
+    assert main(["trian"]) == 2
+    assert "no verb 'trian' (did you mean train?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"bodvcl {verb}" in capsys.readouterr().out
+
+
+def test_info_says_what_each_operator_would_use_and_why_not_the_others(capsys):
+    assert main(["info", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    koopman = report["operators"]["koopman"]["cpu"]
+    assert koopman["backend"] == ("cpu" if report["libraries"]["_C"]["state"] == "loaded" else "torch")
+    assert koopman["cuda"]
+    assert report["packages"]["torch"]
+    assert "PyAV" in report["decoders"]
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    for part in ("native libraries", "operators", "decoders", "koopman on cpu"):
+        assert part in text
+
+
+def test_without_the_native_library_info_gives_the_reason():
+    environment = os.environ | {"BODVCL_NATIVE": "0"}
+    command = [sys.executable, "-m", "bodvcl.info", "--brief"]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "the PyTorch path is used" in out
+    assert "BODVCL_NATIVE=0" in out
+    assert "native operators loaded" in info.brief() or "PyTorch path" in info.brief()
+
+
+def test_a_report_of_a_folder_that_holds_no_run_is_refused(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("bodvcl report: error: ")
+    assert "\n" not in error
+
+
+def test_errors_and_warnings_are_one_line_each(capsys):
+    def body() -> int:
+        warnings.warn("careful", UserWarning, stacklevel=1)
+        raise UserError("wrong: expected right")
+
+    assert run_verb("train", body) == 2
+    assert capsys.readouterr().err == (
+        "bodvcl train: warning: careful\nbodvcl train: error: wrong: expected right\n"
+    )
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert run_verb("train", interrupted) == 130
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error():
+    command = f"{sys.executable} -m bodvcl.info | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0].startswith("bodvcl ")

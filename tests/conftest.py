@@ -1,0 +1,36 @@
+"""Shared fixtures: a tiny rendered data set, a folder of videos, and a short training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bodvcl.train import main as train_main
+
+TINY = [
+    "--device", "cpu", "--workers", "0", "--batch-size", "4", "--epochs", "2", "--seed", "1",
+    "--shapes.train-videos", "12", "--shapes.probe-videos", "16", "--shapes.frames", "20", "--shapes.size",
+    "32", "--clip.size", "16", "--model.width", "4", "--model.embed-dim", "12", "--model.hidden-dim", "16",
+    "--log.every", "1", "--log.save-every", "2",
+]  # fmt: skip
+"""Options of a run of six steps that takes about a second."""
+
+
+@pytest.fixture(scope="session")
+def shapes_cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("shapes")
+
+
+@pytest.fixture
+def tiny(shapes_cache) -> list[str]:
+    """Options for a tiny run on the built-in data."""
+    return [*TINY, "--shapes.cache", str(shapes_cache)]
+
+
+@pytest.fixture(scope="session")
+def finished_run(shapes_cache, tmp_path_factory) -> Path:
+    """Folder of a finished BOD-VCL run with probe and report."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    assert train_main([*TINY, "--shapes.cache", str(shapes_cache), "--run-dir", str(run)]) == 0
+    return run

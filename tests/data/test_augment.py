@@ -1,0 +1,135 @@
+"""Crop, colour, blur and normalisation equal the textbook formulas, one set of parameters per clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import correlate1d
+from torch.nn import functional as F
+
+from bodvcl.config import AugmentConfig
+from bodvcl.data.augment import crop_resize, finish
+from bodvcl.data.batch import ClipBatch, ClipParams
+from bodvcl.data.clips import colour_matrix
+
+
+def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:
+    rng = np.random.default_rng(0)
+    colour = [
+        colour_matrix(*rng.uniform(0.6, 1.4, 3), hue=rng.uniform(-0.1, 0.1), gray=bool(i % 2))
+        for i in range(count)
+    ]
+    sigma = torch.tensor([0.0, 0.1, 1.0, 1.7, 2.0])[:count] if blur else torch.zeros(count)
+    return ClipBatch(
+        clips=torch.from_numpy(rng.integers(0, 256, (count, length, size, size, 3), dtype=np.uint8)),
+        params=ClipParams(
+            colour=torch.from_numpy(np.stack(colour)).float(),
+            flip=torch.arange(count) % 3 == 0,
+            sigma=sigma,
+        ),
+        videos=torch.arange(count),
+        frames=torch.zeros(count, length, dtype=torch.int64),
+    )
+
+
+def textbook(batch: ClipBatch, augment: AugmentConfig) -> np.ndarray:
+    """float64 (N, 3, L, H, W), clip by clip."""
+    out = []
+    for clip, colour, flip, sigma in zip(
+        batch.clips, batch.params.colour, batch.params.flip, batch.params.sigma
+    ):
+        image = clip.numpy().astype(np.float64) / 255
+        if flip:
+            image = image[:, :, ::-1]
+        matrix = colour.numpy().astype(np.float64)
+        image = np.clip(image @ matrix[:, :3].T + matrix[:, 3], 0, 1)
+        if sigma > 0:
+            radius = int(np.ceil(3 * augment.blur_sigma[1]))
+            kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma.double().item()) ** 2)
+            for axis in (1, 2):
+                image = correlate1d(image, kernel / kernel.sum(), axis=axis, mode="mirror")
+        out.append(np.moveaxis((image - augment.mean) / augment.std, -1, 0))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("size", [16, 17])
+@pytest.mark.parametrize("blur", [False, True])
+def test_equals_the_textbook(size, blur):
+    augment = AugmentConfig(blur=0.5 if blur else 0.0)
+    batch = random_batch(size=size, blur=blur)
+    out = finish(batch, augment)
+    assert out.shape == (5, 3, 3, size, size)
+    assert out.dtype == torch.float32
+    assert np.abs(out.numpy() - textbook(batch, augment)).max() < 2e-5
+
+
+def test_more_clips_than_one_chunk():
+    batch = random_batch(size=16)
+    big = ClipBatch(
+        clips=batch.clips.repeat(9, 1, 1, 1, 1),
+        params=ClipParams(batch.params.colour.repeat(9, 1, 1), batch.params.flip.repeat(9), torch.zeros(45)),
+        videos=torch.arange(45),
+        frames=batch.frames.repeat(9, 1),
+    )
+    torch.testing.assert_close(
+        finish(big, AugmentConfig()), finish(batch, AugmentConfig()).repeat(9, 1, 1, 1, 1), rtol=0, atol=1e-6
+    )
+
+
+def test_memory_formats_hold_the_same_values():
+    batch = random_batch(size=16)
+    last = finish(batch, AugmentConfig())
+    first = finish(batch, AugmentConfig(), memory_format=torch.contiguous_format)
+    assert last.is_contiguous(memory_format=torch.channels_last_3d)
+    assert first.is_contiguous()
+    torch.testing.assert_close(last, first, rtol=0, atol=0)
+
+
+def test_input_is_not_changed():
+    batch = random_batch(blur=True)
+    before = batch.clips.clone()
+    finish(batch, AugmentConfig(blur=1.0))
+    assert torch.equal(batch.clips, before)
+
+
+def test_empty_batch_keeps_its_shape():
+    batch = random_batch(size=16)
+    empty = ClipBatch(
+        clips=batch.clips[:0],
+        params=ClipParams(batch.params.colour[:0], batch.params.flip[:0], batch.params.sigma[:0]),
+        videos=batch.videos[:0],
+        frames=batch.frames[:0],
+    )
+    assert finish(empty, AugmentConfig()).shape == (0, 3, 3, 16, 16)
+
+
+def test_crop_is_the_box_of_every_frame():
+    frames = np.random.default_rng(0).integers(0, 256, (4, 40, 60, 3), dtype=np.uint8)
+    box = np.array([0.25, 0.5, 0.5, 0.25])
+    out = crop_resize(frames, box, 10)
+    assert out.shape == (4, 10, 10, 3)
+    assert out.is_contiguous()
+    cut = torch.from_numpy(frames[:, 10:30, 30:45]).permute(0, 3, 1, 2).double()
+    truth = F.interpolate(cut, (10, 10), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+    assert (out.double() - truth).abs().max() <= 1.0
+
+
+def test_crop_of_the_whole_frame_at_its_own_size_is_the_frame():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(crop_resize(frames, np.array([0, 0, 1, 1]), 20).numpy(), frames)
+
+
+def test_smallest_box_still_has_a_pixel():
+    frames = np.zeros((2, 20, 20, 3), np.uint8)
+    assert crop_resize(frames, np.array([0.99, 0.99, 0.001, 0.001]), 16).shape == (2, 16, 16, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_values_of_the_cpu():
+    augment = AugmentConfig(blur=0.5)
+    batch = random_batch(blur=True)
+    out = finish(batch, augment, "cuda")
+    assert out.device.type == "cuda"
+    torch.testing.assert_close(out.cpu(), finish(batch, augment), rtol=1e-3, atol=1e-2)

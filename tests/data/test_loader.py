@@ -1,0 +1,265 @@
+"""Batches are functions of (seed, epoch, step): workers, resuming and bad files change nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from video_files import read_barcode
+
+from bodvcl.config import AugmentConfig, ClipConfig
+from bodvcl.data import loader as loader_module
+from bodvcl.data.batch import ClipBatch
+from bodvcl.data.loader import ClipLoader, decode_size, evaluation_clips
+from bodvcl.data.scan import scan
+from bodvcl.data.video import read_frames
+from bodvcl.errors import DataError
+
+CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)
+WHOLE = AugmentConfig(crop_area=(1.0, 1.0), crop_aspect=(80 / 48, 80 / 48), flip=0.0, jitter=0.0)
+
+
+@pytest.fixture(scope="module")
+def videos(video_folder):
+    return scan(video_folder, clip=CLIP, progress=False).videos
+
+
+@pytest.fixture
+def breakable(video_folder, tmp_path):
+    """The videos of a copy that a test may damage."""
+    shutil.copytree(video_folder, tmp_path / "copy")
+    return scan(tmp_path / "copy", clip=CLIP, progress=False).videos
+
+
+def loader_of(videos, *, workers=0, batch_size=4, clip=CLIP, augment=None, seed=0) -> ClipLoader:
+    return ClipLoader(
+        videos, clip, augment or AugmentConfig(blur=0.5), batch_size=batch_size, seed=seed, workers=workers
+    )
+
+
+def same(a: ClipBatch, b: ClipBatch) -> bool:
+    return (
+        torch.equal(a.clips, b.clips)
+        and torch.equal(a.videos, b.videos)
+        and torch.equal(a.frames, b.frames)
+        and all(torch.equal(getattr(a.params, n), getattr(b.params, n)) for n in ("colour", "flip", "sigma"))
+        and (a.epoch, a.step) == (b.epoch, b.step)
+    )
+
+
+def test_shapes_and_order(videos):
+    loader = loader_of(videos, batch_size=5)
+    assert loader.steps_per_epoch == 2
+    batches = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
+    assert [(batch.epoch, batch.step) for batch in batches] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for batch in batches:
+        assert batch.clips.shape == (10, 4, 16, 16, 3)
+        assert batch.clips.dtype == torch.uint8
+        assert batch.frames.shape == (10, 4)
+        assert batch.params.colour.shape == (10, 3, 4)
+    for first, second in (batches[:2], batches[2:]):
+        assert len({*first.videos.tolist(), *second.videos.tolist()}) == 10
+    assert batches[0].videos.tolist() != batches[2].videos.tolist()
+
+
+def test_clips_hold_the_frames_that_were_drawn(videos):
+    clip = ClipConfig(frames=4, stride=3, views=3, size=80)
+    for batch in loader_of(videos, clip=clip, augment=WHOLE).epoch(0):
+        for row, numbers in zip(batch.clips, batch.frames.tolist()):
+            assert [read_barcode(image.numpy()) for image in row] == numbers
+        lengths = [videos[v].frames for v in batch.videos.tolist() for _ in range(3)]
+        assert all(numbers[-1] < length for numbers, length in zip(batch.frames.tolist(), lengths))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(videos, workers):
+    alone, helped = loader_of(videos), loader_of(videos, workers=workers)
+    try:
+        for epoch in range(2):
+            pairs = list(zip(alone.epoch(epoch), helped.epoch(epoch), strict=True))
+            assert len(pairs) == 3
+            assert all(same(a, b) for a, b in pairs)
+    finally:
+        helped.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_gives_the_uninterrupted_batches(videos, workers):
+    whole = [batch for epoch in range(3) for batch in loader_of(videos).epoch(epoch)]
+    resumed = loader_of(videos, workers=workers)
+    try:
+        later = list(resumed.epoch(1, start_step=2)) + list(resumed.epoch(2))
+        assert all(same(a, b) for a, b in zip(whole[5:], later, strict=True))
+        next(resumed.epoch(0))
+        again = list(resumed.epoch(1))
+        assert all(same(a, b) for a, b in zip(whole[3:6], again, strict=True))
+    finally:
+        resumed.close()
+
+
+def test_seed_changes_the_batches(videos):
+    first, second = next(loader_of(videos).epoch(0)), next(loader_of(videos, seed=1).epoch(0))
+    assert not torch.equal(first.clips, second.clips)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_file_is_left_out_and_named_once(breakable, workers, caplog):
+    whole = [batch for epoch in range(2) for batch in loader_of(breakable).epoch(epoch)]
+    bad = 5
+    os.truncate(breakable[bad].path, 0)
+    loader = loader_of(breakable, workers=workers)
+    try:
+        with caplog.at_level(logging.WARNING):
+            batches = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
+    finally:
+        loader.close()
+    assert loader.failed == {breakable[bad].path: "empty file (0 bytes)"}
+    assert sum(breakable[bad].path in record.message for record in caplog.records) == 1
+    for before, after in zip(whole, batches, strict=True):
+        keep = before.videos != bad
+        assert after.videos.tolist() == before.videos[keep].tolist()
+        rows = keep.repeat_interleave(2)
+        assert torch.equal(after.clips, before.clips[rows])
+        assert torch.equal(after.params.colour, before.params.colour[rows])
+    assert sum(len(batch.videos) for batch in batches) == 22
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_batch_without_negatives_stops(breakable, left):
+    loader = loader_of(breakable, batch_size=12)
+    for video in breakable[left:]:
+        os.remove(video.path)
+    with pytest.raises(DataError, match=rf"only {left} of 12 videos.*no such file"):
+        next(loader.epoch(0))
+
+
+def test_more_videos_wanted_than_there_are(videos):
+    with pytest.raises(DataError, match=r"batch of 13 .* 12 usable videos"):
+        loader_of(videos, batch_size=13)
+    with pytest.raises(ValueError, match="batch_size is 1"):
+        loader_of(videos, batch_size=1)
+
+
+def test_dead_worker_is_reported_and_replaced(videos):
+    loader = loader_of(videos, workers=2)
+    try:
+        batches = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in range(100))
+        first = next(batches)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(DataError, match=r"decoding process died \(killed by signal SIGKILL\) at step"):
+            list(batches)
+        assert same(next(loader.epoch(0)), first)
+    finally:
+        loader.close()
+
+
+def test_file_that_kills_its_reader_is_named(videos, monkeypatch):
+    def crash(info, *rest):
+        if info.path == videos[7].path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_frames(info, *rest)
+
+    monkeypatch.setattr(loader_module, "read_frames", crash)
+    loader = loader_of(videos, workers=2)
+    try:
+        with pytest.raises(DataError, match=r"SIGKILL.* it was reading .*" + re.escape(videos[7].path)):
+            list(loader.epoch(0))
+    finally:
+        loader.close()
+
+
+def test_a_defect_in_a_worker_is_shown_with_its_traceback(videos):
+    loader = loader_of([*videos[:11], None], batch_size=12, workers=1)
+    try:
+        with pytest.raises(RuntimeError, match=r"in a decoding process:(.|\n)*AttributeError.*NoneType"):
+            next(loader.epoch(0))
+    finally:
+        loader.close()
+
+
+def test_forgotten_workers_do_not_keep_the_program_from_ending(video_folder):
+    code = (
+        "from bodvcl.config import AugmentConfig, ClipConfig\n"
+        "from bodvcl.data.loader import ClipLoader\n"
+        "from bodvcl.data.scan import scan\n"
+        f"videos = scan({str(video_folder)!r}, clip=ClipConfig(), progress=False).videos\n"
+        "loader = ClipLoader(videos, ClipConfig(), AugmentConfig(), batch_size=4, seed=0, workers=2)\n"
+        "batches = loader.epoch(0)\n"
+        "print(len(next(batches).videos))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+
+
+def test_signals_are_left_to_the_main_process(videos):
+    loader = loader_of(videos, workers=2)
+    try:
+        batches = loader.epoch(0)
+        next(batches)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+            os.kill(child.pid, signal.SIGTERM)
+        time.sleep(0.2)
+        assert len(list(batches)) + len(list(loader.epoch(1))) == 5
+        assert len(multiprocessing.active_children()) == 2
+    finally:
+        loader.close()
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not multiprocessing.active_children()
+
+
+def test_evaluation_clips(videos):
+    clip = ClipConfig(frames=4, stride=3, size=16)
+    runs = [list(evaluation_clips(videos, clip, clips_per_video=3, batch_size=5)) for _ in range(2)]
+    assert [batch.videos.tolist() for batch in runs[0]] == [list(range(5)), list(range(5, 10)), [10, 11]]
+    assert runs[0][2].clips.shape == (6, 4, 16, 16, 3)
+    assert all(same(a, b) for a, b in zip(*runs))
+    assert torch.equal(runs[0][0].params.colour, torch.eye(3, 4).expand(15, 3, 4))
+
+
+def test_evaluation_leaves_out_what_cannot_be_read(breakable, caplog):
+    os.truncate(breakable[1].path, 0)
+    os.truncate(breakable[11].path, 0)
+    with caplog.at_level(logging.WARNING):
+        batches = list(evaluation_clips(breakable, CLIP, batch_size=11))
+    assert [batch.videos.tolist() for batch in batches] == [[0, *range(2, 11)]]
+    assert len(caplog.records) == 2
+
+
+def test_large_videos_are_decoded_small(videos):
+    clip = ClipConfig(size=16)
+    assert decode_size(videos[0], clip, 1.0) == (16, 27)
+    assert decode_size(videos[0], clip, 0.25) == (32, 53)
+    assert decode_size(videos[0], ClipConfig(size=64), 1.0) == (48, 80)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_memory_does_not_grow_over_epochs(videos):
+    loader = loader_of(videos)
+
+    def resident() -> float:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def train(epochs: range) -> None:
+        for epoch in epochs:
+            for _ in loader.epoch(epoch):
+                pass
+
+    train(range(100))  # by then the allocator has what it needs
+    before = resident()
+    train(range(100, 200))
+    assert resident() - before < 4

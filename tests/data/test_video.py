@@ -1,0 +1,217 @@
+"""Frame i of a file is frame i of a sequential decode; what is no video is refused with a reason."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import av
+import numpy as np
+import pytest
+from video_files import (
+    cut_without_decoding,
+    read_barcode,
+    remux,
+    sequential_numbers,
+    truncate,
+    write_audio,
+    write_video,
+)
+
+from bodvcl.data.video import BadVideo, probe_video, read_frames
+from bodvcl.errors import DataError
+
+OPEN_GROUPS = "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"
+VARIABLE = [i * 40 + (i % 7) * 3 for i in range(50)]
+FILES = {
+    "h264.mp4": {},
+    "open_groups.mp4": {"options": {"x264-params": OPEN_GROUPS}},
+    "intra.mp4": {"gop": 1},
+    "one_group.mkv": {"gop": 250},
+    "variable.mp4": {"stamps": VARIABLE},
+    "variable.mkv": {"stamps": VARIABLE},
+    "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "odd_size.mp4": {"size": (47, 81), "pix_fmt": "yuv444p"},
+    "one_frame.mp4": {"frames": 1},
+    "with_sound.mp4": {"audio": True},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
+    "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "h264.avi": {},
+    "h264.ts": {},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "wmv2.wmv": {"codec": "wmv2"},
+    "flv1.flv": {"codec": "flv"},
+}
+
+
+def numbers(path, indices) -> list[int]:
+    return [read_barcode(image) for image in read_frames(probe_video(path), indices)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_frame_is_the_frame_of_a_sequential_decode(tmp_path, name):
+    path = write_video(tmp_path / name, **FILES[name])
+    truth = sequential_numbers(path)
+    info = probe_video(path)
+    assert info.frames == len(truth)
+    assert truth == list(range(len(truth)))
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        indices = rng.integers(0, info.frames, 5)
+        assert numbers(path, indices) == indices.tolist()
+    assert numbers(path, [info.frames - 1]) == [info.frames - 1]
+
+
+def test_frames_hidden_by_an_edit_list_do_not_count(good_video, tmp_path):
+    path = cut_without_decoding(good_video, tmp_path / "cut.mp4", 17)
+    truth = sequential_numbers(path)
+    info = probe_video(path)
+    assert truth[0] > 0
+    assert info.frames == len(truth)
+    assert numbers(path, np.arange(info.frames)) == truth
+    assert [numbers(path, [i])[0] for i in range(info.frames)] == truth
+
+
+@pytest.mark.skipif(
+    not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write a rotation"
+)
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_rotation_is_applied(tmp_path, degrees):
+    path = write_video(tmp_path / "turned.mp4", frames=5, rotation=degrees)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        stored, turn = frame.to_ndarray(format="rgb24"), frame.rotation
+    assert turn % 360 == degrees % 360
+    info = probe_video(path)
+    shown = read_frames(info, [0])[0]
+    assert shown.shape[:2] == (info.height, info.width)
+    np.testing.assert_array_equal(shown, np.rot90(stored, turn // 90))
+    small = read_frames(info, [0], size=(info.height // 2, info.width // 2))
+    assert small.shape == (1, info.height // 2, info.width // 2, 3)
+    assert abs(small.astype(float).mean() - shown.mean()) < 2
+
+
+def test_what_is_known_about_a_file(good_video):
+    info = probe_video(good_video)
+    assert (info.frames, info.width, info.height, info.codec) == (50, 80, 48, "h264")
+    assert info.fps == pytest.approx(25)
+    assert info.duration == pytest.approx(2.0)
+    assert info.pts is None
+    assert info.keyframes[0] == 0
+    assert np.diff(info.keyframes).max() <= 12
+    np.testing.assert_allclose(info.times(), np.arange(50) / 25)
+    assert [info.frame_at(info.pts_of(i)) for i in range(50)] == list(range(50))
+    assert info.frame_at(info.pts_of(0) - 1) == info.frame_at(info.pts_of(50)) == info.frame_at(None) == -1
+
+
+def test_times_of_a_variable_rate(tmp_path):
+    info = probe_video(write_video(tmp_path / "variable.mkv", stamps=VARIABLE))
+    np.testing.assert_allclose(info.times(), np.asarray(VARIABLE) / 1000, atol=1e-3)
+    assert [info.frame_at(info.pts_of(i)) for i in range(50)] == list(range(50))
+    assert info.frame_at(info.pts_of(0) + 1) == -1
+
+
+def test_order_repeats_and_size(good_video):
+    info = probe_video(good_video)
+    assert numbers(good_video, [30, 2, 2, 49, 30]) == [30, 2, 2, 49, 30]
+    assert read_frames(info, [3, 4], size=(20, 30)).shape == (2, 20, 30, 3)
+    with pytest.raises(IndexError, match="50 frames"):
+        read_frames(info, [50])
+    with pytest.raises(IndexError, match="50 frames"):
+        read_frames(info, [-1])
+
+
+def test_matches_pyav_pixel_for_pixel(good_video):
+    with av.open(str(good_video)) as container:
+        truth = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    indices = [7, 40, 11, 25]
+    np.testing.assert_array_equal(read_frames(probe_video(good_video), indices), truth[indices])
+
+
+def bad_file(kind: str, good, folder):
+    """A file that cannot be used, and a part of the reason that should be given."""
+    path = folder / f"{kind}.mp4"
+    if kind == "empty":
+        path.write_bytes(b"")
+        return path, "0 bytes"
+    if kind == "text":
+        path.write_text("not a video\n" * 100)
+        return path, "not readable as a video"
+    if kind == "sound":
+        return write_audio(path), "only audio"
+    if kind == "no_header":
+        return truncate(good, path, 0.5), "not readable as a video"
+    if kind == "truncated":
+        return truncate(remux(good, folder / "whole.mp4", movflags="faststart"), path, 0.75), "truncated"
+    if kind == "folder":
+        path.mkdir()
+        return path, "a folder"
+    return path, "no such file"
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "sound", "no_header", "truncated", "folder", "missing"])
+def test_bad_files_are_refused_with_a_reason(kind, good_video, tmp_path):
+    path, reason = bad_file(kind, good_video, tmp_path)
+    with pytest.raises(BadVideo, match=reason) as caught:
+        probe_video(path)
+    assert isinstance(caught.value, DataError)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_damage_in_the_middle_is_not_silent(tmp_path):
+    path = write_video(tmp_path / "whole.mp4", 100, gop=10)
+    info = probe_video(path)
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    body = data.index(b"mdat") + 4
+    for place in rng.integers(body + 3000, body + 3600, 200):
+        data[place] ^= int(rng.integers(1, 255))
+    path.write_bytes(data)
+    with pytest.raises(BadVideo, match=r"cannot be decoded|damaged|not readable"):
+        read_frames(info, np.arange(100))
+
+
+def test_a_file_that_vanishes_after_the_scan(good_video, tmp_path):
+    path = tmp_path / "gone.mp4"
+    path.write_bytes(good_video.read_bytes())
+    info = probe_video(path)
+    path.unlink()
+    with pytest.raises(BadVideo, match="no such file"):
+        read_frames(info, [0])
+
+
+def test_names_that_look_like_protocols(good_video, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "http:50%d ä.mp4"
+    (tmp_path / name).write_bytes(good_video.read_bytes())
+    assert numbers(name, [5]) == [5]
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(BadVideo("a.mp4", "why")))
+    assert (error.path, error.reason, str(error)) == ("a.mp4", "why", "a.mp4: why")
+
+
+def resident_megabytes() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_memory_and_files_do_not_grow(good_video):
+    info = probe_video(good_video)
+    rng = np.random.default_rng(0)
+
+    def use(times: int) -> None:
+        for _ in range(times):
+            probe_video(good_video)
+            read_frames(info, rng.integers(0, 50, 16), size=(30, 40))
+
+    use(50)
+    before, files = resident_megabytes(), len(os.listdir("/proc/self/fd"))
+    use(300)
+    assert resident_megabytes() - before < 4
+    assert len(os.listdir("/proc/self/fd")) == files

@@ -1,0 +1,121 @@
+"""The whole evaluation on real video files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bodvcl.config import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.data import shapes
+from bodvcl.data.scan import scan
+from bodvcl.data.video import VideoInfo
+from bodvcl.errors import DataError
+from bodvcl.evaluate.analysis_file import load_analysis
+from bodvcl.evaluate.evaluate_run import evaluate_run, label_columns, spread, training_half
+from bodvcl.models.encoder import build_encoder
+
+KINDS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    cache = tmp_path_factory.mktemp("shapes")
+    return TrainConfig(
+        shapes=ShapesConfig(cache=cache, train_videos=8, probe_videos=24, frames=12, size=32),
+        clip=ClipConfig(frames=4, stride=2, size=16),
+        model=ModelConfig(width=4, embed_dim=8),
+    )
+
+
+@pytest.fixture(scope="module")
+def videos(config: TrainConfig) -> list[VideoInfo]:
+    found = scan(shapes.prepare(config.shapes, workers=1, progress=False), clip=config.clip, progress=False)
+    return [video for video in found.videos if video.split.startswith("probe")]
+
+
+def encoders(config: TrainConfig) -> list[torch.nn.Module]:
+    torch.manual_seed(0)
+    return [build_encoder(config.model), build_encoder(config.model)]
+
+
+def test_files_and_rows(config: TrainConfig, videos: list[VideoInfo], tmp_path: Path) -> None:
+    rows = evaluate_run(*encoders(config), videos, config, tmp_path, "cpu", kinds=KINDS, clips_per_video=2)
+    assert json.loads((tmp_path / "probe.json").read_text())["rows"] == rows
+    backbone = {row["semantic"]: row for row in rows if row["features"] == "backbone"}
+    assert {name: row["kind"] for name, row in backbone.items()} == KINDS
+    assert all((row["train"], row["test"], row["classes"]) == (12, 12, 2) for row in backbone.values())
+    assert backbone["background"]["untrained"] > 0.75
+    analysis = load_analysis(tmp_path / "analysis.npz")
+    assert analysis.before is not None
+    assert analysis.after.eigenvalues.shape == (48, 3)
+    assert analysis.examples.shape == (8, 4, 16, 16, 3)
+    first = videos[0]
+    assert analysis.captions[0].startswith(Path(first.path).name)
+    assert all(f"{name} {value}" in analysis.captions[0] for name, value in first.labels.items())
+
+
+def test_pictures_belong_to_their_captions(
+    config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
+) -> None:
+    evaluate_run(*encoders(config), videos, config, tmp_path, "cpu")
+    analysis = load_analysis(tmp_path / "analysis.npz")
+    for picture, caption in zip(analysis.examples, analysis.captions):
+        green, blue = picture[..., 1].mean(), picture[..., 2].mean()
+        assert f"background {'green' if green > blue else 'blue'}" in caption
+
+
+def test_the_same_encoder_twice_gains_nothing(
+    config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
+) -> None:
+    encoder = encoders(config)[0]
+    rows = evaluate_run(encoder, encoder, videos, config, tmp_path, "cpu")
+    assert [row["gain"] for row in rows] == [0.0] * 12
+
+
+def test_without_labels_there_are_pictures_but_no_probe(
+    config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
+) -> None:
+    bare = [replace(video, labels={}, split="") for video in videos[:3]]
+    assert evaluate_run(*encoders(config), bare, config, tmp_path, "cpu") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["analysis.npz"]
+    assert len(load_analysis(tmp_path / "analysis.npz").captions) == 3
+
+
+def test_an_unreadable_video_does_not_shift_the_labels(
+    config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
+) -> None:
+    broken = [replace(videos[0], path=str(tmp_path / "gone.mp4"), labels={"background": "?"}), *videos]
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    rows = evaluate_run(*encoders(config), broken, config, run_dir, "cpu")
+    background = rows[0]
+    assert background["semantic"] == "background"
+    assert background["untrained"] > 0.75
+    assert background["train"] + background["test"] == 24
+
+
+def test_no_readable_video(config: TrainConfig, videos: list[VideoInfo], tmp_path: Path) -> None:
+    gone = [replace(videos[0], path=str(tmp_path / "gone.mp4"))]
+    with pytest.raises(DataError, match="none of 1 videos could be read"):
+        evaluate_run(*encoders(config), gone, config, tmp_path, "cpu")
+
+
+def test_labels_and_halves(videos: list[VideoInfo]) -> None:
+    a, b = (
+        replace(videos[0], labels={"x": "1"}, split="train"),
+        replace(videos[0], labels={"y": "2"}, split="test"),
+    )
+    assert label_columns([a, b]) == {"x": ["1", None], "y": [None, "2"]}
+    assert training_half([a, b]).tolist() == [True, False]
+    assert training_half([a, a]) is None
+    assert training_half([b]) is None
+
+
+def test_spread() -> None:
+    assert spread(range(10), 3) == [0, 4, 9]
+    assert spread(range(2), 5) == [0, 1]
+    assert spread([], 5) == []

@@ -1,0 +1,103 @@
+"""The lane-parallel functions of the CUDA kernels, executed by threads on the CPU.
+
+The same source is compiled by the host compiler; each lane of a group is a thread and a group synchronises
+at a barrier. Results must equal those of the CPU operators, and the thread sanitizer must see no race.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from native_koopman import Settings, backward, cotangents, forward, walk, worst
+
+from bodvcl import _native
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler"),
+    pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_not("cpu") or "available"),
+]
+
+
+def compile_emulator(directory: Path, *flags: str) -> Path:
+    program = directory / "emulate"
+    command = [COMPILER, "-std=c++17", "-pthread", *flags, str(HERE / "emulate.cpp"), "-o", str(program)]
+    subprocess.run(command, check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    return compile_emulator(tmp_path_factory.mktemp("emulate"), "-O1")
+
+
+def emulate(program, directory, x, settings, grads, lanes, mask=None, stage_bytes=4096, max_gain=0.0):
+    """(outputs of forward, gradient, gain) by ``program``; x float64."""
+    clips, frames, width = x.shape
+    ints = [clips, frames, width, settings.mask, settings.smooth_log2, settings.weights, settings.rank]
+    ints += [settings.pool, lanes, int(mask is not None), stage_bytes]
+    parts = [np.array(ints, np.int64), np.array([settings.xi, settings.rtol, settings.ridge, max_gain])]
+    parts += [x.numpy(), *([mask.numpy()] if mask is not None else []), *(g.numpy() for g in grads)]
+    (directory / "in").write_bytes(b"".join(part.tobytes() for part in parts))
+    done = subprocess.run([program, directory / "in", directory / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    flat = torch.from_numpy(np.fromfile(directory / "out"))
+    want = forward(x, settings, mask)
+    shapes = [*(w.shape for w in want), x.shape, (clips,)]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    return [part.reshape(shape) for part, shape in zip(flat.split(sizes), shapes)]
+
+
+CASES = [
+    (Settings(), 8, 24, False),
+    (Settings(mask=1, weights=1, pool=1, ridge=0.02), 8, 9, True),
+    (Settings(weights=1, rank=2), 5, 40, False),
+    (Settings(mask=1, rtol=0.2), 16, 33, True),
+    (Settings(pool=1, ridge=0.05, rank=3), 9, 12, False),
+    (Settings(mask=1, ridge=0.01), 33, 20, False),
+]
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 32])
+@pytest.mark.parametrize(("settings", "frames", "width", "masked"), CASES)
+@pytest.mark.parametrize("stage_bytes", [64, 65536])
+def test_equals_the_cpu_operators(emulator, tmp_path, lanes, settings, frames, width, masked, stage_bytes):
+    if lanes == 32 and frames > 9:
+        lanes = 3
+    x = walk(3, frames, width)
+    mask = torch.rand(3, frames, generator=torch.Generator().manual_seed(5)) > 0.2 if masked else None
+    want = forward(x, settings, mask)
+    grads = cotangents(want)
+    want = (*want, *backward(grads, x, want[5], settings, mask, 3.0))
+    got = emulate(emulator, tmp_path, x, settings, grads, lanes, mask, stage_bytes, max_gain=3.0)
+    for k in (0, 1, 2, 6, 7):
+        assert worst(got[k], want[k], floor=1e-6) < 1e-9, k
+    torch.testing.assert_close(got[3][:, [1, 3, 4]], want[3][:, [1, 3, 4]])
+
+
+def test_nan_stays_in_its_clip(emulator, tmp_path):
+    x = walk(3, 8, 16)
+    x[1, 2, 3] = float("nan")
+    want = forward(x, Settings())
+    grads = cotangents(want)
+    want = (*want, *backward(grads, x, want[5], Settings()))
+    got = emulate(emulator, tmp_path, x, Settings(), grads, 4)
+    for k in (0, 1, 2, 3, 4, 6, 7):
+        torch.testing.assert_close(got[k], want[k], equal_nan=True, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "frames", "width", "masked"), CASES[:5])
+def test_no_data_race(tmp_path, settings, frames, width, masked):
+    program = compile_emulator(tmp_path, "-O1", "-g", "-fsanitize=thread")
+    x = walk(2, frames, width)
+    mask = torch.rand(2, frames, generator=torch.Generator().manual_seed(5)) > 0.2 if masked else None
+    emulate(program, tmp_path, x, settings, cotangents(forward(x, settings, mask)), 4, mask)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from contrastive_cases import make
+
+from bodvcl import _dispatch
+from bodvcl._dispatch import BackendError, ContrastiveRequest, choose_contrastive
+from bodvcl.ops.contrastive import info_nce
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"keys": torch.zeros(2, 15, 9, dtype=torch.float64)}, ValueError, "expected query"),
+        ({"keys": torch.zeros(15, 8, dtype=torch.float64)}, ValueError, "expected query"),
+        ({"keys": torch.zeros(3, 15, 8, dtype=torch.float64)}, ValueError, "expected query"),
+        ({"keys": torch.zeros(2, 15, 8)}, ValueError, "keys torch.float32: convert"),
+        ({"keys": torch.zeros(2, 15, 8, dtype=torch.int64)}, TypeError, "keys must be a floating-point"),
+        ({"query": [1.0]}, TypeError, "query must be a floating-point tensor, got list"),
+        ({"keys": torch.zeros(2, 15, 8, dtype=torch.float64, device="meta")}, ValueError, "keys on meta"),
+        ({"queue": torch.zeros(2, 4, 9, dtype=torch.float64)}, ValueError, r"queue \(H, Q, D\)"),
+        ({"temperature": 0.0}, ValueError, "temperature must be positive"),
+        ({"temperature": -1.0}, ValueError, "temperature must be positive"),
+        ({"temperature": float("nan")}, ValueError, "temperature must be positive"),
+        ({"temperature": torch.ones(3)}, ValueError, "one a stream"),
+        ({"temperature": torch.tensor([0.1, 0.0])}, ValueError, "got 0.0 for stream 'dynamic'"),
+        ({"query_video": torch.arange(11)}, ValueError, "query_video must be 12 integers"),
+        ({"key_video": torch.arange(12)}, ValueError, "key_video must be 15 integers"),
+        ({"key_clip": torch.arange(14)}, ValueError, "key_clip must be 15 integers"),
+        ({"key_video": torch.zeros(15)}, ValueError, "key_video must be 15 integers"),
+        (
+            {"key_video": torch.zeros(15, dtype=torch.int64, device="meta")},
+            ValueError,
+            "key_video is on meta",
+        ),
+        ({"key_clip": None}, ValueError, "both query_clip and key_clip"),
+        ({"valid": torch.ones(2, 11, dtype=torch.bool)}, ValueError, "valid must be bool"),
+        ({"valid": torch.ones(2, 12)}, ValueError, "valid must be bool"),
+        ({"reduction": "median"}, ValueError, "reduction is 'median'"),
+        ({"precision": "fp8"}, ValueError, "precision is 'fp8'"),
+        ({"backend": "fastest"}, ValueError, "backend is 'fastest'"),
+        ({"streams": ["static"]}, ValueError, "1 stream names for 2 streams"),
+    ],
+)
+def test_bad_input_is_named(change, error, message):
+    query, keys, options = make()
+    arguments = {"query": query, "keys": keys, "streams": ["static", "dynamic"], **options}
+    with pytest.raises(error, match=message):
+        info_nce(**(arguments | change))
+
+
+@pytest.mark.parametrize("which", ["query", "keys", "queue"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("backend", ["torch", "chunked"])
+def test_values_that_are_not_finite_are_reported_with_their_stream(which, value, backend):
+    query, keys, options = make(q=3)
+    {"query": query, "keys": keys, "queue": options["queue"]}[which][1, 2, 0] = value
+    with pytest.raises(ValueError, match=f"{which} is not finite.*stream 'dynamic' in 1 of"):
+        info_nce(query, keys, streams=["static", "dynamic"], backend=backend, **options)
+    loss = info_nce(query, keys, check_finite=False, backend=backend, **options)
+    assert torch.isfinite(loss[0])
+    assert loss[1].isnan()
+
+
+def test_the_report_also_comes_from_a_compiled_graph():
+    query, keys, options = make()
+    call = torch.compile(
+        lambda q: info_nce(q, keys, streams=["static", "dynamic"], backend="chunked", **options),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    assert torch.isfinite(call(query)).all()
+    query[0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="stream 'static'"):
+        call(query)
+
+
+def request(**change) -> ContrastiveRequest:
+    return ContrastiveRequest("cpu", torch.float32, 2, 1024, 1024, 128)._replace(**change)
+
+
+def test_choice_by_size_and_device(monkeypatch):
+    monkeypatch.delenv("BODVCL_BACKEND", raising=False)
+    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", True)
+    assert choose_contrastive("auto", request()) == "chunked"
+    assert choose_contrastive("auto", request(queries=8, keys=8)) == "torch"
+    assert choose_contrastive("auto", request(device="cuda")) == "triton"
+    assert choose_contrastive("auto", request(device="cuda", width=512)) == "chunked"
+    assert choose_contrastive("auto", request(device="cuda", dtype=torch.float64)) == "chunked"
+    assert choose_contrastive("auto", request(device="cuda", queries=8, keys=8)) == "torch"
+    assert choose_contrastive("reference", request()) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "the embeddings are on cpu"),
+        ({"device": "cuda", "width": 300}, "at most 256"),
+        ({"device": "cuda", "dtype": torch.float64}, "float64 is not one of"),
+    ],
+)
+def test_a_named_backend_says_why_it_cannot(monkeypatch, change, reason):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", True)
+    with pytest.raises(BackendError, match=reason):
+        choose_contrastive("triton", request(**change))
+    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", False)
+    with pytest.raises(BackendError, match="triton is not installed"):
+        choose_contrastive("triton", request(device="cuda"))
+
+
+def test_environment_stands_in_for_auto(monkeypatch):
+    for value, want in (
+        ("torch", "torch"),
+        ("reference", "torch"),
+        ("chunked", "chunked"),
+        ("cpu", "chunked"),
+    ):
+        monkeypatch.setenv("BODVCL_BACKEND", value)
+        assert choose_contrastive("auto", request()) == want
+    monkeypatch.setenv("BODVCL_BACKEND", "triton")
+    koopman = _dispatch.KoopmanRequest("meta", torch.float32, frames=8, width=128)
+    assert _dispatch.choose("auto", koopman) == "torch"
+    monkeypatch.setenv("BODVCL_BACKEND", "fastest")
+    with pytest.raises(ValueError, match="BODVCL_BACKEND is 'fastest'"):
+        choose_contrastive("auto", request())
+
+
+def test_info_names_the_route_and_why_not_the_kernels(monkeypatch):
+    monkeypatch.delenv("BODVCL_BACKEND", raising=False)
+    row = _dispatch.report()["contrastive"]["cpu"]
+    assert row["backend"] == "chunked"
+    assert row["triton"]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import contrastive_ranks
+import pytest
+import torch
+
+from bodvcl.ops.distributed import gather, info_nce_gathered, world_size
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("ranks")
+    script = Path(contrastive_ranks.__file__)
+    running = [
+        subprocess.Popen([sys.executable, script, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
+        for rank in range(contrastive_ranks.RANKS)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], errors
+    return [torch.load(folder / f"{rank}.pt") for rank in range(contrastive_ranks.RANKS)]
+
+
+@pytest.mark.parametrize("backend", ["torch", "chunked"])
+def test_two_ranks_equal_one(two_ranks, backend):
+    one = contrastive_ranks.compute(0, 1, backend)
+    for rank in two_ranks:
+        for name in ("loss", "grad"):
+            torch.testing.assert_close(rank[backend][name], one[name], rtol=1e-6, atol=1e-6)
+    assignments = torch.cat([rank[backend]["assignments"] for rank in two_ranks], 1)
+    torch.testing.assert_close(assignments, one["assignments"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(two_ranks[0][backend]["swav"], one["swav"], rtol=1e-6, atol=1e-6)
+
+
+def test_ranks_with_different_numbers_of_rows_are_refused(two_ranks):
+    for rank in two_ranks:
+        assert "same number of rows, got [4, 5] by rank" in rank["uneven"]
+
+
+def test_without_a_process_group_there_is_one_rank():
+    x = torch.randn(2, 6, 3, requires_grad=True)
+    assert world_size() == 1
+    assert gather(x) is x
+    with pytest.raises(ValueError, match="valid needs normalize=True"):
+        info_nce_gathered(
+            x, x, video=torch.arange(6), valid=torch.ones(2, 6, dtype=torch.bool), normalize=False
+        )
