@@ -259,7 +259,7 @@ def test_memory_does_not_grow_over_epochs(videos):
             for _ in loader.epoch(epoch):
                 pass
 
-    train(range(100))  # by then the allocator has what it needs
+    train(range(100))  # by then the allocator has what it needs, give or take an arena
     before = resident()
-    train(range(100, 200))
-    assert resident() - before < 4
+    train(range(100, 300))
+    assert resident() - before < 32  # 4,800 clips; one frame lost per clip would be 55 MB, one decoder 500 MB
