@@ -99,8 +99,8 @@ def test_hard_mask_and_the_paper_s_own_loss_train_and_say_that_the_loss_is_vacuo
     ("decouple", "solver"), [("none", "single"), ("pred", "first_order"), ("bod", "first_order")]
 )
 def test_fast_and_reference_routes_agree_in_float32(tiny, tmp_path, decouple, solver):
-    """Two steps through the command line. The finite difference, whose step of 2e-4 magnifies rounding 5000-fold,
-    is compared in float64 below."""
+    """Two steps through the command line. The finite difference, whose step of 2e-4 magnifies rounding
+    5000-fold, is compared in float64 below."""
     runs = {}
     for flag in ("--fast", "--no-fast"):
         runs[flag] = tmp_path / flag
