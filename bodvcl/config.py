@@ -59,6 +59,8 @@ class ClipConfig:
     """Height and width of a clip in pixels after cropping."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Resample every video to this frame rate before the stride is applied. None: the video's own rate."""
+    twin: bool = False
+    """The last clip of every video repeats the frames of the first, with an augmentation draw of its own."""
     short: Literal["refuse", "repeat"] = "refuse"
     """A video shorter than a clip: refuse (skip it in the scan and say so), or repeat its last frame."""
 

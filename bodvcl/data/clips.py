@@ -125,6 +125,8 @@ def draw_clips(
 ) -> ClipDraws:
     """Draw `clip.views` clips of a video with their augmentation; starts are uniform and independent.
 
+    With `clip.twin` the last clip has the frames of the first; its augmentation is drawn apart.
+
     Args:
         info: the video.
         clip, augment: what to draw.
@@ -132,6 +134,8 @@ def draw_clips(
     """
     uniform = generator(seed, _CLIPS, epoch, index).random((clip.views, _DRAWS))
     start, crop, flip = uniform[:, 0], uniform[:, 1:23], uniform[:, 23]
+    if clip.twin:
+        start[-1] = start[0]
     jitter, factors, gray, blur, sigma = (
         uniform[:, 24],
         uniform[:, 25:29],

@@ -71,6 +71,21 @@ def test_switching_one_augmentation_off_moves_no_other_draw():
     np.testing.assert_array_equal(more_views.frames[:2], less.frames)
 
 
+@pytest.mark.parametrize("views", [2, 3])
+def test_a_twin_has_the_frames_of_the_first_clip_and_an_augmentation_of_its_own(views):
+    address = {"seed": 0, "epoch": 0, "index": 0}
+    clip, augment = ClipConfig(views=views), AugmentConfig(blur=1.0)
+    plain = draw_clips(video(), clip, augment, **address)
+    twin = draw_clips(video(), dataclasses.replace(clip, twin=True), augment, **address)
+    np.testing.assert_array_equal(twin.frames[-1], twin.frames[0])
+    np.testing.assert_array_equal(twin.frames[:-1], plain.frames[:-1])
+    assert (plain.frames[-1] != plain.frames[0]).any()
+    for name in ("boxes", "colour", "flip", "sigma"):
+        np.testing.assert_array_equal(getattr(twin, name), getattr(plain, name))
+    assert (twin.boxes[-1] != twin.boxes[0]).any()
+    assert twin.sigma[-1] != twin.sigma[0]
+
+
 def many(clip: ClipConfig, augment: AugmentConfig, info: VideoInfo, count: int = 500):
     return [draw_clips(info, clip, augment, seed=0, epoch=e, index=0) for e in range(count)]
 
