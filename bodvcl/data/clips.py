@@ -1,4 +1,4 @@
-"""Order of the videos and every random draw of a clip, as pure functions of (seed, epoch, video).
+"""Every random draw of a clip, as a pure function of (seed, epoch, video).
 
 A counter-based generator (Philox) is addressed by those numbers, so a draw depends neither on the number of
 workers, nor on the place in a batch, nor on what was drawn before: a resumed run draws what it would have
@@ -16,7 +16,7 @@ from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.randomness import generator
 from bodvcl.data.video import VideoInfo
 
-_ORDER, _CLIPS = 1, 2
+_CLIPS = 2
 _CROP_TRIES = 10
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -41,11 +41,6 @@ class ClipDraws:
     colour: np.ndarray
     flip: np.ndarray
     sigma: np.ndarray
-
-
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """int64 (count,): the order in which the videos 0 .. count - 1 are visited in an epoch."""
-    return generator(seed, _ORDER, epoch, 0).permutation(count)
 
 
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:

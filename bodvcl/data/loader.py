@@ -16,7 +16,8 @@ from torch import Tensor
 from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.augment import crop_resize
 from bodvcl.data.batch import ClipBatch, ClipParams
-from bodvcl.data.clips import ClipDraws, draw_clips, epoch_order, evaluation_draws
+from bodvcl.data.clips import ClipDraws, draw_clips, evaluation_draws
+from bodvcl.data.order import check_share, epoch_order, step_videos
 from bodvcl.data.pool import Note, WorkerDied, WorkerPool
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 from bodvcl.data.workers import available_cores
@@ -110,18 +111,22 @@ class _Batches:
         augment: AugmentConfig,
         batch_size: int,
         seed: int,
+        rank: int,
+        world_size: int,
     ) -> None:
         self.videos = videos
         self.clip = clip
         self.augment = augment
         self.batch_size = batch_size
         self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
 
     def indices(self, address: tuple[int, int]) -> list[int]:
-        """Numbers of the videos of a batch."""
+        """Numbers of the videos of this process's share of a batch."""
         epoch, step = address
         order = epoch_order(self.seed, epoch, len(self.videos))
-        return order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
+        return step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
 
     def __call__(self, address: tuple[int, int], note: Note) -> ClipBatch:
         epoch, step = address
@@ -140,7 +145,8 @@ class ClipLoader:
     """Training batches of `batch_size` videos with `clip.views` clips each; an incomplete one is dropped.
 
     The batches of an epoch, and everything drawn for them, are functions of (seed, epoch, step): the
-    number of workers and where a run was resumed change nothing.
+    number of workers and where a run was resumed change nothing. With several processes, each yields its
+    contiguous share of every global batch, in the order of ranks; their number changes nothing else.
 
     Attributes:
         failed: path to reason of every file that could not be read so far. Each is logged once; the batch
@@ -148,7 +154,8 @@ class ClipLoader:
 
     Raises:
         DataError: more videos per batch than there are videos.
-        ValueError: fewer than two videos per batch.
+        ConfigError: a batch that the processes cannot share equally.
+        ValueError: fewer than two videos per batch, or a rank outside of the world.
     """
 
     def __init__(
@@ -160,16 +167,20 @@ class ClipLoader:
         batch_size: int,
         seed: int,
         workers: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         """
         Args:
             videos: what to draw from; a video's number is its place here.
             clip: how clips are cut.
             augment: how they are augmented.
-            batch_size: videos per batch.
+            batch_size: videos per global batch.
             seed: seed of the order and of all draws.
             workers: decoding processes. 0: decode in this process. None: by the number of cores.
+            rank, world_size: this process among those that train together.
         """
+        check_share(batch_size, rank, world_size)
         if batch_size < 2:
             raise ValueError(
                 f"batch_size is {batch_size}; expected 2 or more, other videos are the negatives"
@@ -184,7 +195,9 @@ class ClipLoader:
         self.steps_per_epoch = len(videos) // batch_size
         self.workers = default_workers() if workers is None else workers
         self.failed: dict[str, str] = {}
-        self._batches = _Batches(videos, clip, augment, batch_size, seed)
+        self._share = batch_size // world_size
+        self._fewest = 2 if world_size == 1 else 1
+        self._batches = _Batches(videos, clip, augment, batch_size, seed, rank, world_size)
         self._stream: Generator[ClipBatch] | None = None
         self._next: tuple[int, int] | None = None
 
@@ -194,8 +207,8 @@ class ClipLoader:
         The workers go on into the next epoch, so that asking for it costs no wait.
 
         Raises:
-            DataError: so many files of a batch are unreadable that fewer than two videos are left, or a
-                decoding process died.
+            DataError: so many files of a batch are unreadable that fewer than two videos are left (with
+                several processes: none in this process's share), or a decoding process died.
         """
         for step in range(start_step, self.steps_per_epoch):
             if self._stream is None or self._next != (epoch, step):
@@ -236,10 +249,10 @@ class ClipLoader:
             if path not in self.failed:
                 self.failed[path] = reason
                 logger.warning("left out of training, unreadable: %s: %s", path, reason)
-        if len(batch.videos) < 2:
+        if len(batch.videos) < self._fewest:
             path, reason = batch.failures[0]
             raise DataError(
-                f"only {len(batch.videos)} of {self.batch_size} videos of a batch can be read; "
+                f"only {len(batch.videos)} of {self._share} videos of a batch can be read; "
                 f"for example {path}: {reason}; check that the data is still there"
             )
         return batch

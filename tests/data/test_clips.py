@@ -1,4 +1,4 @@
-"""Order and draws are functions of (seed, epoch, video), and follow the configured distributions."""
+"""Draws are functions of (seed, epoch, video), and follow the configured distributions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bodvcl.data.clips import (
     clip_frames,
     colour_matrix,
     draw_clips,
-    epoch_order,
     evaluation_draws,
     required_frames,
 )
@@ -38,13 +37,6 @@ def video(frames: int = 100, fps: float = 25.0, size: tuple[int, int] = (48, 80)
         pts=pts,
         keyframes=np.zeros(1, np.int32),
     )
-
-
-def test_order_is_a_permutation_that_changes_with_seed_and_epoch():
-    orders = {(seed, epoch): epoch_order(seed, epoch, 50) for seed in (-1, 0, 1) for epoch in range(3)}
-    assert all(sorted(order) == list(range(50)) for order in orders.values())
-    assert len({tuple(order) for order in orders.values()}) == len(orders)
-    np.testing.assert_array_equal(orders[0, 1], epoch_order(0, 1, 50))
 
 
 def draws_as_tuple(**address):

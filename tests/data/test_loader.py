@@ -107,6 +107,35 @@ def test_resuming_gives_the_uninterrupted_batches(videos, workers):
         resumed.close()
 
 
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_shares_of_all_ranks_are_the_batch_of_one(videos, world_size):
+    ranks = [
+        ClipLoader(
+            videos, CLIP, AugmentConfig(), batch_size=4, seed=0, workers=0, rank=r, world_size=world_size
+        )
+        for r in range(world_size)
+    ]
+    alone = loader_of(videos, augment=AugmentConfig())
+    assert all(rank.steps_per_epoch == alone.steps_per_epoch for rank in ranks)
+    for epoch, start in ((0, 0), (1, 2)):
+        for whole, *shares in zip(
+            alone.epoch(epoch, start), *(r.epoch(epoch, start) for r in ranks), strict=True
+        ):
+            for name in ("clips", "videos", "frames"):
+                assert torch.equal(torch.cat([getattr(s, name) for s in shares]), getattr(whole, name))
+            assert torch.equal(torch.cat([s.params.colour for s in shares]), whole.params.colour)
+
+
+def test_a_share_without_a_readable_video_stops(breakable):
+    loader = ClipLoader(
+        breakable, CLIP, AugmentConfig(), batch_size=12, seed=0, workers=0, rank=1, world_size=12
+    )
+    (only,) = next(loader.epoch(0)).videos.tolist()
+    os.remove(breakable[only].path)
+    with pytest.raises(DataError, match=r"only 0 of 1 videos .*no such file"):
+        next(loader.epoch(0))
+
+
 def test_seed_changes_the_batches(videos):
     first, second = next(loader_of(videos).epoch(0)), next(loader_of(videos, seed=1).epoch(0))
     assert not torch.equal(first.clips, second.clips)

@@ -1,0 +1,57 @@
+"""Which videos a step of training sees: a function of (seed, epoch, step), cut into one share per process.
+
+A global batch does not depend on the number of processes; a process takes a contiguous share of it. A run
+that is resumed with another number of processes therefore goes on with the same sequence of global batches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bodvcl.data.randomness import generator
+from bodvcl.errors import ConfigError
+
+_ORDER = 1
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """int64 (count,): the order in which the videos 0 .. count - 1 are visited in an epoch."""
+    return generator(seed, _ORDER, epoch, 0).permutation(count)
+
+
+def check_share(batch_size: int, rank: int, world_size: int) -> None:
+    """Refuse what cannot be cut into equal shares.
+
+    Raises:
+        ConfigError: `batch_size` is not a multiple of `world_size`.
+        ValueError: `rank` is not in 0 .. world_size - 1.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank is {rank}; expected 0 .. {world_size - 1}, for {world_size} processes")
+    if batch_size % world_size:
+        below = batch_size // world_size * world_size
+        raise ConfigError(
+            f"a batch of {batch_size} videos cannot be shared equally by {world_size} processes; "
+            f"set --batch-size to a multiple of {world_size}, "
+            + (f"{below} or {below + world_size}" if below else f"{world_size} for example")
+        )
+
+
+def step_videos(
+    order: np.ndarray, step: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> np.ndarray:
+    """The share of one process in the global batch of a step.
+
+    Args:
+        order: of the epoch, from :func:`epoch_order`.
+        step: 0 .. len(order) // batch_size - 1.
+        batch_size: videos in the global batch, a multiple of `world_size`.
+        rank, world_size: which share, of how many.
+
+    Returns:
+        int64 (batch_size // world_size,). Those of all ranks, one after the other, are
+        order[step * batch_size : (step + 1) * batch_size].
+    """
+    share = batch_size // world_size
+    start = step * batch_size + rank * share
+    return order[start : start + share]
