@@ -14,7 +14,7 @@ from bodvcl.config import TrainConfig
 from bodvcl.engine.device import pick_device, use_bf16
 from bodvcl.engine.loop import solver_name, untrained_encoder
 from bodvcl.engine.problem import BatchProblem
-from bodvcl.models.tiny import memory_layout
+from bodvcl.models.layout import memory_layout
 from bodvcl.objectives.simclr import SimCLR
 
 VIDEOS = 16

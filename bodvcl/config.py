@@ -116,6 +116,8 @@ class ModelConfig:
     """Width of the projector's hidden layers."""
     projector_layers: Annotated[int, Field(ge=1, le=4)] = 2
     """Linear layers of the projector."""
+    projector_norm: bool = False
+    """Batch normalisation after each hidden layer of the projector, over all frames of the batch."""
 
 
 @dataclass

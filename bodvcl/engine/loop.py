@@ -23,7 +23,7 @@ from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.schedule import learning_rate, make_optimizer
 from bodvcl.engine.signals import StopRequest
 from bodvcl.models.encoder import VideoEncoder, build_encoder
-from bodvcl.models.tiny import memory_layout
+from bodvcl.models.layout import memory_layout
 from bodvcl.objectives.simclr import SimCLR
 
 

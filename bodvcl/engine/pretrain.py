@@ -22,7 +22,7 @@ from bodvcl.engine.loop import Outcome, Trainer, passes_per_step, untrained_enco
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
 from bodvcl.models.encoder import build_encoder
-from bodvcl.models.tiny import parameter_count
+from bodvcl.models.layout import parameter_count
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 from torch import Tensor, nn
 
 from bodvcl.config import ModelConfig
+from bodvcl.models.projector import FrameMLP
 from bodvcl.models.tiny import TinyBackbone
 
 
@@ -28,22 +27,27 @@ class VideoEncoder(nn.Module):
         """Per-frame backbone features ``(N, T, D)`` of clips ``(N, 3, L, H, W)``, for downstream use."""
         return self.backbone(clips)
 
+    def project(self, features: Tensor) -> Tensor:
+        """Per-frame embeddings ``(N, T, M)`` of per-frame features ``(N, T, D)``."""
+        return self.projector(features)
+
     def forward(self, clips: Tensor) -> Tensor:
         """Per-frame embeddings ``(N, T, M)``: what the Koopman operator is fitted on."""
-        return self.projector(self.frames(clips))
+        return self.project(self.frames(clips))
+
+    def head_names(self) -> frozenset[str]:
+        """Names of the projector's parameters, as ``named_parameters()`` of the encoder has them."""
+        return frozenset(f"projector.{name}" for name, _ in self.projector.named_parameters())
 
 
 def build_encoder(config: ModelConfig) -> VideoEncoder:
     """An untrained encoder; draws its weights from PyTorch's global generator."""
     backbone = TinyBackbone(config.width)
-    return VideoEncoder(
-        backbone, _mlp(backbone.dim, config.hidden_dim, config.embed_dim, config.projector_layers)
+    projector = FrameMLP(
+        backbone.dim,
+        config.hidden_dim,
+        config.embed_dim,
+        config.projector_layers,
+        norm=config.projector_norm,
     )
-
-
-def _mlp(dim_in: int, hidden: int, dim_out: int, layers: int) -> nn.Sequential:
-    widths = [dim_in] + [hidden] * (layers - 1) + [dim_out]
-    modules: list[nn.Module] = []
-    for a, b in itertools.pairwise(widths):
-        modules += [nn.Linear(a, b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*modules[:-1])
+    return VideoEncoder(backbone, projector)

@@ -51,13 +51,3 @@ def _block(channels_in: int, channels_out: int, kernel: tuple[int, int, int]) ->
     )
     ends = [RepeatEnds(time)] if time else []
     return [*ends, conv, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def memory_layout(fast: bool) -> torch.memory_format:
-    """Layout of clips and 3D kernels: channels-last; for the reference route PyTorch's default."""
-    return torch.channels_last_3d if fast else torch.contiguous_format

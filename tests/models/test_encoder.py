@@ -5,8 +5,9 @@ import torch
 
 from bodvcl.config import KoopmanConfig, ModelConfig, PredictionConfig
 from bodvcl.models.encoder import build_encoder
+from bodvcl.models.layout import parameter_count
 from bodvcl.models.streams import koopman_streams, prediction_loss, video_stream
-from bodvcl.models.tiny import TinyBackbone, parameter_count
+from bodvcl.models.tiny import TinyBackbone
 
 
 @pytest.mark.parametrize("frames", [3, 8, 16])
