@@ -59,6 +59,9 @@ class VideoInfo:
         first_pts, pts_step: timestamps are first_pts + i * pts_step when `pts` is None.
         pts: int64 (frames,) timestamps of a variable frame rate, else None.
         keyframes: int32, numbers of the frames at which decoding can start, 0 among them.
+        pixel_format: FFmpeg's name of the stored pixels, for example yuv420p.
+        colour_space: number of the matrix coefficients (ITU-T H.273): 1 BT.709, 5 or 6 BT.601, 2 not told.
+        hidden: frames that are stored but not shown, because an edit list leaves them out.
         labels: label columns of a list, name to text.
         split: split named by a list, or "".
     """
@@ -77,6 +80,9 @@ class VideoInfo:
     pts_step: int
     pts: np.ndarray | None
     keyframes: np.ndarray
+    pixel_format: str = ""
+    colour_space: int = 2
+    hidden: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
 
@@ -133,17 +139,25 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         raise BadVideo(path, f"not readable as a video ({reason})") from error
 
 
-def _demux(path: str, container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list, list]:
-    """Timestamps (None where missing) and key flags of all packets that give a frame, in decoding order."""
-    stamps, keys = [], []
+def _demux(
+    path: str, container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[list, list, int]:
+    """Timestamps (None where missing) and key flags of all packets whose frame is shown, in decoding order.
+
+    The third result is the number of packets whose frame an edit list hides.
+    """
+    stamps, keys, hidden = [], [], 0
     for packet in container.demux(stream):
-        if packet.size == 0 or packet.is_discard:
+        if packet.size == 0:
+            continue
+        if packet.is_discard:
+            hidden += 1
             continue
         if packet.is_corrupt:
             raise BadVideo(path, f"truncated or damaged after {len(stamps)} frames")
         stamps.append(packet.pts)
         keys.append(packet.is_keyframe)
-    return stamps, keys
+    return stamps, keys, hidden
 
 
 def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
@@ -154,7 +168,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
     """
     path = os.fspath(path)
     with _opened(path) as (container, stream):
-        stamps, keys = _demux(path, container, stream)
+        stamps, keys, hidden = _demux(path, container, stream)
         if not stamps:
             raise BadVideo(path, "no video frame in it")
         format_names = set(container.format.name.split(","))
@@ -167,6 +181,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         first = next(decoded, None)
         if first is None:
             raise BadVideo(path, "no frame can be decoded")
+        pixel_format, colour_space = first.format.name, int(first.colorspace)
         width, height, rotation = first.width, first.height, round(first.rotation / 90) % 4 * 90
         if sequential:
             stamps, keys = [0] + [1 + i for i, _ in enumerate(decoded)], [True]
@@ -200,6 +215,9 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         pts_step=step,
         pts=None if regular else pts,
         keyframes=np.union1d([0], starts).astype(np.int32),
+        pixel_format=pixel_format,
+        colour_space=colour_space,
+        hidden=hidden,
     )
 
 

@@ -70,6 +70,8 @@ def test_frames_hidden_by_an_edit_list_do_not_count(good_video, tmp_path):
     info = probe_video(path)
     assert truth[0] > 0
     assert info.frames == len(truth)
+    with av.open(str(path)) as container:
+        assert info.hidden == sum(packet.size > 0 for packet in container.demux(video=0)) - len(truth) > 0
     assert numbers(path, np.arange(info.frames)) == truth
     assert [numbers(path, [i])[0] for i in range(info.frames)] == truth
 
@@ -98,6 +100,7 @@ def test_what_is_known_about_a_file(good_video):
     assert (info.frames, info.width, info.height, info.codec) == (50, 80, 48, "h264")
     assert info.fps == pytest.approx(25)
     assert info.duration == pytest.approx(2.0)
+    assert (info.pixel_format, info.colour_space, info.hidden) == ("yuv420p", 2, 0)
     assert info.pts is None
     assert info.keyframes[0] == 0
     assert np.diff(info.keyframes).max() <= 12
