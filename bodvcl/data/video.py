@@ -62,6 +62,7 @@ class VideoInfo:
         pixel_format: FFmpeg's name of the stored pixels, for example yuv420p.
         colour_space: number of the matrix coefficients (ITU-T H.273): 1 BT.709, 5 or 6 BT.601, 2 not told.
         hidden: frames that are stored but not shown, because an edit list leaves them out.
+        streams: video streams in the file, cover art apart; the first is used.
         labels: label columns of a list, name to text.
         split: split named by a list, or "".
     """
@@ -83,6 +84,7 @@ class VideoInfo:
     pixel_format: str = ""
     colour_space: int = 2
     hidden: int = 0
+    streams: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
 
@@ -107,6 +109,11 @@ class VideoInfo:
         return (self.pts - self.pts[0]) * self.time_base
 
 
+def _pictures(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video streams of a file, cover art apart."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a file's first video stream (no cover art) with one decoding thread; failures become BadVideo."""
@@ -114,7 +121,7 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         if os.path.getsize(path) == 0:
             raise BadVideo(path, "empty file (0 bytes)")
         with av.open(os.path.abspath(path), metadata_errors="replace") as container:
-            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            pictures = _pictures(container)
             if not pictures:
                 held = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
                 raise BadVideo(path, f"no video stream in it (only {held or 'a still picture'})")
@@ -176,6 +183,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         codec = stream.codec_context.codec.canonical_name
         rate = stream.average_rate or stream.guessed_rate
         time_base = float(stream.time_base)
+        streams = len(_pictures(container))
     with _opened(path) as (container, stream):
         decoded = container.decode(stream)
         first = next(decoded, None)
@@ -218,6 +226,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         pixel_format=pixel_format,
         colour_space=colour_space,
         hidden=hidden,
+        streams=streams,
     )
 
 

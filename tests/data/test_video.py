@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from video_files import (
+    barcode,
     cut_without_decoding,
     read_barcode,
     remux,
@@ -100,13 +101,30 @@ def test_what_is_known_about_a_file(good_video):
     assert (info.frames, info.width, info.height, info.codec) == (50, 80, 48, "h264")
     assert info.fps == pytest.approx(25)
     assert info.duration == pytest.approx(2.0)
-    assert (info.pixel_format, info.colour_space, info.hidden) == ("yuv420p", 2, 0)
+    assert (info.pixel_format, info.colour_space, info.hidden, info.streams) == ("yuv420p", 2, 0, 1)
     assert info.pts is None
     assert info.keyframes[0] == 0
     assert np.diff(info.keyframes).max() <= 12
     np.testing.assert_allclose(info.times(), np.arange(50) / 25)
     assert [info.frame_at(info.pts_of(i)) for i in range(50)] == list(range(50))
     assert info.frame_at(info.pts_of(0) - 1) == info.frame_at(info.pts_of(50)) == info.frame_at(None) == -1
+
+
+def test_the_first_of_two_video_streams_is_used(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, (height, width) in zip(streams, ((48, 80), (64, 96))):
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for number in range(10):
+            for shift, stream in zip((0, 100), streams):
+                image = barcode(number + shift, stream.height, stream.width)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    info = probe_video(path)
+    assert (info.streams, info.frames, info.height, info.width) == (2, 10, 48, 80)
+    assert numbers(path, [7, 2]) == [7, 2]
 
 
 def test_times_of_a_variable_rate(tmp_path):
