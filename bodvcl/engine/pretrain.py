@@ -99,11 +99,10 @@ def _what_will_be_trained(config: TrainConfig, device: torch.device) -> list[str
 
 
 def _find_videos(config: TrainConfig) -> ScanResult:
-    if config.data == "shapes":
-        source = shapes.prepare(config.shapes, workers=config.workers)
-    else:
-        source = Path(config.data).expanduser()
+    built_in = config.data == "shapes"
+    source = shapes.prepare(config.shapes, workers=config.workers) if built_in else config.data
     found = scan(source, clip=config.clip, workers=config.workers)
+    found.refuse_flip(config.augment.flip)
     for line in found.summary():
         print(line)
     return found
@@ -112,7 +111,7 @@ def _find_videos(config: TrainConfig) -> ScanResult:
 def _divide(found: ScanResult) -> tuple[list[VideoInfo], list[VideoInfo]]:
     """Videos to train on, and videos to probe with: those of splits named probe_*, where there are any."""
     probe = [video for video in found.videos if video.split.startswith("probe")]
-    train = [video for video in found.videos if not video.split.startswith("probe")]
+    train = found.training()
     return train, probe or train
 
 

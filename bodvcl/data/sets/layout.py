@@ -1,0 +1,147 @@
+"""Finding and reading the files of an official layout; what is not there is said in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bodvcl.errors import DataError
+
+VIDEO_EXTENSIONS = frozenset([
+    ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
+    ".h265", ".hevc", ".ivf", ".m1v", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
+    ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt",
+    ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".xvid", ".y4m",
+])  # fmt: skip
+"""File names that a folder is searched for, in lower case. A list may name files with any extension."""
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file's name ends as those of videos do."""
+    return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not name.startswith(".")
+
+
+def search_videos(folder: Path) -> tuple[list[str], int]:
+    """Video files below a folder, sorted, and the number of other files. Links are followed, not loops.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    unreadable: list[OSError] = []
+    found, others, seen = [], 0, set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        videos = [os.path.join(place, name) for name in names if is_video_name(name)]
+        found += videos
+        others += len(names) - len(videos)
+    if unreadable:
+        raise DataError(f"{unreadable[0].filename}: cannot look into this folder: {unreadable[0].strerror}")
+    return sorted(found), others
+
+
+def by_stem(paths: Iterable[str]) -> dict[str, str]:
+    """File name without its extension to path; of several files with one stem the last."""
+    return {os.path.splitext(os.path.basename(path))[0]: path for path in paths}
+
+
+class Layout:
+    """Looks for the parts of a data set below its root.
+
+    Args:
+        root: the folder that was given.
+        title: name of the data set.
+        expected: the layout in one line, for messages.
+    """
+
+    def __init__(self, root: Path, title: str, expected: str) -> None:
+        self.root, self.title, self.expected = root, title, expected
+        self.read: list[str] = []
+        if not root.is_dir():
+            what = "a file, not a folder" if root.exists() else "no such folder"
+            raise DataError(f"{root}: {what}; expected the root of {title}: {expected}")
+
+    def folder(self, *names: str) -> Path:
+        """The first of these folders that exists.
+
+        Raises:
+            DataError: none does.
+        """
+        for name in names:
+            if (self.root / name).is_dir():
+                return self.root / name
+        raise self._absent("folder", names)
+
+    def find(self, *names: str) -> Path | None:
+        """The first of these files that exists, or None."""
+        return next((self.root / name for name in names if (self.root / name).is_file()), None)
+
+    def file(self, *names: str) -> Path:
+        """The first of these files that exists.
+
+        Raises:
+            DataError: none does.
+        """
+        found = self.find(*names)
+        if found is None:
+            raise self._absent("file", names)
+        return found
+
+    def lines(self, path: Path) -> list[str]:
+        """Lines of a text file that are not empty, without the white space around them."""
+        return [line.strip() for line in self.text(path).splitlines() if line.strip()]
+
+    def json(self, path: Path) -> Any:
+        """A JSON file.
+
+        Raises:
+            DataError: it cannot be parsed.
+        """
+        try:
+            return json.loads(self.text(path))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}: not valid JSON: {error}") from error
+
+    def table(self, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+        """Rows of a CSV file with a header that must have these columns; a short row has "" at its end.
+
+        Raises:
+            DataError: a column is missing.
+        """
+        reader = csv.DictReader(self.text(path).splitlines(), restval="")
+        absent = [name for name in columns if name not in (reader.fieldnames or [])]
+        if absent:
+            header = reader.fieldnames or "(empty file)"
+            raise DataError(f"{path}: no column {', '.join(absent)} in its first line {header}")
+        return list(reader)
+
+    def text(self, path: Path) -> str:
+        """A text file, whatever its line ends; it counts as an annotation file of the data set.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        self.read.append(str(path))
+        return text
+
+    def broken(self, path: Path, line: str, expected: str) -> DataError:
+        """The error for a line that does not have the official form."""
+        return DataError(f"{path}: cannot understand {line[:80]!r}; expected {expected}")
+
+    def _absent(self, kind: str, names: tuple[str, ...]) -> DataError:
+        wanted = " or ".join(names)
+        return DataError(
+            f"{self.root}: not the root of {self.title}: no {kind} {wanted} in it; expected {self.expected}"
+        )
