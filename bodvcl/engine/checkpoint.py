@@ -15,9 +15,9 @@ from torch import nn
 
 import bodvcl
 from bodvcl.config import ModelConfig, TrainConfig
-from bodvcl.errors import CheckpointError
+from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
-from bodvcl.parse import dump_yaml
+from bodvcl.parse import dump_yaml, validate
 from bodvcl.run_dir import write_atomically
 
 FORMAT = 1
@@ -130,13 +130,38 @@ def load_encoder(path: Path | str, device: torch.device | str = "cpu") -> VideoE
     """An encoder in evaluation mode from ``encoder.pt`` or from a run folder.
 
     Raises:
-        CheckpointError: no such file, or not one of ours.
+        CheckpointError: as :func:`load_run`.
+    """
+    return load_run(path, device)[0]
+
+
+def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[VideoEncoder, TrainConfig]:
+    """The encoder, in evaluation mode, and the configuration of the run that trained it.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+        device: where the encoder is wanted.
+
+    Raises:
+        CheckpointError: no such file, not one of ours, or the training state ``last.pt``.
     """
     path = Path(path)
-    state = _read(path / ENCODER if path.is_dir() else path, torch.device(device))
+    file = path / ENCODER if path.is_dir() else path
+    state = _read(file, torch.device(device))
+    if "model" not in state:
+        raise CheckpointError(
+            f"{file} holds the state of a training run, not an encoder; give the run folder or its {ENCODER}"
+        )
+    try:
+        config = validate(yaml.safe_load(state["config"]))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
+            f"does not have: {error}"
+        ) from error
     encoder = build_encoder(ModelConfig(**state["model"]))
     encoder.load_state_dict(state["encoder"])
-    return encoder.to(device).eval()
+    return encoder.to(device).eval(), config
 
 
 def _write(path: Path, state: dict[str, Any]) -> Path:
