@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.augment import crop_resize
 from bodvcl.data.batch import ClipBatch, ClipParams
 from bodvcl.data.clips import ClipDraws, draw_clips, evaluation_draws
+from bodvcl.data.failures import BadFiles
 from bodvcl.data.order import check_share, epoch_order, step_videos
 from bodvcl.data.pool import Note, WorkerDied, WorkerPool
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
@@ -26,6 +27,7 @@ from bodvcl.errors import DataError
 logger = logging.getLogger(__name__)
 
 _PREFETCH = 2  # batches that each worker prepares ahead
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}  # a decoder's own fault
 
 
 def default_workers() -> int:
@@ -66,6 +68,7 @@ def _assemble(
     draw: Callable[[int], ClipDraws],
     clip: ClipConfig,
     smallest_crop: float,
+    unusable: Mapping[int, str],
 ) -> ClipBatch:
     """Read the clips of some videos; unreadable ones are left out and listed in `failures`."""
     loaded: list[ClipDraws] = []
@@ -79,6 +82,8 @@ def _assemble(
             clips = torch.empty((len(indices) * views, length, clip.size, clip.size, 3), dtype=torch.uint8)
         place = len(ids) * views
         try:
+            if index in unusable:
+                raise BadVideo(videos[index].path, unusable[index])
             load_clips(videos[index], draws, clip, smallest_crop, clips[place : place + views])
         except BadVideo as error:
             failures.append((error.path, error.reason))
@@ -102,7 +107,11 @@ def _assemble(
 
 
 class _Batches:
-    """Maps (epoch, step) to its batch. Holds no state, so it does not matter which process is asked."""
+    """Maps (epoch, step) to its batch. It does not matter which process is asked.
+
+    Attributes:
+        unusable: number to reason of the videos that may not be opened: they crash or hang their reader.
+    """
 
     def __init__(
         self,
@@ -121,6 +130,7 @@ class _Batches:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.unusable: dict[int, str] = {}
 
     def indices(self, address: tuple[int, int]) -> list[int]:
         """Numbers of the videos of this process's share of a batch."""
@@ -137,7 +147,9 @@ class _Batches:
                 self.videos[index], self.clip, self.augment, seed=self.seed, epoch=epoch, index=index
             )
 
-        batch = _assemble(self.videos, self.indices(address), draw, self.clip, self.augment.crop_area[0])
+        batch = _assemble(
+            self.videos, self.indices(address), draw, self.clip, self.augment.crop_area[0], self.unusable
+        )
         return replace(batch, epoch=epoch, step=step)
 
 
@@ -148,9 +160,8 @@ class ClipLoader:
     number of workers and where a run was resumed change nothing. With several processes, each yields its
     contiguous share of every global batch, in the order of ranks; their number changes nothing else.
 
-    Attributes:
-        failed: path to reason of every file that could not be read so far. Each is logged once; the batch
-            that should have held it is smaller.
+    A file that cannot be read, crashes its worker or takes longer than `timeout` is logged once, and the
+    batch that should have held it is smaller.
 
     Raises:
         DataError: more videos per batch than there are videos.
@@ -169,6 +180,8 @@ class ClipLoader:
         workers: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        timeout: float | None = None,
+        max_bad: float = 0.01,
     ) -> None:
         """
         Args:
@@ -179,6 +192,9 @@ class ClipLoader:
             seed: seed of the order and of all draws.
             workers: decoding processes. 0: decode in this process. None: by the number of cores.
             rank, world_size: this process among those that train together.
+            timeout: seconds that one video may take; its worker is then replaced and the file counts as
+                unreadable. None: no limit. Without workers there is none either.
+            max_bad: share of the videos that may turn out to be unreadable.
         """
         check_share(batch_size, rank, world_size)
         if batch_size < 2:
@@ -194,12 +210,18 @@ class ClipLoader:
         self.batch_size = batch_size
         self.steps_per_epoch = len(videos) // batch_size
         self.workers = default_workers() if workers is None else workers
-        self.failed: dict[str, str] = {}
+        self._timeout = timeout
+        self._bad = BadFiles(len(videos), max_bad)
         self._share = batch_size // world_size
         self._fewest = 2 if world_size == 1 else 1
         self._batches = _Batches(videos, clip, augment, batch_size, seed, rank, world_size)
         self._stream: Generator[ClipBatch] | None = None
         self._next: tuple[int, int] | None = None
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Path to reason of every file that could not be read so far."""
+        return self._bad.failed
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ClipBatch]:
         """Batches start_step .. steps_per_epoch - 1 of an epoch, in order.
@@ -208,7 +230,8 @@ class ClipLoader:
 
         Raises:
             DataError: so many files of a batch are unreadable that fewer than two videos are left (with
-                several processes: none in this process's share), or a decoding process died.
+                several processes: none in this process's share), more than `max_bad` of all files are, or
+                a decoding process died and no file is to blame.
         """
         for step in range(start_step, self.steps_per_epoch):
             if self._stream is None or self._next != (epoch, step):
@@ -220,19 +243,33 @@ class ClipLoader:
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
         """All batches from a place on, without end."""
         first = epoch * self.steps_per_epoch + step
-        addresses = (divmod(number, self.steps_per_epoch) for number in itertools.count(first))
         if self.workers == 0:
-            for address in addresses:
-                yield self._batches(address, lambda index: None)
-        with WorkerPool(self._batches, self.workers) as pool:
-            for address in addresses:
-                pool.submit(address)
-                if len(pool) > _PREFETCH * self.workers:
+            for number in itertools.count(first):
+                yield self._batches(divmod(number, self.steps_per_epoch), lambda index: None)
+        while True:  # again, with new workers, after each file that cost one
+            with WorkerPool(self._batches, self.workers, self._timeout) as pool:
+                for number in itertools.count(first):
+                    pool.submit(divmod(number, self.steps_per_epoch))
+                    if len(pool) <= _PREFETCH * self.workers:
+                        continue
                     try:
                         batch = pool.receive()
                     except WorkerDied as death:
-                        raise self._death_notice(death) from None
+                        self._blame(death)
+                        break
+                    first += 1
                     yield batch
+
+    def _blame(self, death: WorkerDied) -> None:
+        """Never open the file again that a worker was lost to; without such a file the run ends."""
+        signal_number = -(death.exitcode or 0)
+        if death.note >= 0 and death.hung:
+            reason = f"not decoded within {self._timeout:g} seconds (--decode.timeout)"
+        elif death.note >= 0 and signal_number in _CRASHES:
+            reason = f"crashes the decoder ({signal.Signals(signal_number).name})"
+        else:
+            raise self._death_notice(death) from None
+        self._batches.unusable[death.note] = reason
 
     def _death_notice(self, death: WorkerDied) -> DataError:
         code = death.exitcode
@@ -245,16 +282,14 @@ class ClipLoader:
         )
 
     def _checked(self, batch: ClipBatch) -> ClipBatch:
-        for path, reason in batch.failures:
-            if path not in self.failed:
-                self.failed[path] = reason
-                logger.warning("left out of training, unreadable: %s: %s", path, reason)
+        self._bad.add(batch.failures)
         if len(batch.videos) < self._fewest:
             path, reason = batch.failures[0]
             raise DataError(
                 f"only {len(batch.videos)} of {self._share} videos of a batch can be read; "
                 f"for example {path}: {reason}; check that the data is still there"
             )
+        self._bad.check()
         return batch
 
     def close(self) -> None:
@@ -289,7 +324,7 @@ def evaluation_clips(
         def draw(index: int) -> ClipDraws:
             return evaluation_draws(videos[index], clip, clips_per_video)
 
-        batch = _assemble(videos, indices, draw, clip, 1.0)
+        batch = _assemble(videos, indices, draw, clip, 1.0, {})
         for path, reason in batch.failures:
             logger.warning("left out of the evaluation, unreadable: %s: %s", path, reason)
         if len(batch.videos):

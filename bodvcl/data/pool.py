@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 import traceback
 import weakref
 from collections import deque
@@ -23,21 +24,25 @@ from bodvcl.data.workers import end_with_parent, leave_signals_to_parent, proces
 
 Note = Callable[[int], None]
 
+_LOOK = 0.5  # seconds between two looks at a worker that may hang
+
 
 class WorkerDied(Exception):
-    """A worker process ended without an answer.
+    """A worker process ended without an answer, or was ended because it took too long.
 
     Attributes:
         exitcode: of the process; minus the signal's number if a signal ended it.
         task: what it had been asked for.
         note: what it last noted, -1 for nothing.
+        hung: it was ended because more than `timeout` seconds had passed since that note.
     """
 
-    def __init__(self, exitcode: int | None, task: Any, note: int) -> None:
-        super().__init__(exitcode, task, note)
+    def __init__(self, exitcode: int | None, task: Any, note: int, hung: bool = False) -> None:
+        super().__init__(exitcode, task, note, hung)
         self.exitcode = exitcode
         self.task = task
         self.note = note
+        self.hung = hung
 
 
 class WorkerPool:
@@ -46,20 +51,27 @@ class WorkerPool:
     Args:
         function: called as function(task, note); it may call note(number) to say what it is doing.
         workers: number of processes. Task k is done by process k modulo this number.
+        timeout: seconds that may pass between a note and the next one or the answer. None: no limit.
     """
 
-    def __init__(self, function: Callable[[Any, Note], Any], workers: int) -> None:
+    def __init__(
+        self, function: Callable[[Any, Note], Any], workers: int, timeout: float | None = None
+    ) -> None:
         context = process_context()
         self._pending: deque[tuple[int, Any]] = deque()
         self._submitted = 0
         self._connections: list[Connection] = []
+        self._timeout = timeout
         self._notes = [context.Value("q", -1, lock=False) for _ in range(workers)]
+        self._times = [context.Value("d", 0.0, lock=False) for _ in range(workers)]
         self._processes = []
         self._kill = weakref.finalize(self, _kill, self._processes, self._connections, os.getpid())
         atexit.register(self._kill)  # before multiprocessing's own clean-up, which would wait for the workers
         for number in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(function, theirs, self._notes[number]), daemon=True)
+            process = context.Process(
+                target=_work, args=(function, theirs, self._notes[number], self._times[number]), daemon=True
+            )
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -81,18 +93,28 @@ class WorkerPool:
         """Result of the oldest task; waits for it.
 
         Raises:
-            WorkerDied: its worker ended without an answer.
+            WorkerDied: its worker ended without an answer, or hung and was ended.
             RuntimeError: the function raised; the message holds the traceback.
         """
         worker, task = self._pending.popleft()
+        process, connection = self._processes[worker], self._connections[worker]
         try:
-            result, trouble = self._connections[worker].recv()
+            while not connection.poll(self._timeout and min(self._timeout, _LOOK)):
+                if self._overdue(worker):
+                    process.kill()
+                    process.join()
+                    raise WorkerDied(process.exitcode, task, self._notes[worker].value, hung=True)
+            result, trouble = connection.recv()
         except (EOFError, OSError):
-            self._processes[worker].join(timeout=5)
-            raise WorkerDied(self._processes[worker].exitcode, task, self._notes[worker].value) from None
+            process.join(timeout=5)
+            raise WorkerDied(process.exitcode, task, self._notes[worker].value) from None
         if trouble:
             raise RuntimeError(f"in a decoding process:\n{trouble}")
         return result
+
+    def _overdue(self, worker: int) -> bool:
+        noted = self._notes[worker].value >= 0  # read before the time, which is written before the note
+        return noted and time.monotonic() - self._times[worker].value > self._timeout
 
     def close(self) -> None:
         """End the processes at once, whatever they are doing."""
@@ -117,12 +139,13 @@ def _kill(processes: list, connections: list[Connection], owner: int) -> None:
         connection.close()
 
 
-def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any) -> None:
+def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any, noted_at: Any) -> None:
     leave_signals_to_parent()
     end_with_parent()
     torch.set_num_threads(1)
 
     def write_note(number: int) -> None:
+        noted_at.value = time.monotonic()
         note.value = number
 
     while True:

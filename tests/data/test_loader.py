@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import logging
 import multiprocessing
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +21,12 @@ from video_files import read_barcode
 
 from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data import loader as loader_module
+from bodvcl.data import pool as pool_module
 from bodvcl.data.batch import ClipBatch
 from bodvcl.data.loader import ClipLoader, decode_size, evaluation_clips
 from bodvcl.data.scan import scan
 from bodvcl.data.video import read_frames
+from bodvcl.data.workers import process_context
 from bodvcl.errors import DataError
 
 CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)
@@ -41,9 +45,18 @@ def breakable(video_folder, tmp_path):
     return scan(tmp_path / "copy", clip=CLIP, progress=False).videos
 
 
-def loader_of(videos, *, workers=0, batch_size=4, clip=CLIP, augment=None, seed=0) -> ClipLoader:
+def loader_of(
+    videos, *, workers=0, batch_size=4, clip=CLIP, augment=None, seed=0, max_bad=0.01, timeout=None
+) -> ClipLoader:
     return ClipLoader(
-        videos, clip, augment or AugmentConfig(blur=0.5), batch_size=batch_size, seed=seed, workers=workers
+        videos,
+        clip,
+        augment or AugmentConfig(blur=0.5),
+        batch_size=batch_size,
+        seed=seed,
+        workers=workers,
+        max_bad=max_bad,
+        timeout=timeout,
     )
 
 
@@ -208,6 +221,66 @@ def test_file_that_kills_its_reader_is_named(videos, monkeypatch):
         loader.close()
 
 
+def test_file_that_crashes_its_reader_is_left_out(videos, monkeypatch):
+    def crash(info, *rest):
+        if info.path == videos[7].path:
+            faulthandler.disable()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read_frames(info, *rest)
+
+    whole = [batch for epoch in range(2) for batch in loader_of(videos).epoch(epoch)]
+    monkeypatch.setattr(loader_module, "read_frames", crash)
+    loader = loader_of(videos, workers=2)
+    try:
+        batches = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
+    finally:
+        loader.close()
+    assert loader.failed == {videos[7].path: "crashes the decoder (SIGSEGV)"}
+    for before, after in zip(whole, batches, strict=True):
+        keep = before.videos != 7
+        assert after.videos.tolist() == before.videos[keep].tolist()
+        assert torch.equal(after.clips, before.clips[keep.repeat_interleave(2)])
+
+
+def test_file_that_hangs_its_reader_is_left_out(videos, monkeypatch):
+    clock = process_context().Value("d", 0.0)
+
+    def hang(info, *rest):
+        if info.path == videos[7].path:
+            clock.value += 3600
+            time.sleep(3600)
+        return read_frames(info, *rest)
+
+    monkeypatch.setattr(loader_module, "read_frames", hang)
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock.value))
+    loader = loader_of(videos, workers=1, timeout=100)
+    try:
+        seen = [batch.videos.tolist() for epoch in range(3) for batch in loader.epoch(epoch)]
+    finally:
+        loader.close()
+    assert loader.failed == {videos[7].path: "not decoded within 100 seconds (--decode.timeout)"}
+    epochs = [sorted(itertools.chain.from_iterable(seen[first : first + 3])) for first in (0, 3, 6)]
+    assert epochs == 3 * [[*range(7), *range(8, 12)]]
+
+
+def test_too_many_unreadable_files_stop_the_run(breakable):
+    for video in breakable[3:6]:
+        os.truncate(video.path, 0)
+    allowed = loader_of(breakable, batch_size=6, max_bad=0.25)
+    assert sum(len(batch.videos) for batch in allowed.epoch(0)) == 9
+    refused = loader_of(breakable, batch_size=6, max_bad=0.2)
+    message = r"3 of 12 videos .* --decode.max-bad 0.2 allows 2: .*part.*: empty file \(0 bytes\); .*mend"
+    with pytest.raises(DataError, match=message):
+        list(refused.epoch(0))
+
+
+def test_one_unreadable_file_is_tolerated_unless_none_is(breakable):
+    os.truncate(breakable[3].path, 0)
+    assert sum(len(batch.videos) for batch in loader_of(breakable).epoch(0)) == 11
+    with pytest.raises(DataError, match=r"1 of 12 videos .* --decode.max-bad 0 allows 0"):
+        list(loader_of(breakable, max_bad=0.0).epoch(0))
+
+
 def test_a_defect_in_a_worker_is_shown_with_its_traceback(videos):
     loader = loader_of([*videos[:11], None], batch_size=12, workers=1)
     try:
@@ -275,6 +348,7 @@ def test_large_videos_are_decoded_small(videos):
     assert decode_size(videos[0], ClipConfig(size=64), 1.0) == (48, 80)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
 def test_memory_does_not_grow_over_epochs(videos):
     loader = loader_of(videos)
