@@ -12,15 +12,24 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from bodvcl.data.sets.ava import AVA
 from bodvcl.data.sets.csv_list import read_csv_list
+from bodvcl.data.sets.diving48 import DIVING48
+from bodvcl.data.sets.finegym import FINEGYM
 from bodvcl.data.sets.folders import CLASS_FOLDERS, read_folder
+from bodvcl.data.sets.hmdb51 import HMDB51
+from bodvcl.data.sets.kinetics import KINETICS
 from bodvcl.data.sets.rows import DataSet, DatasetRows, Segment, VideoRow
+from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
 from bodvcl.errors import DataError
 
 __all__ = ["DATA_SETS", "DataSet", "DatasetRows", "Segment", "VideoRow", "open_dataset"]
 
-DATA_SETS: dict[str, DataSet] = {entry.name: entry for entry in (CLASS_FOLDERS, UCF101)}
+DATA_SETS: dict[str, DataSet] = {
+    entry.name: entry
+    for entry in (CLASS_FOLDERS, UCF101, HMDB51, *KINETICS.values(), SSV2, *FINEGYM.values(), DIVING48, AVA)
+}
 """Every data set that a specification can name."""
 
 _SPEC = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(?:@(?P<fold>\d+))?:(?P<root>.+)")

@@ -78,7 +78,7 @@ class Layout:
         for name in names:
             if (self.root / name).is_dir():
                 return self.root / name
-        raise self._absent("folder", names)
+        raise self.lacks(f"folder {' or '.join(names)}")
 
     def find(self, *names: str) -> Path | None:
         """The first of these files that exists, or None."""
@@ -92,7 +92,7 @@ class Layout:
         """
         found = self.find(*names)
         if found is None:
-            raise self._absent("file", names)
+            raise self.lacks(f"file {' or '.join(names)}")
         return found
 
     def lines(self, path: Path) -> list[str]:
@@ -140,8 +140,8 @@ class Layout:
         """The error for a line that does not have the official form."""
         return DataError(f"{path}: cannot understand {line[:80]!r}; expected {expected}")
 
-    def _absent(self, kind: str, names: tuple[str, ...]) -> DataError:
-        wanted = " or ".join(names)
+    def lacks(self, what: str) -> DataError:
+        """The error for a part of the layout that is not there."""
         return DataError(
-            f"{self.root}: not the root of {self.title}: no {kind} {wanted} in it; expected {self.expected}"
+            f"{self.root}: not the root of {self.title}: no {what} in it; expected {self.expected}"
         )

@@ -87,7 +87,7 @@ def classes_of(rows: Iterable[VideoRow]) -> dict[str, tuple[str, ...]]:
     seen: dict[str, set[str]] = {}
     for row in rows:
         for column, name in row.labels.items():
-            seen.setdefault(column, set()).add(name)
+            seen.setdefault(column, set()).update([name] if name else [])
     return {column: tuple(sorted(names)) for column, names in seen.items()}
 
 

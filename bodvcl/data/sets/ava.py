@@ -1,0 +1,243 @@
+"""AVA v2.2: who does what and where, once a second in quarter hours of films.
+
+Videos are rows as in any data set. Boxes, actions and person detections of the key frames are read by
+:func:`read_ava_keyframes` and :func:`read_ava_detections`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pickle
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
+from bodvcl.errors import DataError
+
+FIRST_SECOND, LAST_SECOND = 902, 1798
+"""Key frames are annotated at these seconds of a film and between them."""
+FRAME_RATE = 30
+"""Frames per second of the extracted frames; frame 1 of a film is its second 900."""
+
+_SPLITS = ("train", "val")
+_NOT_DETECTIONS = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, pickle.UnpicklingError
+)  # fmt: skip
+_PBTXT = re.compile(r'name:\s*"(?P<name>[^"]*)"\s*(?:label_)?id:\s*(?P<id>\d+)')
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """The people of one key frame.
+
+    Attributes:
+        video: id of the film.
+        second: of the film.
+        boxes: float32 (people, 4), x1, y1, x2, y2 as shares of the frame.
+        actions: numbers of the actions of each person, from 1 (official numbering).
+        people: identity of each person, the same over neighbouring key frames.
+    """
+
+    video: str
+    second: int
+    boxes: np.ndarray
+    actions: tuple[tuple[int, ...], ...]
+    people: tuple[int, ...]
+
+    @property
+    def frame(self) -> int:
+        """Number of its image among the extracted frames, from 1: video_000061.jpg is second 902."""
+        return (self.second - 900) * FRAME_RATE + 1
+
+
+@dataclass(frozen=True)
+class AvaActions:
+    """The label map.
+
+    Attributes:
+        names: official number to name.
+        evaluated: numbers of the classes that the official evaluation counts, 60 of 80.
+    """
+
+    names: dict[int, str]
+    evaluated: tuple[int, ...]
+
+
+def _read(root: Path, fold: int) -> DatasetRows:
+    """One row per film, without a label of its own; what is in the key frames is read separately."""
+    del fold
+    layout = _layout(root)
+    videos = by_stem(search_videos(layout.folder("videos", "videos_15min", "clips"))[0])
+    actions = read_ava_actions(root)
+    rows, missing = [], []
+    for split in _SPLITS:
+        table = layout.file(f"annotations/ava_{split}_v2.2.csv", f"ava_{split}_v2.2.csv")
+        names = dict.fromkeys(line.partition(",")[0] for line in layout.lines(table))
+        rows += [VideoRow(videos[name], split) for name in names if name in videos]
+        missing += [name for name in names if name not in videos]
+    classes = tuple(actions.names[number] for number in sorted(actions.names))
+    return DatasetRows(AVA.name, str(root), rows, {"action": classes}, missing, layout.read)
+
+
+def _layout(root: Path) -> Layout:
+    return Layout(root, AVA.title, AVA.layout)
+
+
+def read_ava_actions(root: Path) -> AvaActions:
+    """The label map of an AVA folder.
+
+    Raises:
+        DataError: it is not there or has another form.
+    """
+    layout = _layout(root)
+
+    def read(name: str) -> dict[int, str]:
+        path = layout.file(f"annotations/{name}", name)
+        found = {int(m["id"]): m["name"] for m in _PBTXT.finditer(layout.text(path))}
+        if not found:
+            raise layout.broken(path, "its content", 'name: "sit" and id: 11')
+        return found
+
+    evaluated = read("ava_action_list_v2.2_for_activitynet_2019.pbtxt")
+    full = layout.find("annotations/ava_action_list_v2.2.pbtxt", "ava_action_list_v2.2.pbtxt")
+    return AvaActions(read("ava_action_list_v2.2.pbtxt") if full else evaluated, tuple(sorted(evaluated)))
+
+
+def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
+    """Key frames with their boxes, without the officially excluded ones, in the order of the file.
+
+    Args:
+        root: folder of the data set.
+        split: "train" or "val".
+
+    Raises:
+        DataError: a file is not there, or a line has another form, a box outside of the frame, or an action
+            that the label map does not know.
+    """
+    layout = _layout(root)
+    known = read_ava_actions(root).names
+    table = layout.file(f"annotations/ava_{split}_v2.2.csv", f"ava_{split}_v2.2.csv")
+    excluded_name = f"ava_{split}_excluded_timestamps_v2.2.csv"
+    excluded_path = layout.find(f"annotations/{excluded_name}", excluded_name)
+    excluded = set()
+    for line in layout.lines(excluded_path) if excluded_path else []:
+        name, _, second = line.partition(",")
+        excluded.add((name, int(second)))
+    # one person has one line per action; a person is told by identity and box
+    frames: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], list[int]]] = {}
+    expected = "video,second,x1,y1,x2,y2,action,person with 0 <= x1 < x2 <= 1 and a known action"
+    for line in layout.lines(table):
+        parts = line.split(",")
+        try:
+            second, box = int(parts[1]), tuple(map(float, parts[2:6]))
+            action, person = int(parts[6]), int(parts[7])
+            good = 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1 and action in known
+        except (IndexError, ValueError):
+            good = False
+        if not good or not FIRST_SECOND <= second <= LAST_SECOND:
+            raise layout.broken(table, line, expected)
+        if (parts[0], second) not in excluded:
+            people = frames.setdefault((parts[0], second), {})
+            people.setdefault((person, box), []).append(action)
+    return [
+        KeyFrame(
+            video=video,
+            second=second,
+            boxes=np.array([box for _, box in people], np.float32),
+            actions=tuple(tuple(actions) for actions in people.values()),
+            people=tuple(person for person, _ in people),
+        )
+        for (video, second), people in frames.items()
+    ]
+
+
+def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, int], np.ndarray]:
+    """People that a detector found: (video, second) to float32 (people, 5), box and score.
+
+    Args:
+        path: `ava_*_predicted_boxes.csv` (video,second,x1,y1,x2,y2,action,score without a header), or a
+            `.pkl` of "video,second" to arrays (people, 5).
+        threshold: detections of a lower score are left out.
+
+    Raises:
+        DataError: another form; a pickle that holds anything but arrays is refused before it is run.
+    """
+    try:
+        pairs = list(_pickled(path) if path.suffix == ".pkl" else _predicted(path))
+    except _NOT_DETECTIONS as error:
+        raise DataError(
+            f"{path}: not a file of person detections ({error}); expected lines video,second,x1,y1,x2,y2,"
+            "action,score, or a .pkl of arrays"
+        ) from error
+    found: dict[tuple[str, int], list[np.ndarray]] = {}
+    for key, rows in pairs:
+        found.setdefault(key, []).append(rows[rows[:, 4] >= threshold])
+    return {key: np.concatenate(rows) for key, rows in found.items()}
+
+
+def _predicted(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.reader(file):
+            yield (row[0], int(row[1])), np.array([[*row[2:6], row[7]]], np.float32)
+
+
+def _pickled(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+    held = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    if not isinstance(held, dict):
+        raise ValueError(f"it holds a {type(held).__name__}")
+    for key, rows in held.items():
+        rows = np.asarray(rows, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != 5:
+            raise ValueError(f"{key} has shape {rows.shape}, expected (people, 5)")
+        video, _, second = str(key).rpartition(",")
+        yield (video, int(second)), rows
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds numpy arrays and nothing else: a pickle can otherwise run any program."""
+
+    _ALLOWED = frozenset(["_reconstruct", "ndarray", "dtype", "_frombuffer"])
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "numpy" and name in self._ALLOWED:
+            return super().find_class(module, name)
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+
+
+def ava_frames(root: Path, video: str) -> list[str]:
+    """The extracted frames of a film, `frames/<video>/<video>_<number>.jpg`, in order.
+
+    Raises:
+        DataError: there is no such folder, it has no frame, or numbers are missing between the first and the
+            last.
+    """
+    folder = _layout(root).folder(f"frames/{video}")
+    numbers = []
+    for name in sorted(os.listdir(folder)):
+        stem, _ = os.path.splitext(name)
+        if stem.startswith(f"{video}_") and stem[len(video) + 1 :].isdigit():
+            numbers.append((int(stem[len(video) + 1 :]), str(folder / name)))
+    if [number for number, _ in numbers] != list(range(1, len(numbers) + 1)) or not numbers:
+        raise DataError(
+            f"{folder}: expected frames {video}_000001.jpg and on without a gap, found {len(numbers)}"
+        )
+    return [path for _, path in numbers]
+
+
+AVA = DataSet(
+    "ava",
+    "AVA v2.2",
+    "videos/<id>.*, annotations/ava_{train,val}_v2.2.csv and "
+    "annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt",
+    _read,
+)

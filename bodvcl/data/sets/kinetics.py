@@ -1,0 +1,94 @@
+"""Kinetics-400, -600 and -700: clips of about ten seconds from YouTube, many of which are gone."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
+
+_SPLITS = {"train": ("train",), "val": ("val", "validate"), "test": ("test",)}
+_TABLES = ("annotations/{}.csv", "annotations/kinetics_{}.csv", "{}.csv")
+_FOLDERS = ("{}", "videos_{}", "videos/{}")
+_TIMES = re.compile(r"(?P<id>.{11})_(?P<start>\d+)_(?P<end>\d+)")
+_NOTE = (
+    "much of the validation split of Kinetics-400 is in the training splits of Kinetics-600 and -700: do not "
+    "test on one what was trained on another"
+)
+
+
+def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
+    """Rows of the csv files in {train,val,test}; a video that no csv file names is no part of the data set.
+
+    A file is `<id>_<start>_<end>` (seconds, officially six digits) or `<id>`, in any folder below that of the
+    split: class folders may be spelled in any way, the label is that of the csv file.
+    Kinetics-400's replacements for corrupted files take precedence. Classes are in alphabetical order.
+    """
+    del fold
+    entry = KINETICS[entry_name]
+    layout = Layout(root, entry.title, entry.layout)
+    replacement = root / "replacement" / "replacement_for_corrupted_k400"
+    replaced = {stem[:11]: path for stem, path in _videos(replacement).items()}
+    rows: list[VideoRow] = []
+    missing: list[str] = []
+    labels: set[str] = set()
+    for split, names in _SPLITS.items():
+        candidates = [place.format(name) for name in names for place in _TABLES]
+        folders = [place.format(name) for name in names for place in _FOLDERS]
+        table = layout.find(*candidates)
+        folder = next((root / name for name in folders if (root / name).is_dir()), None)
+        if table is None:
+            if split == "train" or folder is not None:
+                layout.file(*candidates)
+            continue
+        files = _videos(folder) if folder is not None else {}
+        for line in layout.table(table, ("youtube_id", "time_start", "time_end")):
+            name = _official_name(line)
+            if name is None:
+                raise layout.broken(
+                    table, ",".join(line.values()), "label,youtube_id,time_start,time_end,split"
+                )
+            label = line.get("label", "").strip().strip('"')
+            labels |= {label} - {""}
+            video = line["youtube_id"]
+            file = replaced.get(video) or files.get(name) or files.get(video)
+            if file is None:
+                missing.append(f"{split}/{name}.mp4")
+            else:
+                rows.append(VideoRow(file, split, {"label": label} if label else {}))
+    return DatasetRows(
+        entry.name, str(root), rows, {"label": tuple(sorted(labels))}, missing, layout.read, [_NOTE]
+    )
+
+
+def _videos(folder: Path) -> dict[str, str]:
+    """Official name, or whatever a name without times is, to file."""
+    files = by_stem(search_videos(folder)[0]) if folder.is_dir() else {}
+    matches = {stem: _TIMES.fullmatch(stem) for stem in files}
+    return {_name(m["id"], m["start"], m["end"]) if m else stem: files[stem] for stem, m in matches.items()}
+
+
+def _official_name(line: dict[str, str]) -> str | None:
+    try:
+        return _name(line["youtube_id"], line["time_start"], line["time_end"])
+    except ValueError:
+        return None
+
+
+def _name(video: str, start: str, end: str) -> str:
+    return f"{video}_{int(float(start)):06d}_{int(float(end)):06d}"
+
+
+def _entry(classes: int) -> DataSet:
+    name = f"kinetics{classes}"
+    return DataSet(
+        name,
+        f"Kinetics-{classes}",
+        "annotations/{train,val,test}.csv and {train,val,test}/[<class>/]<id>_<start>_<end>.mp4",
+        partial(_read, name),
+    )
+
+
+KINETICS: dict[str, DataSet] = {entry.name: entry for entry in map(_entry, (400, 600, 700))}
