@@ -66,6 +66,20 @@ class ClipConfig:
 
 
 @dataclass
+class DecodeConfig:
+    """What may go wrong with the files before the run ends."""
+
+    __pydantic_config__ = STRICT
+
+    timeout: Annotated[float, Field(gt=0)] | None = 120.0
+    """Seconds that one video may take to decode; then its process is replaced and the file is left out.
+    Needs decoding processes (PyAV with --workers 1 or more). None: no limit."""
+    max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the videos that may turn out to be unreadable while training before the run stops.
+    One is always tolerated, unless this is 0."""
+
+
+@dataclass
 class AugmentConfig:
     """Spatial augmentation: drawn once per clip and the same for all of its frames."""
 
@@ -105,9 +119,27 @@ class ModelConfig:
 
     __pydantic_config__ = STRICT
 
-    backbone: Literal["tiny"] = "tiny"
-    """tiny: four 3D convolutions that keep the frames apart in time;
-    for tests and for the built-in data."""
+    backbone: Literal[
+        "tiny",
+        "slow_r50",
+        "r3d_18",
+        "r3d_18_thin",
+        "r2plus1d_18",
+        "r2plus1d_18_thin",
+        "s3d",
+        "s3d_g",
+        "vit_b16",
+    ] = "tiny"
+    """Network that makes one feature per frame (vit_b16: per tubelet of two frames).
+    tiny: four 3D convolutions, for tests and for the built-in data.
+    The others: docs/backbones.md."""
+    weights: str | None = None
+    """Published weights to start from: a checkpoint file of SlowFast, PyTorchVideo or torchvision,
+    or the name of torchvision's, such as R2Plus1D_18_Weights.KINETICS400_V1. None: train from scratch."""
+    temporal_padding: Literal["repeat", "zero"] = "repeat"
+    """What temporal convolutions see beyond the ends of a clip.
+    repeat: the outer frames again, so that a still clip has the same feature in every frame.
+    zero: zeros, which is what published weights were trained with."""
     width: Annotated[int, Field(ge=4)] = 16
     """Channels of the first layer of the tiny backbone; later layers have two and four times as many."""
     embed_dim: Annotated[int, Field(ge=2)] = 64
@@ -193,14 +225,31 @@ class OptimConfig:
 
     __pydantic_config__ = STRICT
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """adamw, or sgd with Nesterov momentum 0.9."""
+    name: Literal["adamw", "sgd", "lars", "lamb"] = "adamw"
+    """adamw; sgd with momentum; lars and lamb: sgd and adam whose steps have the length of the weights."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate."""
+    lr_per: Annotated[int, Field(ge=1)] | None = None
+    """Videos per step that `lr` and `warmup_lr` are meant for: with another batch size both are scaled in
+    proportion. None: they are taken as they are."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Weight decay; not applied to biases and normalisation layers."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the steps over which the learning rate rises linearly; it then falls to 0 as a cosine."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd and lars."""
+    nesterov: bool = True
+    """Nesterov's form of the momentum of sgd and lars."""
+    trust: Annotated[float, Field(gt=0)] = 1e-3
+    """Length of a step of lars relative to the weights, at a learning rate of 1."""
+    fused: Literal["auto", "torch", "apex"] = "auto"
+    """Fused kernels: PyTorch's, and for lamb on a GPU NVIDIA apex's where it is installed (auto), never
+    (torch), or else it is an error (apex)."""
+    warmup: Annotated[float, Field(ge=0)] = 0.05
+    """Length of the linear rise of the learning rate: below 1 a share of the run, from 1 on a number of
+    epochs. The rate then falls to 0 as a cosine."""
+    warmup_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate that the rise starts from."""
+    cosine_from_start: bool = False
+    """The cosine begins with the run, not after the rise, and the rise goes up to it: SlowFast's schedule."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     """Clip the norm of the whole gradient. None: do not clip."""
 
@@ -262,10 +311,15 @@ class TrainConfig:
     """Stop after this many steps. The learning-rate schedule still spans `epochs`."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Decoding processes. 0: decode in the training process. None: from the number of cores."""
+    decoder: Literal["auto", "pyav", "dali", "torchcodec"] = "auto"
+    """What decodes the training clips. auto: DALI where it can (CUDA device, installed, every file suitable),
+    else PyAV; the reason is printed. pyav: on the CPU, exact on every format.
+    dali, torchcodec: extras of the package; files that they would not read exactly are refused."""
     dry_run: bool = False
     """Print the resolved configuration and what would be trained, then stop."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     koopman: KoopmanConfig = field(default_factory=KoopmanConfig)

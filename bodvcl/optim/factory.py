@@ -1,0 +1,72 @@
+"""The optimiser that a configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import nn
+
+from bodvcl.config import OptimConfig
+from bodvcl.errors import ConfigError
+from bodvcl.optim.apex import apex_lamb_usable, fused_lamb
+from bodvcl.optim.lamb import LAMB
+from bodvcl.optim.lars import LARS
+
+
+def optim_contradictions(config: OptimConfig) -> Iterator[str]:
+    """What a configuration asks for and cannot have."""
+    if config.fused == "apex":
+        if config.name != "lamb":
+            yield (
+                f"optim.fused apex: of the optimisers only lamb has a kernel in apex that PyTorch lacks; "
+                f"use --optim.fused auto with {config.name}"
+            )
+        elif config.weight_decay == 0:
+            yield "optim.fused apex: apex adapts no group without weight decay; set --optim.weight-decay"
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimConfig, lr: float, fast: bool
+) -> torch.optim.Optimizer:
+    """SGD, LARS, AdamW or LAMB. One-dimensional parameters (biases and normalisation layers) have no weight
+    decay, and LARS and LAMB do not adapt their step.
+
+    Args:
+        parameters: what to train.
+        config: name and constants.
+        lr: learning rate to begin with.
+        fast: fused implementations; False: one parameter after the other where PyTorch has such a route.
+
+    Raises:
+        ConfigError: apex was asked for and cannot be used; the reason is given.
+    """
+    parameters = [p for p in parameters if p.requires_grad]
+    groups = [
+        {
+            "params": [p for p in parameters if p.dim() > 1],
+            "weight_decay": config.weight_decay,
+            "adapt": True,
+        },
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0, "adapt": False},
+    ]
+    sgd = {"momentum": config.momentum, "nesterov": config.nesterov and config.momentum > 0}
+    how = {"fused": True} if fast else {"foreach": False, "fused": False}
+    if config.name == "lars":
+        return LARS(groups, lr, trust=config.trust, fused=fast, **sgd)
+    if config.name == "lamb":
+        on_gpu = any(p.is_cuda for p in parameters)
+        usable = apex_lamb_usable()
+        if config.fused == "apex" and not (usable.yes and on_gpu):
+            raise ConfigError(
+                f"--optim.fused apex: {usable.reason if not usable.yes else 'needs --device cuda'}"
+            )
+        wanted = config.fused == "apex" or (config.fused == "auto" and fast and config.weight_decay > 0)
+        if wanted and usable.yes and on_gpu:
+            return fused_lamb(groups, lr)
+        return LAMB(groups, lr)
+    for group in groups:
+        del group["adapt"]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, **sgd, **how)
+    return torch.optim.AdamW(groups, lr=lr, **how)
