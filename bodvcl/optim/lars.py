@@ -18,8 +18,8 @@ class LARS(torch.optim.SGD):
         g' = \lambda (g + \beta w), \quad u \leftarrow \mu u + g', \quad
         w \leftarrow w - lr \, (g' + \mu u)
 
-    (without Nesterov: ``w - lr u``), with beta the weight decay. Where w is 0, lambda is 1; where g is 0, g' is
-    0. A parameter group with ``adapt=False`` (biases and normalisation layers, by convention) is trained by
+    (without Nesterov: ``w - lr u``), with beta the weight decay. Where w is 0, lambda is 1; where g is 0, so
+    is g'. A group with ``adapt=False`` (biases and normalisation layers, by convention) is trained by
     plain SGD with the group's weight decay. :meth:`step` overwrites ``p.grad`` with g'.
 
     Args:

@@ -23,8 +23,8 @@ def learning_rate(
         peak: highest rate.
         rising: number of warm-up steps; the last of them has the full rate.
         start: what the rise starts from (one step before the first).
-        cosine_from_start: the cosine begins at step 0 instead of after the rise, which then goes up to it: the
-            rate stays below ``peak``, as in SlowFast.
+        cosine_from_start: the cosine begins at step 0 instead of after the rise, which then goes up to it:
+            the rate stays below ``peak``, as in SlowFast.
     """
     if step < rising:
         top = _cosine(rising / total_steps, peak) if cosine_from_start else peak

@@ -151,7 +151,7 @@ def test_a_moving_average_follows_the_formula_and_leaves_buffers_alone():
 def test_a_moving_average_of_another_module_is_refused():
     with pytest.raises(ValueError, match="different parameters"):
         ema_update(nn.Linear(2, 2), nn.Linear(2, 3), 0.9)
-    with pytest.raises(ValueError, match="m is 1.5"):
+    with pytest.raises(ValueError, match=r"m is 1\.5"):
         ema_update(nn.Linear(2, 2), nn.Linear(2, 2), 1.5)
 
 
