@@ -8,12 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from bodvcl.config import KoopmanConfig
 from bodvcl.evaluate.analysis_file import Analysis
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
 from bodvcl.evaluate.spectrum import clip_spectrum, mask_value
+from bodvcl.models.encoder import VideoEncoder
 
 MAX_EXAMPLE_SIDE = 96
 """Example frames are shrunk so that their longer side has at most this many pixels."""
@@ -35,7 +36,7 @@ def similarity_by_lag(similarity: Tensor) -> Tensor:
 
 
 def analyse(
-    encoder: nn.Module, batches: Iterable[Tensor], device: torch.device | str, koopman: KoopmanConfig
+    encoder: VideoEncoder, batches: Iterable[Tensor], device: torch.device | str, koopman: KoopmanConfig
 ) -> Analysis:
     """Run the frozen encoder on clips ``(N, 3, L, H, W)`` (or with a clip axis) and collect the arrays.
 
@@ -45,9 +46,9 @@ def analyse(
     similarities: list[Tensor] = []
     with frozen(encoder):
         for batch in batches:
-            clips = to_encoder(unfold_clips(batch)[0], encoder, device)
-            spectra.append(clip_spectrum(encoder(clips), koopman))
-            similarities.append(frame_similarity(encoder.frames(clips)).cpu())
+            frames = encoder.frames(to_encoder(unfold_clips(batch)[0], encoder, device))
+            spectra.append(clip_spectrum(encoder.project(frames), koopman))
+            similarities.append(frame_similarity(frames).cpu())
     if not spectra:
         raise ValueError("no batch of clips was given; expected at least one clip")
     eigenvalues, static_modes = (torch.cat(parts).cpu() for parts in zip(*spectra))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
@@ -19,8 +19,10 @@ from bodvcl.data.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.evaluate.analysis import analyse, example_frames
 from bodvcl.evaluate.analysis_file import save_analysis
+from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.features import extract_features
-from bodvcl.evaluate.probe import ProbeResult, probe_features, probe_table, save_probe
+from bodvcl.evaluate.probe import Score, probe_videos
+from bodvcl.models.encoder import VideoEncoder
 
 PROBE = "probe.json"
 ANALYSIS = "analysis.npz"
@@ -30,13 +32,15 @@ ANALYSIS_BATCHES = 4
 """Batches of clips, evenly spread, whose eigenvalues and frame similarities are analysed."""
 EXAMPLES = 8
 """Clips shown as pictures."""
+PROBED = ("backbone", "static", "dynamic")
+"""Kinds of features that are probed."""
 
 T = TypeVar("T")
 
 
 def evaluate_run(
-    untrained: nn.Module,
-    pretrained: nn.Module,
+    untrained: VideoEncoder,
+    pretrained: VideoEncoder,
     videos: Sequence[VideoInfo],
     config: TrainConfig,
     run_dir: Path,
@@ -50,7 +54,7 @@ def evaluate_run(
     ``videos``: with or without labels; those whose split ends in "train" train the probe, the others test it;
     without such splits the halves are drawn. ``kinds``: which label columns are "static" or "dynamic".
     Both encoders stay on ``device``, with their training flags as they were. Returns the rows of
-    :func:`bodvcl.evaluate.probe.probe_table`, none where no video has a label.
+    :func:`bodvcl.evaluate.comparison.comparison_rows`, none where no video has a label.
     Raises :class:`~bodvcl.errors.DataError` where no video can be read.
     """
     chosen = spread(videos, MAX_VIDEOS)
@@ -65,13 +69,15 @@ def evaluate_run(
         for batch in selected:
             yield finish(batch, config.augment, device).unflatten(0, (len(batch.videos), -1))
 
-    def probe(encoder: nn.Module) -> dict[str, dict[str, ProbeResult]]:
+    def probe(encoder: VideoEncoder) -> list[Score]:
         features = extract_features(encoder, ready(batches), device, config.koopman)
-        return probe_features(features, labels, config.seed, train)
+        probed = {kind: features[kind] for kind in PROBED}
+        ridge = probe_videos(probed, labels, train, config.seed, probes=("ridge",))
+        return [score for score in ridge if score.metric == "top1"]
 
     rows: list[dict[str, Any]] = []
     if labels:
-        rows = probe_table(probe(untrained), probe(pretrained), kinds)
+        rows = comparison_rows(probe(untrained), probe(pretrained), kinds)
         save_probe(rows, run_dir / PROBE)
     some = spread(batches, ANALYSIS_BATCHES)
     pictures = spread([batch.clips[k] for batch in batches for k in _first_clips(batch)], EXAMPLES)

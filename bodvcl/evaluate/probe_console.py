@@ -11,7 +11,7 @@ from rich.text import Text
 
 
 def console_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A rich table from the rows of :func:`bodvcl.evaluate.probe.probe_table`; fits 80 columns.
+    """A rich table from the rows of :func:`bodvcl.evaluate.comparison.comparison_rows`; fits 80 columns.
 
     One line for each label column: backbone features untrained and pre-trained, and, where the rows have
     them, what the pre-trained static and dynamic streams hold. Accuracies in percent. Below it, what was

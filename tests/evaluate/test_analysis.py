@@ -30,8 +30,8 @@ class Given(nn.Module):
     def frames(self, clips: Tensor) -> Tensor:
         return clips[:, 0].flatten(2)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        return self.frames(clips) * self.scale
+    def project(self, features: Tensor) -> Tensor:
+        return features * self.scale
 
 
 def as_clips(features: Tensor) -> Tensor:
@@ -113,6 +113,7 @@ def test_features_are_means_over_frames_and_clips() -> None:
     torch.testing.assert_close(result["backbone"], expected)
     assert {name: tuple(value.shape) for name, value in result.items()} == {
         "backbone": (3, 4),
+        "projector": (3, 4),
         "static": (3, 4),
         "dynamic": (3, 4),
     }

@@ -1,0 +1,91 @@
+"""Labels of videos, and how they divide into what trains a probe and what tests it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """One label column as a classification task: rows and class numbers of both parts.
+
+    A class that only one part has is left out of both.
+    """
+
+    train: NDArray[np.int64]
+    """Rows of the training part that have a usable label."""
+    test: NDArray[np.int64]
+    train_classes: NDArray[np.int64]
+    """Class number of each of these rows: a place in ``names``."""
+    test_classes: NDArray[np.int64]
+    names: tuple[str, ...]
+    """Names of the classes, sorted."""
+    skipped: str | None = None
+    """Why there is nothing to probe, if there is nothing."""
+
+    @property
+    def chance(self) -> float:
+        """Share of the most frequent class of the test part."""
+        return float(np.bincount(self.test_classes).max() / len(self.test))
+
+
+def class_name(value: Any) -> str | None:
+    """A label as text; ``None`` for None, NaN and blank text, which stand for an unknown label."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value).strip() or None
+
+
+def class_task(labels_train: Sequence[Any], labels_test: Sequence[Any]) -> ClassTask:
+    """The task that the labels of both parts define."""
+    train, test = _known(labels_train), _known(labels_test)
+    shared = sorted(set(train.values()) & set(test.values()))
+    number = {name: k for k, name in enumerate(shared)}
+
+    def part(known: dict[int, str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows = [(row, number[name]) for row, name in known.items() if name in number]
+        pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    (rows_train, classes_train), (rows_test, classes_test) = part(train), part(test)
+    known = len(set(train.values()) | set(test.values()))
+    return ClassTask(
+        rows_train, rows_test, classes_train, classes_test, tuple(shared), _why_not(known, len(shared))
+    )
+
+
+def halves(labels: Sequence[Any], seed: int = 0) -> NDArray[np.bool_]:
+    """Boolean mask of the training rows: half of each class, rounded up, drawn by seed; no unknown label."""
+    names = [class_name(value) for value in labels]
+    rng = np.random.default_rng(seed)
+    train = np.zeros(len(names), dtype=bool)
+    for name in sorted({name for name in names if name is not None}):
+        rows = rng.permutation([row for row, other in enumerate(names) if other == name])
+        train[rows[: (len(rows) + 1) // 2]] = True
+    return train
+
+
+def only_in(part: Sequence[Any], other: Sequence[Any]) -> list[str]:
+    """Classes that one part has and the other lacks, sorted."""
+    return sorted(set(_known(part).values()) - set(_known(other).values()))
+
+
+def _known(labels: Sequence[Any]) -> dict[int, str]:
+    named = ((row, class_name(value)) for row, value in enumerate(labels))
+    return {row: name for row, name in named if name is not None}
+
+
+def _why_not(known: int, usable: int) -> str | None:
+    if usable >= 2:
+        return None
+    if known == 0:
+        return "no video has this label"
+    if known == 1:
+        return "all videos have the same label"
+    return f"{usable} of {known} classes have videos both to train and to test on; a probe needs two"
