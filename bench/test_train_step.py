@@ -12,10 +12,10 @@ import torch
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import TrainConfig
 from bodvcl.engine.device import pick_device, use_bf16
-from bodvcl.engine.loop import solver_name, untrained_encoder
+from bodvcl.engine.learner import build_learner
+from bodvcl.engine.loop import solver_name
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.models.layout import memory_layout
-from bodvcl.objectives.simclr import SimCLR
 
 VIDEOS = 16
 
@@ -24,18 +24,17 @@ def make_step(decouple: str, fast: bool, precision: str, solver: str | None = No
     config = TrainConfig(decouple=decouple, fast=fast, precision=precision)
     config.bilevel.solver = solver or config.bilevel.solver
     device = pick_device("auto")
-    encoder = untrained_encoder(config).to(device, memory_format=memory_layout(fast)).train()
+    learner = build_learner(config).to(device, memory_format=memory_layout(fast)).train()
     generator = torch.Generator().manual_seed(0)
     shape = (VIDEOS * config.clip.views, 3, config.clip.frames, config.clip.size, config.clip.size)
     clips = torch.randn(shape, generator=generator).to(device, memory_format=memory_layout(fast))
     videos = torch.arange(VIDEOS, device=device).repeat_interleave(config.clip.views)
-    objective = SimCLR(config.objective.tau)
     solve = make_solver(solver_name(config), config.bilevel.gamma, config.bilevel.fd_scale)
-    bf16 = use_bf16(precision, fast, device)
-    params = dict(encoder.named_parameters())
+    autocast = torch.bfloat16 if use_bf16(precision, fast, device) else None
+    params = learner.trainable()
 
     def step():
-        result = solve(params, BatchProblem(encoder, objective, clips, videos, config, bf16))
+        result = solve(params, BatchProblem(learner, clips, videos, config, autocast))
         return result.upper.item(), result.gradient
 
     return step

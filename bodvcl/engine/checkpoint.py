@@ -42,8 +42,7 @@ def save_checkpoint(
     run_dir: Path,
     step: int,
     config: TrainConfig,
-    encoder: nn.Module,
-    objective: nn.Module,
+    learner: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> Path:
     """Write ``checkpoint/last.pt``: weights, buffers, optimiser, random states, step, configuration.
@@ -58,8 +57,7 @@ def save_checkpoint(
         "version": bodvcl.__version__,
         "step": step,
         "config": dump_yaml(config),
-        "encoder": encoder.state_dict(),
-        "objective": objective.state_dict(),
+        "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": _random_states(),
     }
@@ -69,8 +67,7 @@ def save_checkpoint(
 def load_checkpoint(
     run_dir: Path,
     config: TrainConfig,
-    encoder: nn.Module,
-    objective: nn.Module,
+    learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> tuple[int, list[str]]:
@@ -91,8 +88,7 @@ def load_checkpoint(
             f"{path} belongs to another configuration ({'; '.join(different)}): "
             "drop these options to continue that run, or start a new one with another --run-dir"
         )
-    encoder.load_state_dict(state["encoder"])
-    objective.load_state_dict(state["objective"])
+    learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     _restore_random_states(state["random"])
     return int(state["step"]), changed

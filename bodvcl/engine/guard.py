@@ -19,7 +19,7 @@ def diagnose(
     step: int,
     values: dict[str, float],
     clips: Tensor,
-    encoder: nn.Module,
+    learner: nn.Module,
     config: TrainConfig,
     lr: float,
     usual_norm: float | None,
@@ -30,7 +30,7 @@ def diagnose(
         step: number of the step, from 1.
         values: losses and ``grad_norm`` of that step.
         clips: its input.
-        encoder: with the weights before the step.
+        learner: with the weights before the step.
         config: the run's configuration.
         lr: learning rate of the step.
         usual_norm: running mean of the gradient norm before; None on the first step.
@@ -38,7 +38,7 @@ def diagnose(
     broken = ", ".join(name for name, v in values.items() if not math.isfinite(v)) or "the gradient"
     if not torch.isfinite(clips).all():
         cause = "the clips themselves hold NaN or infinities: look for damaged videos"
-    elif not all(torch.isfinite(p).all() for p in encoder.parameters()):
+    elif not all(torch.isfinite(p).all() for p in learner.parameters()):
         cause = "the weights were already not finite: go back to an earlier checkpoint"
     elif usual_norm is not None and usual_norm > 100:
         cause = (

@@ -18,13 +18,13 @@ from bodvcl.data.loader import ClipBatch, ClipLoader
 from bodvcl.engine.checkpoint import LAST, load_checkpoint, save_checkpoint, save_encoder
 from bodvcl.engine.device import pick_device, use_bf16
 from bodvcl.engine.guard import diagnose
+from bodvcl.engine.learner import build_learner
 from bodvcl.engine.metrics import MetricsLog, ProgressLine, Stopwatch
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.schedule import learning_rate, make_optimizer
 from bodvcl.engine.signals import StopRequest
-from bodvcl.models.encoder import VideoEncoder, build_encoder
+from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
-from bodvcl.objectives.simclr import SimCLR
 
 
 @dataclass
@@ -51,14 +51,8 @@ def solver_name(config: TrainConfig) -> str:
     return "plain" if config.decouple == "none" else config.bilevel.solver
 
 
-def untrained_encoder(config: TrainConfig) -> VideoEncoder:
-    """The encoder as it is before the first step, a function of the seed."""
-    torch.manual_seed(config.seed)
-    return build_encoder(config.model)
-
-
 class Trainer:
-    """Holds what a step changes: encoder, objective, optimiser, and the step count.
+    """Holds what a step changes: learner, optimiser, and the step count.
 
     Args:
         config: what to train.
@@ -69,12 +63,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, loader: ClipLoader, run_dir: Path) -> None:
         self.config, self.loader, self.run_dir = config, loader, run_dir
         self.device = pick_device(config.device)
-        self.bf16 = use_bf16(config.precision, config.fast, self.device)
-        self.encoder = (
-            untrained_encoder(config).to(self.device, memory_format=memory_layout(config.fast)).train()
-        )
-        self.objective = SimCLR(config.objective.tau).to(self.device)
-        self.optimizer = make_optimizer((self.encoder, self.objective), config.optim, config.fast)
+        self.autocast = torch.bfloat16 if use_bf16(config.precision, config.fast, self.device) else None
+        self.learner = build_learner(config).to(self.device, memory_format=memory_layout(config.fast)).train()
+        self.optimizer = make_optimizer((self.learner,), config.optim, config.fast)
         self.solve = make_solver(solver_name(config), config.bilevel.gamma, config.bilevel.fd_scale)
         self.planned = config.epochs * loader.steps_per_epoch
         self.total = self.planned if config.max_steps is None else min(self.planned, config.max_steps)
@@ -86,13 +77,13 @@ class Trainer:
         if not (self.run_dir / LAST).exists():
             return []
         self.step, changed = load_checkpoint(
-            self.run_dir, self.config, self.encoder, self.objective, self.optimizer, self.device
+            self.run_dir, self.config, self.learner, self.optimizer, self.device
         )
         return changed
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(self.run_dir, self.step, self.config, self.encoder, self.objective, self.optimizer)
+        save_checkpoint(self.run_dir, self.step, self.config, self.learner, self.optimizer)
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop; the state is saved either way.
@@ -117,11 +108,12 @@ class Trainer:
                     if self.step % self.config.log.save_every == 0 and self.step < self.total:
                         self.save()
                 self.save()
-                save_encoder(self.run_dir, self.step, self.config, self.encoder)
+                save_encoder(self.run_dir, self.step, self.config, self.learner.encoder)
         finally:
             log.close()
             self.loader.close()
-        return Outcome(self.step, self.total, time.perf_counter() - start, stop.signal, self.encoder)
+        seconds = time.perf_counter() - start
+        return Outcome(self.step, self.total, seconds, stop.signal, self.learner.encoder)
 
     def _batches(self, watch: Stopwatch) -> Iterator[ClipBatch]:
         while True:
@@ -139,8 +131,8 @@ class Trainer:
         config = self.config
         clips = finish(batch, config.augment, self.device, memory_layout(config.fast))
         videos = batch.videos.to(self.device).repeat_interleave(config.clip.views)
-        problem = BatchProblem(self.encoder, self.objective, clips, videos, config, self.bf16)
-        params = dict(self.encoder.named_parameters())
+        problem = BatchProblem(self.learner, clips, videos, config, self.autocast)
+        params = self.learner.trainable()
         result = self.solve(params, problem)
         lr = learning_rate(self.step, self.planned, config.optim.lr, config.optim.warmup)
         for group in self.optimizer.param_groups:
@@ -156,10 +148,11 @@ class Trainer:
         if not all(math.isfinite(v) for v in values.values()):
             problem.undo_buffers()
             self.save()
-            raise diagnose(self.step + 1, values, clips, self.encoder, config, lr, self._usual_norm)
+            raise diagnose(self.step + 1, values, clips, self.learner, config, lr, self._usual_norm)
         if config.optim.clip_norm is not None:
             clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
         self.optimizer.step()
+        self.learner.after_step([problem.keys], self.step / self.planned)
         earlier = values["grad_norm"] if self._usual_norm is None else self._usual_norm
         self._usual_norm = 0.9 * earlier + 0.1 * values["grad_norm"]
         epoch = self.step / self.loader.steps_per_epoch

@@ -18,7 +18,8 @@ from bodvcl.data.loader import ClipLoader
 from bodvcl.data.scan import ScanResult, scan
 from bodvcl.data.video import VideoInfo
 from bodvcl.engine.device import pick_device, use_bf16
-from bodvcl.engine.loop import Outcome, Trainer, passes_per_step, untrained_encoder
+from bodvcl.engine.learner import untrained_encoder
+from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
 from bodvcl.models.encoder import build_encoder

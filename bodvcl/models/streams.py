@@ -71,14 +71,22 @@ def koopman_streams(
 
 
 def prediction_loss(
-    embeddings: Tensor, koopman: KoopmanConfig, prediction: PredictionConfig, *, fast: bool = True
+    embeddings: Tensor,
+    koopman: KoopmanConfig,
+    prediction: PredictionConfig,
+    *,
+    fast: bool = True,
+    twice: bool = False,
 ) -> Tensor:
-    """L_pred (Eq. 19), a scalar, of per-frame embeddings ``(N, T, M)``."""
+    """L_pred (Eq. 19), a scalar, of per-frame embeddings ``(N, T, M)``.
+
+    With ``twice`` by the route in plain PyTorch, which can be differentiated twice.
+    """
+    options = _estimation(koopman, fast)
+    if twice:
+        options["backend"] = "torch"
     return koopman_prediction_loss(
-        _frames(embeddings, koopman, fast),
-        mode=prediction.mode,
-        nu=prediction.nu,
-        **_estimation(koopman, fast),
+        _frames(embeddings, koopman, fast), mode=prediction.mode, nu=prediction.nu, **options
     )
 
 

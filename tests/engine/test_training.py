@@ -17,10 +17,9 @@ import yaml
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import LAST, load_encoder
-from bodvcl.engine.loop import untrained_encoder
+from bodvcl.engine.learner import build_learner, untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.problem import BatchProblem
-from bodvcl.objectives.simclr import SimCLR
 from bodvcl.parse import load_yaml
 from bodvcl.train import main
 
@@ -33,7 +32,8 @@ def metrics(run):
 
 
 def weights(run):
-    return torch.load(run / LAST, weights_only=True)["encoder"]
+    state = torch.load(run / LAST, weights_only=True)["learner"]
+    return {name.removeprefix("encoder."): t for name, t in state.items()}
 
 
 def assert_same_weights(run_a, run_b):
@@ -127,12 +127,12 @@ def test_fast_and_reference_gradients_agree_in_float64(decouple, solver):
             decouple=decouple, fast=fast, model=ModelConfig(width=4, embed_dim=12, hidden_dim=16)
         )
         config.koopman.max_gain = None
-        encoder = untrained_encoder(config).double().train()
+        learner = build_learner(config).double().train()
         generator = torch.Generator().manual_seed(2)
         clips = torch.randn(8, 3, 8, 16, 16, generator=generator, dtype=torch.float64)
         videos = torch.arange(4).repeat_interleave(2)
-        problem = BatchProblem(encoder, SimCLR(), clips, videos, config, bf16=False)
-        step = make_solver(solver, 0.1, 2e-4)(dict(encoder.named_parameters()), problem)
+        problem = BatchProblem(learner, clips, videos, config, autocast=None)
+        step = make_solver(solver, 0.1, 2e-4)(learner.trainable(), problem)
         gradients.append(torch.cat([g.flatten() for g in step.gradient.values()]))
     torch.testing.assert_close(
         gradients[0], gradients[1], rtol=0, atol=1e-6 * gradients[1].abs().max().item()
@@ -233,7 +233,7 @@ def test_nan_stops_saves_and_names_step_and_cause(tiny, tmp_path, capsys):
     assert "not finite" in error
     assert "--optim.lr" in error
     state = torch.load(run / LAST, weights_only=True)
-    assert all(torch.isfinite(t).all() for t in state["encoder"].values() if t.is_floating_point())
+    assert all(torch.isfinite(t).all() for t in state["learner"].values() if t.is_floating_point())
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(finished_run, tiny, capsys):
