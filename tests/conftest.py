@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ TINY = [
     "--log.every", "1", "--log.save-every", "2",
 ]  # fmt: skip
 """Options of a run of six steps that takes about a second."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_index(tmp_path_factory) -> None:
+    """Tests leave the user's index of videos alone."""
+    os.environ["BODVCL_INDEX"] = str(tmp_path_factory.mktemp("index") / "videos.sqlite")
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from bodvcl.config import ClipConfig
+from bodvcl.data.check import check_files
 from bodvcl.data.clips import required_frames
+from bodvcl.data.index import VideoIndex
 from bodvcl.data.sets import DatasetRows, VideoRow, open_dataset
 from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
-from bodvcl.data.video import BadVideo, VideoInfo, probe_video
-from bodvcl.data.workers import available_cores
+from bodvcl.data.video import BadVideo, VideoInfo
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,13 @@ class ScanResult:
         data: what the data set's own files say: splits, classes, what is missing.
         videos: usable videos, sorted by path (folder) or in the order of the lists.
         skipped: (path, reason) of files that look like videos, or are listed, but cannot be used.
+        checked: files that had to be opened, because the index did not know them.
     """
 
     data: DatasetRows
     videos: list[VideoInfo]
     skipped: list[tuple[str, str]]
+    checked: int = 0
 
     def training(self) -> list[VideoInfo]:
         """The videos to train on: the split train, or where no split has that name all but probe_*."""
@@ -110,59 +111,57 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def _probe(row: VideoRow, clip: ClipConfig) -> VideoInfo | BadVideo:
-    try:
-        info = probe_video(row.path)
-        needed = required_frames(info, clip)
-        if info.frames < needed and clip.short == "refuse":
-            rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
-            raise BadVideo(
-                row.path,
-                f"{info.frames} frames, a clip of {clip.frames} frames with stride {clip.stride}{rate} needs "
-                f"{needed} (--clip.short repeat keeps it)",
-            )
-    except BadVideo as error:
-        return error
-    return info
+def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
+    """Why a readable video cannot be used here, or None."""
+    if row.segment is not None:
+        return (
+            f"{row.segment.start:g} to {row.segment.end:g} s of a long video; cut them out first: "
+            "bodvcl data transcode"
+        )
+    needed = 1 if clip is None else required_frames(info, clip)
+    if clip is None or info.frames >= needed or clip.short == "repeat":
+        return None
+    rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
+    return (
+        f"{info.frames} frames, a clip of {clip.frames} frames with stride {clip.stride}{rate} needs "
+        f"{needed} (--clip.short repeat keeps it)"
+    )
 
 
 def scan(
     source: str | os.PathLike[str],
     *,
-    clip: ClipConfig,
+    clip: ClipConfig | None,
     workers: int | None = None,
     progress: bool = True,
 ) -> ScanResult:
-    """Check every video of a data set.
+    """Check every video of a data set, and keep in the index what was learnt.
 
     Args:
         source: a data set by name, a folder or a .csv list; see :func:`bodvcl.data.sets.open_dataset`.
-        clip: a video too short for one clip is skipped, unless `clip.short` is "repeat".
-        workers: threads. None: two per core.
+        clip: a video too short for one clip is skipped, unless `clip.short` is "repeat". None: any length.
+        workers: processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
 
     Raises:
         DataError: the source does not exist or cannot be read, or holds no usable video.
     """
     data = open_dataset(source)
+    with VideoIndex() as index:
+        paths = [row.path for row in data.rows]
+        results, checked = check_files(paths, index, workers=workers, progress=progress)
     videos: list[VideoInfo] = []
     skipped: list[tuple[str, str]] = []
-    pool = ThreadPoolExecutor(workers or 2 * available_cores())
-    try:
-        results = pool.map(lambda row: _probe(row, clip), data.rows)
-        bar = progress_bar(
-            results, desc="checking videos", total=len(data.rows), unit="file", disable=not progress
-        )
-        for row, result in zip(data.rows, bar):
-            if isinstance(result, BadVideo):
-                skipped.append((result.path, result.reason))
-            else:
-                videos.append(replace(result, split=row.split, labels=dict(row.labels)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for row in data.rows:
+        result = results[row.path]
+        reason = result.reason if isinstance(result, BadVideo) else _unfit(row, result, clip)
+        if reason is not None:
+            skipped.append((row.path, reason))
+        else:
+            videos.append(replace(result, split=row.split, labels=dict(row.labels)))
     if not videos:
         raise DataError(_nothing_usable(data, skipped))
-    return ScanResult(data, videos, skipped)
+    return ScanResult(data, videos, skipped, checked)
 
 
 def _nothing_usable(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
