@@ -263,7 +263,13 @@ class LogConfig:
     every: Annotated[int, Field(ge=1)] = 5
     """Steps between two lines of metrics.jsonl."""
     save_every: Annotated[int, Field(ge=1)] = 100
-    """Steps between two checkpoints. One is also written at the end and on Ctrl-C or SIGTERM."""
+    """Steps between two checkpoints. One is also written at the end and on a signal to stop."""
+    keep_last: Annotated[int, Field(ge=1)] = 1
+    """Checkpoints to keep: the newest, and so many less one before it."""
+    keep_every: Annotated[int, Field(ge=1)] | None = None
+    """Keep the checkpoint of every so many epochs for good. None: of no epoch."""
+    wandb: str | None = None
+    """Project of Weights & Biases to log to as well (pip install wandb). None: do not."""
     probe: bool = True
     """Linear probe of the frozen encoder at the end, beside the untrained one (needs labels)."""
     report: bool = True
@@ -295,10 +301,19 @@ class TrainConfig:
     fast: bool = True
     """Fused operators, channels-last and what else makes this machine fast.
     --no-fast: the reference formulas."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """Arithmetic of the backbone in the upper level; with solver single, of the pass that both levels share.
-    auto: bf16 with --fast where the hardware has it, else fp32.
-    A lower level of its own, the Koopman algebra, losses and weights are always fp32 or wider."""
+    auto: bf16 with --fast where the hardware has it, else fp32. fp16 scales the loss.
+    A lower level of its own, the Koopman algebra, losses and weights are always fp32 or wider
+    (tf32: products of all passes are rounded, so no solver with differences)."""
+    compile: bool = False
+    """Compile the backbone with torch.compile. Needs a compiler, and a solver without double backward
+    passes of the backbone."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Cut every batch into this many parts, one after the other, and average their gradients: less memory.
+    The negatives of a clip are then those of its part; the look-ahead is that of its part, too."""
+    sync_norm: bool | None = None
+    """Batch normalisation over the clips of all processes. None: for every method but moco."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: int = 0
