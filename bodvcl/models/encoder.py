@@ -5,20 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bodvcl.config import ModelConfig
+from bodvcl.models.backbones.base import Backbone
+from bodvcl.models.backbones.build import build_backbone
+from bodvcl.models.backbones.weights import load_pretrained
 from bodvcl.models.projector import FrameMLP
-from bodvcl.models.tiny import TinyBackbone
 
 
 class VideoEncoder(nn.Module):
     """``f_theta``: one embedding per frame.
 
     Args:
-        backbone: maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)`` and has an attribute
-            ``dim`` = D.
+        backbone: maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)``.
         projector: maps the last dimension D to M, frame by frame.
     """
 
-    def __init__(self, backbone: nn.Module, projector: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, projector: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.projector = projector
@@ -41,8 +42,11 @@ class VideoEncoder(nn.Module):
 
 
 def build_encoder(config: ModelConfig) -> VideoEncoder:
-    """An untrained encoder; draws its weights from PyTorch's global generator."""
-    backbone = TinyBackbone(config.width)
+    """An untrained encoder; draws its weights from PyTorch's global generator.
+
+    ``config.weights`` is left to :func:`initial_encoder`: who loads a checkpoint of ours needs no others.
+    """
+    backbone = build_backbone(config)
     projector = FrameMLP(
         backbone.dim,
         config.hidden_dim,
@@ -51,3 +55,18 @@ def build_encoder(config: ModelConfig) -> VideoEncoder:
         norm=config.projector_norm,
     )
     return VideoEncoder(backbone, projector)
+
+
+def initial_encoder(config: ModelConfig) -> tuple[VideoEncoder, list[str]]:
+    """The encoder that training starts from: untrained, or with the backbone of ``config.weights``.
+
+    Returns:
+        The encoder, and lines that say what was loaded and how it differs from what it was trained as.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or belong to another backbone.
+    """
+    encoder = build_encoder(config)
+    if config.weights is None:
+        return encoder, []
+    return encoder, load_pretrained(encoder.backbone, config.weights)

@@ -7,20 +7,6 @@ from bodvcl.config import KoopmanConfig, ModelConfig, PredictionConfig
 from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
 from bodvcl.models.streams import koopman_streams, prediction_loss, video_stream
-from bodvcl.models.tiny import TinyBackbone
-
-
-@pytest.mark.parametrize("frames", [3, 8, 16])
-@pytest.mark.parametrize("size", [16, 33, 48])
-def test_the_backbone_keeps_time(frames, size):
-    assert TinyBackbone(4)(torch.randn(2, 3, frames, size, size)).shape == (2, frames, 16)
-
-
-def test_a_repeated_frame_gives_the_same_feature_in_every_frame():
-    torch.manual_seed(0)
-    clip = torch.randn(2, 3, 1, 32, 32).expand(-1, -1, 8, -1, -1)
-    features = TinyBackbone(8).eval()(clip)
-    torch.testing.assert_close(features, features[:, :1].expand_as(features))
 
 
 def test_parameter_count_of_the_default_model():
@@ -29,6 +15,15 @@ def test_parameter_count_of_the_default_model():
     projector = 64 * 256 + 256 + 256 * 64 + 64
     assert parameter_count(encoder) == convs + projector
     assert encoder(torch.randn(1, 3, 8, 48, 48)).shape == (1, 8, 64)
+
+
+def test_backbone_and_head_can_be_called_apart():
+    encoder = build_encoder(ModelConfig(width=4, projector_norm=True)).eval()
+    clips = torch.randn(2, 3, 4, 16, 16)
+    torch.testing.assert_close(encoder.project(encoder.frames(clips)), encoder(clips), rtol=0, atol=0)
+    names = {name for name, _ in encoder.named_parameters()}
+    assert encoder.head_names() == {n for n in names if not n.startswith("backbone.")}
+    assert len(encoder.head_names()) == 5
 
 
 def embeddings(dtype=torch.float64):

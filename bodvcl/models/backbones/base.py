@@ -1,0 +1,71 @@
+"""What every backbone is: clips in, one feature per frame (or per tubelet) out, at several depths."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from bodvcl.models.geometry import GEOMETRY
+
+
+class Backbone(nn.Module, ABC):
+    """Maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)`` with T = ``frames_out(L)``.
+
+    Args:
+        name: key of :data:`bodvcl.models.geometry.GEOMETRY`.
+        dim: D, width of a feature.
+    """
+
+    def __init__(self, name: str, dim: int) -> None:
+        super().__init__()
+        self.name = name
+        self.dim = dim
+
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest clip that gives a feature."""
+        return GEOMETRY[self.name].frames_per_feature
+
+    def frames_out(self, frames: int) -> int:
+        """T, the number of features that a clip of ``frames`` frames gives.
+
+        Raises:
+            ValueError: too few frames, or not a multiple of what one feature takes.
+        """
+        return GEOMETRY[self.name].frames_out(frames)
+
+    @abstractmethod
+    def maps(self, clips: Tensor) -> list[Tensor]:
+        """Feature maps ``(N, D_l, T, h_l, w_l)`` of four depths l, from shallow to deep; the last has D."""
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """Per-frame features ``(N, T, D_l)`` of four depths, averaged over space; the last is ``forward``'s.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
+        self._check(clips)
+        return [pool_space(x) for x in self.maps(clips)]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Per-frame features ``(N, T, D)``.
+
+        Raises:
+            ValueError: clips of another rank, with too few frames, or too small.
+        """
+        self._check(clips)
+        return pool_space(self.maps(clips)[-1])
+
+    def _check(self, clips: Tensor) -> None:
+        if clips.ndim != 5 or clips.shape[1] != 3:
+            raise ValueError(f"expected clips (N, 3, L, H, W), got {tuple(clips.shape)}")
+        geometry = GEOMETRY[self.name]
+        geometry.frames_out(clips.shape[2])
+        for side in clips.shape[3:]:
+            geometry.check_size(side)
+
+
+def pool_space(x: Tensor) -> Tensor:
+    """Average over space only: ``(N, C, T, h, w)`` -> ``(N, T, C)``."""
+    return x.mean((-2, -1)).transpose(1, 2)

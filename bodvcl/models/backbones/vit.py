@@ -1,0 +1,84 @@
+"""ViT-B/16 on tubelets of 2 frames (Dosovitskiy et al., arXiv:2010.11929; Arnab et al., arXiv:2103.15691)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
+
+from bodvcl.models.backbones.base import Backbone
+
+TUBELET = (2, 16, 16)
+"""Frames, height and width that one token is made of."""
+
+
+class TubeletViT(Backbone):
+    """A vision transformer whose tokens attend to each other across space and time.
+
+    One feature per tubelet in time, T = L / 2: the mean over space of the tokens after the final layer
+    normalisation. There is no class token. Position is a fixed sine-cosine code (:func:`position_code`), so
+    that a clip of another size or length needs no new parameters.
+
+    Args:
+        dim: D, width of a token, a multiple of 6 and of ``heads``.
+        depth: blocks, a multiple of 4.
+        heads: attention heads.
+        size: height and width in pixels whose patch grid the spatial code spans, whatever a clip's size is.
+    """
+
+    def __init__(self, dim: int = 768, depth: int = 12, heads: int = 12, size: int = 224) -> None:
+        super().__init__("vit_b16", dim)
+        network = VisionTransformer(
+            image_size=size,
+            patch_size=TUBELET[1],
+            num_layers=depth,
+            num_heads=heads,
+            hidden_dim=dim,
+            mlp_dim=4 * dim,
+        )
+        self.grid = size // TUBELET[1]
+        self.tubelets = nn.Conv3d(3, dim, TUBELET, TUBELET)
+        nn.init.trunc_normal_(self.tubelets.weight, std=(3 * math.prod(TUBELET)) ** -0.5)
+        nn.init.zeros_(self.tubelets.bias)
+        self.blocks = network.encoder.layers
+        self.norm = network.encoder.ln
+
+    def maps(self, clips: Tensor) -> list[Tensor]:
+        tokens = self.tubelets(clips)
+        shape = tokens.shape[2:]
+        tokens = tokens.flatten(2).transpose(1, 2)
+        tokens = tokens + position_code(shape, self.dim, self.grid, tokens.device).to(tokens.dtype)
+        maps = []
+        for count, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if count == len(self.blocks):
+                tokens = self.norm(tokens)
+            if count % (len(self.blocks) // 4) == 0:
+                maps.append(tokens.transpose(1, 2).unflatten(2, shape))
+        return maps
+
+
+def position_code(shape: tuple[int, ...], dim: int, grid: int, device: torch.device | str = "cpu") -> Tensor:
+    """Sines and cosines of a token's time, row and column: ``(t * h * w, dim)``, float32.
+
+    A third of the channels goes to each axis, with ``dim / 6`` frequencies from 1 to 1/10000 in radians per
+    token. Time is counted in tubelets. Rows and columns are stretched to ``grid`` x ``grid`` patches, which
+    interpolates the code for clips of another size.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of 6.
+    """
+    if dim % 6:
+        raise ValueError(f"the position code needs a width that is a multiple of 6, got {dim}")
+    frequencies = 10000 ** -torch.linspace(0, 1, dim // 6, device=device)
+    codes = []
+    for axis, count in enumerate(shape):
+        position = torch.arange(count, device=device, dtype=torch.float32)
+        if axis > 0:
+            position = (position + 0.5) * (grid / count) - 0.5
+        angles = position[:, None] * frequencies
+        code = torch.cat([angles.sin(), angles.cos()], dim=1)
+        codes.append(code.view([count if a == axis else 1 for a in range(3)] + [-1]).expand(*shape, -1))
+    return torch.cat(codes, dim=-1).flatten(0, 2)

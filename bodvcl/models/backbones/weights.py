@@ -1,0 +1,180 @@
+"""Published weights into our backbones: SlowFast's and PyTorchVideo's Slow-R50, torchvision's networks."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+from torchvision.models import get_weight
+
+from bodvcl.errors import CheckpointError
+from bodvcl.models.backbones.base import Backbone
+from bodvcl.models.backbones.temporal import RepeatConv3d
+from bodvcl.models.geometry import CAN_LOAD, GEOMETRY
+
+_PREFIXES = ("module.", "backbone.")
+"""What a wrapper puts before a name: PyTorch's data parallelism, SlowFast's contrastive models."""
+
+_CLASSIFIERS = ("head.", "blocks.5.", "fc.", "classifier.")
+
+_SLOWFAST = (
+    (r"s1\.pathway0_stem\.(conv|bn)\.(\w+)", r"stem.\1.\2"),
+    (r"s(\d)\.pathway0_res(\d)\.branch1\.(\w+)", r"res\1.\2.skip.conv.\3"),
+    (r"s(\d)\.pathway0_res(\d)\.branch1_bn\.(\w+)", r"res\1.\2.skip.bn.\3"),
+    (r"s(\d)\.pathway0_res(\d)\.branch2\.([abc])\.(\w+)", r"res\1.\2.branch.\3.\4"),
+    (r"s(\d)\.pathway0_res(\d)\.branch2\.([abc])_bn\.(\w+)", r"res\1.\2.branch.\3_bn.\4"),
+)
+
+_PYTORCHVIDEO = (
+    (r"blocks\.0\.conv\.(\w+)", r"stem.conv.\1"),
+    (r"blocks\.0\.norm\.(\w+)", r"stem.bn.\1"),
+    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch1_conv\.(\w+)", r"res<\1>.\2.skip.conv.\3"),
+    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch1_norm\.(\w+)", r"res<\1>.\2.skip.bn.\3"),
+    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.conv_([abc])\.(\w+)", r"res<\1>.\2.branch.\3.\4"),
+    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.norm_([abc])\.(\w+)", r"res<\1>.\2.branch.\3_bn.\4"),
+)
+"""PyTorchVideo counts stages from 1, SlowFast and we from 2: ``<n>`` stands for n + 1."""
+
+
+def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
+    """Load published weights into a backbone, in place.
+
+    Args:
+        backbone: ``slow_r50``, ``r3d_18``, ``r2plus1d_18`` or ``s3d``, with either temporal padding.
+        name_or_path: a checkpoint file (SlowFast's ``.pyth``, with names such as
+            ``s1.pathway0_stem.conv.weight``, also of its contrastive models; PyTorchVideo's ``.pyth``;
+            torchvision's ``.pth``), or the name of torchvision's weights
+            (``R3D_18_Weights.KINETICS400_V1``), which are downloaded once.
+
+    Returns:
+        Lines for the user: what was loaded, and in what the network differs from the one it was trained in.
+
+    Raises:
+        CheckpointError: not found, not readable, or not weights of this backbone (missing and unexpected
+            names and other shapes are listed).
+    """
+    if backbone.name not in CAN_LOAD:
+        raise CheckpointError(
+            f"there are no published weights for {backbone.name}; there are for {', '.join(CAN_LOAD)}"
+        )
+    source = str(name_or_path)
+    weights = our_names(_read(source, backbone.name))
+    own = backbone.state_dict()
+    _refuse_misfits(source, backbone.name, own, weights)
+    backbone.load_state_dict(weights, strict=False)
+    return [f"backbone {backbone.name} starts from {source}", *_differences(backbone)]
+
+
+def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that our backbones have; names of no known layout stay as they are.
+
+    Classifiers are dropped, and so is what stands beside the ``backbone.`` of a contrastive model (its
+    projector, predictor and momentum encoder).
+    """
+    for prefix in _PREFIXES:
+        if any(name.startswith(prefix) for name in weights):
+            weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    return {_our_name(k): v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
+
+
+def _our_name(name: str) -> str:
+    for pattern, ours in (*_SLOWFAST, *_PYTORCHVIDEO):
+        match = re.fullmatch(pattern, name)
+        if match:
+            return re.sub(r"<(\d)>", lambda m: str(int(m[1]) + 1), match.expand(ours))
+    return name
+
+
+def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
+    path = Path(source).expanduser()
+    if not path.exists() and re.fullmatch(r"\w+_Weights\.\w+", source):
+        return _published(source, backbone)
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read weights {path}: {error.strerror or error}; expected a file or a name such as "
+            "R3D_18_Weights.KINETICS400_V1"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that PyTorch can read safely (Caffe2's .pkl is not supported; "
+            f"use the .pyth): {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    while isinstance(state, Mapping) and isinstance(inner := _inner(state), Mapping):
+        state = inner
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path} holds no weights: expected a dictionary of tensors by name")
+    return state
+
+
+def _inner(state: Mapping[str, Any]) -> Any:
+    return next((state[key] for key in ("model_state", "state_dict", "model") if key in state), None)
+
+
+def _published(name: str, backbone: str) -> Mapping[str, Tensor]:
+    expected = GEOMETRY[backbone].weights
+    try:
+        weights = get_weight(name)
+    except (AttributeError, KeyError, ValueError) as error:
+        known = f"{expected}.KINETICS400_V1" if expected else "a checkpoint file (.pyth)"
+        raise CheckpointError(
+            f"torchvision has no weights {name}; for {backbone} there is {known}"
+        ) from error
+    if name.partition(".")[0] != expected:
+        fits = f"use {expected}.KINETICS400_V1" if expected else "use a checkpoint file (.pyth)"
+        raise CheckpointError(f"{name} are not weights of {backbone}; {fits}")
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot download {weights.url} ({error}); fetch it by other means and give the file instead"
+        ) from error
+
+
+def _refuse_misfits(
+    source: str, backbone: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> None:
+    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in weights if k not in own]
+    shapes = [
+        f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({_some(names)})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source} does not hold the weights of {backbone}: {', '.join(problems)}; "
+            "choose the backbone they were made for with --model.backbone"
+        )
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _differences(backbone: Backbone) -> list[str]:
+    lines = []
+    if GEOMETRY[backbone.name].weights:
+        lines.append(
+            "  trained with temporal strides, which are removed here: its deeper layers saw frames up to 8 "
+            "times further apart"
+        )
+    if any(isinstance(m, RepeatConv3d) for m in backbone.modules()):
+        lines.append(
+            "  trained with zeros beyond the ends of a clip, here the outer frames are repeated; "
+            "--model.temporal-padding zero gives what it was trained with"
+        )
+    return lines
