@@ -14,8 +14,8 @@ import bodvcl
 from bodvcl import info
 from bodvcl.config import TrainConfig
 from bodvcl.data import shapes
-from bodvcl.data.loader import ClipLoader
 from bodvcl.data.scan import ScanResult, scan
+from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
 from bodvcl.engine.device import pick_device, use_bf16
 from bodvcl.engine.learner import untrained_encoder
@@ -50,14 +50,7 @@ def pretrain(config: TrainConfig) -> int:
     run_dir = open_run_dir(config.run_dir, f"{config.method}-{config.decouple}", config.resume)
     videos = _find_videos(config)
     train_videos, probe_videos = _divide(videos)
-    loader = ClipLoader(
-        train_videos,
-        config.clip,
-        config.augment,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        workers=config.workers,
-    )
+    loader = open_source(config, train_videos, 0, 1, device)
     trainer = Trainer(config, loader, run_dir)
     if config.resume:
         changed = trainer.resume()
@@ -141,7 +134,7 @@ def _summarise(
     device: torch.device,
     outcome: Outcome,
     found: ScanResult,
-    loader: ClipLoader,
+    loader: ClipSource,
 ) -> None:
     forward, backward = passes_per_step(config)
     summary: dict[str, Any] = {
