@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bodvcl.config import TrainConfig
 from bodvcl.errors import ConfigError
+from bodvcl.models.geometry import model_contradictions
 from bodvcl.run_dir import newest_run
 
 _ADAPTER = TypeAdapter(TrainConfig)
@@ -70,24 +71,22 @@ def parse_config(argv: Sequence[str], prog: str = "bodvcl train") -> TrainConfig
 
 
 def load_yaml(path: Path) -> TrainConfig:
-    """Read a recipe; keys that it does not set keep their defaults.
+    """Read a recipe; keys that neither it nor its bases set keep their defaults.
+
+    A recipe can build on others: ``base: paper`` or ``base: [paper, my.yaml]`` names recipes of the package,
+    or files relative to it. They are applied in this order, each after its own bases, and then the recipe's
+    keys.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, or a value out of range.
+        ConfigError: no such file, not YAML, an unknown key, a value out of range, or a recipe that is its own
+            base.
     """
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, found {type(values).__name__}")
-    defaults = dataclasses.asdict(TrainConfig())
-    try:
-        return validate(_merge(defaults, values))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    values = dataclasses.asdict(TrainConfig())
+    for source, changes in _lineage(path):
+        with _naming(source):
+            values = _merge(values, changes)
+    with _naming(path):
+        return validate(values)
 
 
 def dump_yaml(config: TrainConfig) -> str:
@@ -131,6 +130,43 @@ def find_recipe(name: str) -> Path:
     return Path(str(recipes[name]))
 
 
+def _lineage(path: Path, heirs: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The keys of a recipe's bases, the most distant first, and then its own."""
+    if path.resolve() in heirs:
+        raise ConfigError(f"{path} is its own base: {' -> '.join(p.name for p in (*heirs, path))}")
+    values = _read_keys(path)
+    bases = values.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(f"{path}: base: expected the name of a recipe or a list of names, got {bases!r}")
+    for name in bases:
+        with _naming(path):
+            base = find_recipe(name)
+        yield from _lineage(path.parent / base, (*heirs, path.resolve()))
+    yield path, values
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold `key: value` lines, found {type(values).__name__}")
+    return values
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong in it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
 def option_names(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
     """Every option without its leading dashes: ``data``, ``clip.frames``, ..."""
     for f in dataclasses.fields(cls):
@@ -145,12 +181,7 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
     power = config.koopman.smooth_power
     if power & (power - 1):
         yield f"koopman.smooth_power: expected a power of two, got {power}"
-    pairs = config.clip.frames - 1
-    if config.koopman.rank is not None and config.koopman.rank > pairs:
-        yield (
-            f"koopman.rank: a clip of {config.clip.frames} frames has {pairs} frame pairs, "
-            f"so rank is at most {pairs}; got {config.koopman.rank}"
-        )
+    yield from model_contradictions(config)
     a = config.augment
     for name, (low, high), top in (
         ("crop_area", a.crop_area, 1.0),

@@ -56,7 +56,7 @@ def test_help_explains_and_exits_with_0(capsys):
         (["--batch-size", "many"], "batch-size.*many"),
         (["--decouple", "bodd"], "'bodd'.*--decouple.*'none', 'pred', 'bod'"),
         (["--koopman.smooth-power", "6"], "power of two, got 6"),
-        (["--koopman.rank", "8"], "8 frames has 7 frame pairs"),
+        (["--koopman.rank", "8"], "7 pairs, so rank is at most 7"),
         (["--clip.frames", "2"], "clip.frames: .*greater than or equal to 3"),
         (["--augment.crop-area", "0.9", "0.5"], "augment.crop_area"),
         (["--model.embed-dim", "1"], "model.embed_dim"),
