@@ -42,7 +42,7 @@ FPS = 20
 GOP = 12
 _RENDERER = 3  # part of the cache key: raise it when the same settings would give other pixels
 
-_BASE_COLOUR = {
+BASE_COLOUR = {
     "blue": (0.30, 0.45, 0.95),
     "green": (0.30, 0.80, 0.35),
     "orange": (0.95, 0.60, 0.25),
@@ -190,7 +190,7 @@ def ground_truth(config: ShapesConfig, split: str, index: int) -> Scene:
     middle = (size - 1) / 2 + rng.uniform(-0.08, 0.08, 2) * size
     path = _trajectory(labels["trajectory"], frames, rng.uniform(0.14, 0.20) * size, rng)
     gain = _brightness(labels["brightness"], frames, rng)
-    background = np.clip(np.asarray(_BASE_COLOUR[labels["background"]]) + rng.normal(0, 0.01, 3), 0, 1)
+    background = np.clip(np.asarray(BASE_COLOUR[labels["background"]]) + rng.normal(0, 0.01, 3), 0, 1)
     return Scene(
         size=size,
         labels=labels,

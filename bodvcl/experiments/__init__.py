@@ -1,0 +1,1 @@
+"""Controlled experiments: what the method does where the truth is known."""
