@@ -17,12 +17,13 @@ from torchvision.transforms.v2 import functional as vision
 
 from bodvcl.config import AugmentConfig
 from bodvcl.data.batch import ClipBatch
+from bodvcl.data.clips import box_in_pixels
 
 _PIXELS = 8  # pixels per row of the matrix product: 24 wide instead of 3
 _CHUNK = 16  # clips per product on a CPU: the float copy of the input stays in the cache
 
 
-def crop_resize(frames: np.ndarray, box: np.ndarray, size: int) -> Tensor:
+def crop_resize(frames: np.ndarray | Tensor, box: np.ndarray, size: int) -> Tensor:
     """Cut one box out of all frames of a clip and resize it with antialiasing.
 
     Args:
@@ -33,12 +34,8 @@ def crop_resize(frames: np.ndarray, box: np.ndarray, size: int) -> Tensor:
     Returns:
         uint8 (L, size, size, 3), contiguous.
     """
-    rows, columns = frames.shape[1:3]
-    top, left = round(box[0] * rows), round(box[1] * columns)
-    height = max(min(round(box[2] * rows), rows - top), 1)
-    width = max(min(round(box[3] * columns), columns - left), 1)
-    planar = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    out = vision.resized_crop(planar, top, left, height, width, [size, size], antialias=True)
+    planar = torch.as_tensor(frames).permute(0, 3, 1, 2)
+    out = vision.resized_crop(planar, *box_in_pixels(box, *frames.shape[1:3]), [size, size], antialias=True)
     return out.permute(0, 2, 3, 1).contiguous()
 
 

@@ -93,6 +93,14 @@ def _crop_boxes(info: VideoInfo, augment: AugmentConfig, uniform: np.ndarray) ->
     return np.stack([corner[:, 0] * (1 - height), corner[:, 1] * (1 - width), height, width], axis=1)
 
 
+def box_in_pixels(box: np.ndarray, rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width in whole pixels of a box given in shares of a frame; at least one pixel."""
+    top, left = round(box[0] * rows), round(box[1] * columns)
+    height = max(min(round(box[2] * rows), rows - top), 1)
+    width = max(min(round(box[3] * columns), columns - left), 1)
+    return min(top, rows - 1), min(left, columns - 1), height, width
+
+
 def colour_matrix(
     brightness: float, contrast: float, saturation: float, hue: float, gray: bool
 ) -> np.ndarray:
