@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bodvcl.config import TrainConfig
-from bodvcl.models.encoder import VideoEncoder, build_encoder
+from bodvcl.models.encoder import VideoEncoder, initial_encoder
 from bodvcl.objectives.simclr import SimCLR
 
 Result = TypeVar("Result")
@@ -54,6 +54,6 @@ def build_learner(config: TrainConfig) -> Learner:
 
 
 def untrained_encoder(config: TrainConfig) -> VideoEncoder:
-    """The encoder as it is before the first step, a function of the seed."""
+    """The encoder as it is before the first step, a function of the seed and of ``model.weights``."""
     torch.manual_seed(config.seed)
-    return build_encoder(config.model)
+    return initial_encoder(config.model)

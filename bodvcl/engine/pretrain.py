@@ -22,6 +22,7 @@ from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
+from bodvcl.models.backbones.weights import weights_report
 from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
 from bodvcl.parse import dump_yaml
@@ -88,6 +89,7 @@ def _what_will_be_trained(config: TrainConfig, device: torch.device) -> list[str
         f"{config.clip.frames}x{config.clip.size}x{config.clip.size} a step, {config.epochs} epochs",
         f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
         f"{forward} forward and {backward} backward passes a step; {arithmetic} on {device}",
+        *weights_report(config.model),
         info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch",
     ]
 

@@ -57,16 +57,13 @@ def build_encoder(config: ModelConfig) -> VideoEncoder:
     return VideoEncoder(backbone, projector)
 
 
-def initial_encoder(config: ModelConfig) -> tuple[VideoEncoder, list[str]]:
+def initial_encoder(config: ModelConfig) -> VideoEncoder:
     """The encoder that training starts from: untrained, or with the backbone of ``config.weights``.
-
-    Returns:
-        The encoder, and lines that say what was loaded and how it differs from what it was trained as.
 
     Raises:
         CheckpointError: the weights cannot be read, or belong to another backbone.
     """
     encoder = build_encoder(config)
-    if config.weights is None:
-        return encoder, []
-    return encoder, load_pretrained(encoder.backbone, config.weights)
+    if config.weights is not None:
+        load_pretrained(encoder.backbone, config.weights)
+    return encoder

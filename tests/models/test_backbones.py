@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
 from bodvcl.config import ModelConfig
@@ -79,6 +80,19 @@ def test_a_thin_factorised_convolution_has_the_parameters_of_the_one_it_replaces
 )
 def test_batch_normalisation_layers(name, count):
     assert sum(isinstance(m, nn.BatchNorm3d) for m in on_meta(name).modules()) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "size", "published"),
+    [
+        ("slow_r50", 8, 256, 54.52),  # PyTorchVideo's model zoo
+        ("vit_b16", 16, 224, 180),  # VideoMAE's table for ViT-B and 16 frames
+    ],
+)
+def test_multiplications_of_a_forward_pass(name, frames, size, published):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        on_meta(name)(torch.empty(1, 3, frames, size, size, device="meta"))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(published, rel=3e-3)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)

@@ -12,7 +12,7 @@ from torchvision.models import video
 from bodvcl.config import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.build import build_backbone
-from bodvcl.models.backbones.weights import load_pretrained, our_names
+from bodvcl.models.backbones.weights import load_pretrained, our_names, weights_report
 from bodvcl.models.encoder import build_encoder, initial_encoder
 
 STAGES = {"s2": (3, 64, 1, 1), "s3": (4, 128, 1, 2), "s4": (6, 256, 3, 2), "s5": (3, 512, 3, 2)}
@@ -183,13 +183,15 @@ def test_a_strided_layer_is_the_unstrided_one_at_every_other_frame(name):
 def test_the_encoder_starts_from_them_and_a_plain_build_does_not_ask_for_them(tmp_path, slowfast):
     path = save(tmp_path, {"model_state": slowfast})
     config = ModelConfig(backbone="slow_r50", weights=str(path), hidden_dim=8, embed_dim=4)
-    encoder, lines = initial_encoder(config)
+    encoder = initial_encoder(config)
     assert torch.equal(encoder.backbone.stem.conv.weight, slowfast["s1.pathway0_stem.conv.weight"])
-    assert len(lines) == 2
+    lines = weights_report(config)
+    assert lines == load_pretrained(encoder.backbone, path)
+    assert lines[0] == f"backbone slow_r50 starts from {path}"
     assert "outer frames are repeated" in lines[1]
     path.unlink()
     build_encoder(config)
-    assert initial_encoder(ModelConfig())[1] == []
+    assert weights_report(ModelConfig()) == []
 
 
 def one_line(call, *parts):

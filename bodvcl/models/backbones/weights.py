@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_weight
 
+from bodvcl.config import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.temporal import RepeatConv3d
@@ -68,7 +69,15 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
     own = backbone.state_dict()
     _refuse_misfits(source, backbone.name, own, weights)
     backbone.load_state_dict(weights, strict=False)
-    return [f"backbone {backbone.name} starts from {source}", *_differences(backbone)]
+    repeats = any(isinstance(m, RepeatConv3d) for m in backbone.modules())
+    return _report(source, backbone.name, repeats)
+
+
+def weights_report(config: ModelConfig) -> list[str]:
+    """The lines that :func:`load_pretrained` gives for this configuration, without loading anything."""
+    if config.weights is None:
+        return []
+    return _report(config.weights, config.backbone, config.temporal_padding == "repeat")
 
 
 def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,14 +174,14 @@ def _some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _differences(backbone: Backbone) -> list[str]:
-    lines = []
-    if GEOMETRY[backbone.name].weights:
+def _report(source: str, backbone: str, repeats: bool) -> list[str]:
+    lines = [f"backbone {backbone} starts from {source}"]
+    if GEOMETRY[backbone].weights:
         lines.append(
             "  trained with temporal strides, which are removed here: its deeper layers saw frames up to 8 "
             "times further apart"
         )
-    if any(isinstance(m, RepeatConv3d) for m in backbone.modules()):
+    if repeats:
         lines.append(
             "  trained with zeros beyond the ends of a clip, here the outer frames are repeated; "
             "--model.temporal-padding zero gives what it was trained with"
