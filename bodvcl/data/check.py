@@ -1,14 +1,13 @@
-"""Check video files in processes: a file that crashes or hangs its reader costs a worker, not the scan."""
+"""Check video files in parallel; what the index knows is not checked again."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bodvcl.data.each import Lost, each
 from bodvcl.data.index import Stamp, VideoIndex, stamp
-from bodvcl.data.pool import Note, WorkerDied, WorkerPool
 from bodvcl.data.video import BadVideo, VideoInfo, probe_video
 from bodvcl.data.workers import available_cores
 from bodvcl.progress import progress_bar
@@ -16,7 +15,6 @@ from bodvcl.progress import progress_bar
 Checked = VideoInfo | BadVideo
 
 _TIMEOUT = 600.0  # seconds for one file; without usable timestamps all of it is decoded
-_AHEAD = 8  # files waiting per worker
 _KEPT_AT_ONCE = 256  # files between two writes to the index
 _ASKING = 32  # threads that ask for sizes and times: a network file system answers slowly
 
@@ -52,7 +50,7 @@ def check_files(
     learnt: list[tuple[Stamp, Checked]] = []
     count = available_cores() if workers is None else workers
     bar = progress_bar(
-        _probed(unknown, min(count, len(unknown))),
+        _probed(unknown, count),
         desc="checking videos", total=len(unknown), unit="file", disable=not (progress and unknown),
     )  # fmt: skip
     try:
@@ -68,44 +66,18 @@ def check_files(
     return results, len(unknown)
 
 
+def _probed(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Checked, bool]]:
+    """(path, result, whether it would be the same again), in order."""
+    for path, result in zip(paths, each(_Probe(paths), len(paths), workers=workers, timeout=_TIMEOUT)):
+        if isinstance(result, Lost):
+            yield path, BadVideo(path, result.reason), result.lasting
+        else:
+            yield path, result, True
+
+
 @dataclass(frozen=True)
 class _Probe:
     paths: Sequence[str]
 
-    def __call__(self, number: int, note: Note) -> Checked:
-        note(number)
+    def __call__(self, number: int) -> Checked:
         return probe(self.paths[number])
-
-
-def _probed(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Checked, bool]]:
-    """(path, result, whether it would be the same again), in order."""
-    if workers == 0:
-        for path in paths:
-            yield path, probe(path), True
-        return
-
-    done = 0
-    while done < len(paths):
-        with WorkerPool(_Probe(paths), workers, _TIMEOUT) as pool:
-            asked = done
-            while done < len(paths):
-                while asked < len(paths) and len(pool) < _AHEAD * workers:
-                    pool.submit(asked)
-                    asked += 1
-                path = paths[done]
-                done += 1
-                try:
-                    result = pool.receive()
-                except WorkerDied as death:
-                    lasting = not death.hung and death.exitcode != -signal.SIGKILL  # that is: out of memory
-                    yield path, BadVideo(path, _why(death)), lasting
-                    break  # the pool lacks a worker: go on with a new one
-                yield path, result, True
-
-
-def _why(death: WorkerDied) -> str:
-    if death.hung:
-        return f"not read within {_TIMEOUT:g} seconds"
-    code = death.exitcode or 0
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"crashes the decoder ({how})"

@@ -12,7 +12,7 @@ import pytest
 from video_files import write_video
 
 from bodvcl.config import ClipConfig
-from bodvcl.data import check
+from bodvcl.data import check, each
 from bodvcl.data.check import check_files
 from bodvcl.data.index import VideoIndex, default_index, stamp
 from bodvcl.data.pool import WorkerDied, WorkerPool
@@ -177,7 +177,7 @@ def test_a_file_that_hangs_is_given_up_but_not_remembered(video_folder, index_fi
                 raise WorkerDied(-signal.SIGKILL, 1, 1, hung=True)
             return super().receive()
 
-    monkeypatch.setattr(check, "WorkerPool", Impatient)
+    monkeypatch.setattr(each, "WorkerPool", Impatient)
     with VideoIndex() as index:
         results, _ = check_files(paths, index, workers=2, progress=False)
         assert results[paths[1]].reason == "not read within 600 seconds"
