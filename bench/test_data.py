@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from bodvcl.config import AugmentConfig, ClipConfig, ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.data import rendered, shapes
 from bodvcl.data.augment import finish
 from bodvcl.data.clips import ClipDraws, draw_clips
 from bodvcl.data.loader import ClipLoader
@@ -45,7 +45,7 @@ def case(request, tmp_path_factory) -> Case:
     videos = []
     for index in range(VIDEOS):
         path = folder / f"{index}.mp4"
-        shapes.encode(path, shapes.render(config, "train", index)[0])
+        rendered.encode(path, shapes.render(config, "train", index)[0])
         videos.append(probe_video(path))
     clip, augment = ClipConfig(frames=8, stride=stride, size=clip_size), AugmentConfig(crop_area=(0.2, 0.766))
     draws = [draw_clips(video, clip, augment, seed=0, epoch=0, index=i) for i, video in enumerate(videos)]

@@ -44,6 +44,31 @@ class ShapesConfig:
 
 
 @dataclass
+class DigitsConfig:
+    """The built-in data set of moving digits: handwritten digits on labelled paths."""
+
+    __pydantic_config__ = STRICT
+
+    cache: Path = Path("~/.cache/bodvcl/digits")
+    """Folder where the rendered .mp4 files are kept between runs."""
+    train_videos: Annotated[int, Field(ge=8)] = 512
+    """Videos to pre-train on."""
+    probe_videos: Annotated[int, Field(ge=16)] = 384
+    """Videos for the linear probe; one half trains the probe, the other tests it.
+    Digit and path independent, handwriting that training has not seen."""
+    frames: Annotated[int, Field(ge=8)] = 40
+    """Frames per video."""
+    size: Annotated[int, Field(ge=32, multiple_of=2)] = 64
+    """Height and width of a video in pixels."""
+    classes: Annotated[int, Field(ge=2, le=4)] = 4
+    """Digits from 0 on, and as many kinds of paths."""
+    correlation: Literal["none", "full"] = "none"
+    """full: in the training videos the digit decides the path. Probe videos are always independent."""
+    seed: int = 0
+    """Seed of the rendering."""
+
+
+@dataclass
 class ClipConfig:
     """How clips are cut from a video."""
 
@@ -191,6 +216,9 @@ class PredictionConfig:
     loo: every pair predicted from the others. forecast: the last pair predicted from the others."""
     nu: Annotated[float, Field(ge=0)] = 1e-4
     """Weight of the orthogonality term ||K^T K - I||^2."""
+    strict: bool = False
+    """L_pred through the central slice of every temporal kernel (Table 10): the lower level sees each frame
+    on its own. Not with solver single, scope head, or attention."""
 
 
 @dataclass
@@ -200,7 +228,71 @@ class ObjectiveConfig:
     __pydantic_config__ = STRICT
 
     tau: Annotated[float, Field(gt=0, le=10)] = 0.1
-    """Temperature (alpha in the paper)."""
+    """Temperature of simclr, moco, swav and hdc (alpha in the paper)."""
+
+
+@dataclass
+class MocoConfig:
+    """What --method moco adds."""
+
+    __pydantic_config__ = STRICT
+
+    queue: Annotated[int, Field(ge=1)] = 65536
+    """Keys of earlier steps that are kept per stream, as negatives; a multiple of batch_size * clip.views."""
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.994
+    """Momentum of the momentum encoder at the start; it rises to 1 as a cosine."""
+
+
+@dataclass
+class ByolConfig:
+    """What --method byol adds. The predictor's hidden layer is as wide as the projector's."""
+
+    __pydantic_config__ = STRICT
+
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
+    """Momentum of the momentum encoder at the start; it rises to 1 as a cosine."""
+
+
+@dataclass
+class SwavConfig:
+    """What --method swav adds."""
+
+    __pydantic_config__ = STRICT
+
+    prototypes: Annotated[int, Field(ge=2)] = 1000
+    """Prototypes per stream."""
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Entropy of the assignments."""
+    iterations: Annotated[int, Field(ge=1, le=100)] = 3
+    """Iterations of Sinkhorn-Knopp."""
+    freeze: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """Share of the run in which the prototypes stay as they were drawn; 0.005: the first of 200 epochs."""
+
+
+@dataclass
+class DualvarConfig:
+    """What --method dualvar adds. It needs --clip.views 3 --clip.twin."""
+
+    __pydantic_config__ = STRICT
+
+    segments: Annotated[int, Field(ge=2)] = 2
+    """Segments that a clip is cut into, S; clip.frames is a multiple."""
+    series_dim: Annotated[int, Field(ge=2)] = 64
+    """Width of a segment's vector."""
+    tau: Annotated[float, Field(gt=0, le=10)] = 0.07
+    """Temperature of its two InfoNCE losses."""
+    theta: Annotated[float, Field(gt=0, le=10)] = 0.05
+    """Scale of the cosines in its ranking loss."""
+
+
+@dataclass
+class HdcConfig:
+    """What --method hdc adds. It needs --clip.views 3 (or more) --clip.twin."""
+
+    __pydantic_config__ = STRICT
+
+    depths: Annotated[int, Field(ge=1, le=4)] = 3
+    """Depths of the backbone that have losses of their own, counted from the last."""
 
 
 @dataclass
@@ -278,7 +370,7 @@ class LogConfig:
 
 @dataclass
 class TrainConfig:
-    """Pre-train a video encoder with V-SimCLR, plain, with L_pred, or with BOD-VCL."""
+    """Pre-train a video encoder with a contrastive method, plain, with L_pred, or with BOD-VCL."""
 
     __pydantic_config__ = STRICT
 
@@ -286,15 +378,17 @@ class TrainConfig:
     """Recipe to start from: a name in configs/ (`bodvcl train --config shapes`) or a .yaml file.
     Options on the command line override it."""
     data: str = "shapes"
-    """shapes: the built-in data set.
+    """shapes or digits: the built-in data sets.
     Otherwise a folder of videos, searched through,
     or a .csv list with a column `path` and, if there are any, label columns."""
     run_dir: Path | None = None
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
     """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
-    method: Literal["simclr"] = "simclr"
-    """Contrastive method."""
+    method: Literal["simclr", "moco", "byol", "swav", "dualvar", "hdc"] = "simclr"
+    """Contrastive method. simclr, moco, byol and swav: plain, with L_pred, or decoupled.
+    dualvar, and hdc (a reconstruction): methods to compare with, only with --decouple none.
+    docs/methods.md has the equations."""
     decouple: Literal["none", "pred", "bod"] = "bod"
     """none: the plain method on mean(F). pred: plus L_pred in the lower level.
     bod: BOD-VCL, one contrastive loss for the static and one for the dynamic stream."""
@@ -333,6 +427,7 @@ class TrainConfig:
     dry_run: bool = False
     """Print the resolved configuration and what would be trained, then stop."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
+    digits: DigitsConfig = field(default_factory=DigitsConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -340,6 +435,11 @@ class TrainConfig:
     koopman: KoopmanConfig = field(default_factory=KoopmanConfig)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    moco: MocoConfig = field(default_factory=MocoConfig)
+    byol: ByolConfig = field(default_factory=ByolConfig)
+    swav: SwavConfig = field(default_factory=SwavConfig)
+    dualvar: DualvarConfig = field(default_factory=DualvarConfig)
+    hdc: HdcConfig = field(default_factory=HdcConfig)
     bilevel: BilevelConfig = field(default_factory=BilevelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -9,37 +9,26 @@ Every video is a pure function of (configuration, split, index) and is stored as
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 
 from bodvcl.config import ShapesConfig
 from bodvcl.data.randomness import generator
-from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
-from bodvcl.errors import DataError
-from bodvcl.progress import progress_bar
+from bodvcl.data.rendered import Rendering, write_rendering
+from bodvcl.data.scenery import TRAJECTORIES, Waves, random_waves, sensor_noise, trajectory
 
 SEMANTICS: dict[str, tuple[str, ...]] = {
     "background": ("blue", "green", "orange", "purple"),
     "shape": ("triangle", "circle", "square", "pentagon"),
     "brightness": ("brightening", "darkening", "pulsing", "steady"),
-    "trajectory": ("rotation", "linear", "eight", "jumping"),
+    "trajectory": TRAJECTORIES,
 }
 """Names of the classes of each semantic; a data set with n classes uses the first n of each."""
 
 SPLITS = ("train", "probe_train", "probe_test")
-FPS = 20
-GOP = 12
 _RENDERER = 3  # part of the cache key: raise it when the same settings would give other pixels
 
 BASE_COLOUR = {
@@ -50,16 +39,6 @@ BASE_COLOUR = {
 }
 _SIDES = {"pentagon": 5, "triangle": 3, "square": 4}
 _GAIN_LOW, _GAIN_HIGH = 0.45, 1.0
-
-
-@dataclass(frozen=True)
-class Waves:
-    """A texture that can be evaluated anywhere: sum_k amplitude cos(x fx_k + y fy_k + phase_k)."""
-
-    fx: np.ndarray
-    fy: np.ndarray
-    phase: np.ndarray
-    amplitude: float
 
 
 @dataclass(frozen=True)
@@ -140,35 +119,6 @@ def _brightness(kind: str, frames: int, rng: np.random.Generator) -> np.ndarray:
     return _GAIN_LOW + (_GAIN_HIGH - _GAIN_LOW) * share
 
 
-def _trajectory(kind: str, frames: int, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 2) path around the origin; every kind has mean square distance radius^2 from it."""
-    phase = 2 * np.pi * (np.arange(frames) / rng.uniform(16, 26) * rng.choice([-1, 1]) + rng.random())
-    heading = rng.uniform(0, 2 * np.pi)
-    hold, offset = rng.uniform(5, 7), rng.random()
-    corners = np.cumsum(rng.uniform(np.pi / 2, 3 * np.pi / 2, size=frames // 5 + 2))
-    corner = corners[(np.arange(frames) / hold + offset).astype(int)]
-    along, across = {
-        "rotation": (np.cos(phase), np.sin(phase)),
-        "linear": (np.sqrt(2) * np.cos(phase), np.zeros(frames)),
-        "eight": (1.2 * np.cos(phase), np.sqrt(0.56) * np.sin(2 * phase)),
-        "jumping": (np.cos(corner), np.sin(corner)),
-    }[kind]
-    x = np.cos(heading) * along - np.sin(heading) * across
-    y = np.sin(heading) * along + np.cos(heading) * across
-    return radius * np.stack([x, y], axis=1)
-
-
-def _waves(count: int, shortest: float, longest: float, spread: float, rng: np.random.Generator) -> Waves:
-    frequency = 2 * np.pi / np.exp(rng.uniform(np.log(shortest), np.log(longest), count))
-    direction = rng.uniform(0, np.pi, count)
-    return Waves(
-        fx=frequency * np.cos(direction),
-        fy=frequency * np.sin(direction),
-        phase=rng.uniform(0, 2 * np.pi, count),
-        amplitude=spread * np.sqrt(2 / count),
-    )
-
-
 def ground_truth(config: ShapesConfig, split: str, index: int) -> Scene:
     """The scene of one video: labels and the exact state of every frame.
 
@@ -188,7 +138,7 @@ def ground_truth(config: ShapesConfig, split: str, index: int) -> Scene:
     camera = time[:, None] * rng.uniform(-0.002, 0.002, 2) * size + wobble
     camera -= camera[0]
     middle = (size - 1) / 2 + rng.uniform(-0.08, 0.08, 2) * size
-    path = _trajectory(labels["trajectory"], frames, rng.uniform(0.14, 0.20) * size, rng)
+    path = trajectory(labels["trajectory"], frames, rng.uniform(0.14, 0.20) * size, rng)
     gain = _brightness(labels["brightness"], frames, rng)
     background = np.clip(np.asarray(BASE_COLOUR[labels["background"]]) + rng.normal(0, 0.01, 3), 0, 1)
     return Scene(
@@ -201,8 +151,8 @@ def ground_truth(config: ShapesConfig, split: str, index: int) -> Scene:
         radius=rng.uniform(0.19, 0.21) * size,
         background_colour=background,
         shape_colour=np.clip(0.9 + rng.normal(0, 0.02, 3), 0, 1),
-        background_texture=_waves(10, 0.1 * size, 0.5 * size, 0.02, rng),
-        shape_texture=_waves(3, 0.08 * size, 0.25 * size, 0.03, rng),
+        background_texture=random_waves(10, 0.1 * size, 0.5 * size, 0.02, rng),
+        shape_texture=random_waves(3, 0.08 * size, 0.25 * size, 0.03, rng),
     )
 
 
@@ -266,123 +216,25 @@ def render(config: ShapesConfig, split: str, index: int) -> tuple[np.ndarray, di
         )
     colour = texture[:, None] * (255 * scene.shape_colour).astype(np.float32)
     image[where] += alpha[where][:, None] * (colour - image[where])
-    image += _sensor_noise(image.shape, _generator(config, split, 2, index))
+    image += sensor_noise(image.shape, _generator(config, split, 2, index))
     return np.clip(image, 0, 255).astype(np.uint8), scene.labels
 
 
-def _sensor_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Noise of standard deviation 4 grey levels, the sum of two uniform ones, plus 0.5 for rounding."""
-    table = ((np.arange(256) - 127.5) / 255 * 4 * np.sqrt(6) + 0.25).astype(np.float32)
-    count = int(np.prod(shape))
-    bytes_ = np.frombuffer(rng.bytes(2 * count), np.uint8).reshape(2, *shape)
-    return table[bytes_[0]] + table[bytes_[1]]
-
-
-def encode(path: Path, frames: np.ndarray) -> None:
-    """Write uint8 RGB frames (frames, height, width, 3) as H.264 in .mp4, in closed groups of 12 frames."""
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.thread_count = 1
-        stream.options = {
-            "preset": "veryfast",
-            "crf": "20",
-            "g": str(GOP),
-            "x264-params": "open-gop=0:scenecut=0",
-        }
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def cache_key(config: ShapesConfig) -> str:
-    """Sixteen hexadecimal digits that change with every setting that changes a pixel or a label."""
-    settings = {k: v for k, v in asdict(config).items() if k != "cache"}
-    text = json.dumps({"renderer": _RENDERER, **settings}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _render_many(config: ShapesConfig, folder: Path, items: list[tuple[str, int]]) -> list[dict[str, str]]:
-    rows = []
-    for split, index in items:
-        frames, labels = render(config, split, index)
-        relative = f"{split}/{index:05d}.mp4"
-        encode(folder / relative, frames)
-        rows.append({"path": relative, "split": split, **labels})
-    return rows
-
-
-def _start_worker() -> None:
-    leave_signals_to_parent()
-    end_with_parent()
-
-
-def _render_parallel(
-    config: ShapesConfig, folder: Path, chunks: list[list[tuple[str, int]]], workers: int
-) -> Iterator[list[dict[str, str]]]:
-    with ProcessPoolExecutor(workers, process_context(), _start_worker) as pool:
-        futures = [pool.submit(_render_many, config, folder, chunk) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _write(config: ShapesConfig, folder: Path, workers: int, progress: bool) -> None:
-    items = [(split, index) for split, count in split_sizes(config).items() for index in range(count)]
-    for split in SPLITS:
-        (folder / split).mkdir(parents=True)
-    chunks = [items[start : start + 8] for start in range(0, len(items), 8)]
-    rows = []
-    with progress_bar(total=len(items), desc="rendering shapes", unit="video", disable=not progress) as bar:
-        for done in _render_parallel(config, folder, chunks, workers):
-            rows += done
-            bar.update(len(done))
-    rows.sort(key=lambda row: (SPLITS.index(row["split"]), row["path"]))
-    (folder / "settings.json").write_text(json.dumps(asdict(config), indent=2, default=str) + "\n")
-    with open(folder / "labels.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "split", *SEMANTICS])
-        writer.writeheader()
-        writer.writerows(rows)
+def rendering(config: ShapesConfig) -> Rendering:
+    """The data set of these settings, to be written by :func:`bodvcl.data.rendered.write_rendering`."""
+    settings = {"renderer": _RENDERER} | {k: v for k, v in asdict(config).items() if k != "cache"}
+    return Rendering(
+        "shapes", config.cache, settings, split_sizes(config), list(SEMANTICS), partial(render, config)
+    )
 
 
 def prepare(config: ShapesConfig, *, workers: int | None = None, progress: bool = True) -> Path:
     """Render the data set unless the cache already holds it.
 
-    The videos are written to a temporary folder that is renamed when it is complete, so a cache that
-    exists is whole, and two processes that race both end up with the same folder.
-
-    Args:
-        config: settings; each set of settings has its own folder below `config.cache`.
-        workers: rendering processes. None: one per core.
-        progress: show a progress bar.
-
     Returns:
-        `labels.csv` of the data set, with the columns path, split, background, shape, brightness, trajectory.
+        `labels.csv`, with the columns path, split, background, shape, brightness, trajectory.
 
     Raises:
         DataError: the cache folder cannot be written.
     """
-    cache = Path(config.cache).expanduser()
-    final = cache / cache_key(config)
-    if (final / "labels.csv").is_file():
-        return final / "labels.csv"
-    temporary = cache / f".{final.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        temporary.mkdir(parents=True)
-        _write(config, temporary, workers or available_cores(), progress)
-        try:
-            temporary.rename(final)
-        except OSError:
-            if not (final / "labels.csv").is_file():
-                raise
-    except (OSError, av.FFmpegError) as error:
-        raise DataError(
-            f"cannot write the built-in data set to {cache}: {error.strerror or error}; "
-            f"free some space there, or choose another folder with --shapes.cache"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return final / "labels.csv"
+    return write_rendering(rendering(config), workers=workers, progress=progress)

@@ -13,7 +13,7 @@ from rich.console import Console
 import bodvcl
 from bodvcl import info
 from bodvcl.config import TrainConfig
-from bodvcl.data import shapes
+from bodvcl.data.built_in import KINDS, prepare_built_in
 from bodvcl.data.scan import ScanResult, scan
 from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
@@ -28,9 +28,6 @@ from bodvcl.models.layout import parameter_count
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report
-
-KINDS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
-"""What kind of semantic each label of the built-in data is."""
 
 
 def pretrain(config: TrainConfig) -> int:
@@ -95,8 +92,7 @@ def _what_will_be_trained(config: TrainConfig, device: torch.device) -> list[str
 
 
 def _find_videos(config: TrainConfig) -> ScanResult:
-    built_in = config.data == "shapes"
-    source = shapes.prepare(config.shapes, workers=config.workers) if built_in else config.data
+    source = prepare_built_in(config) or config.data
     found = scan(source, clip=config.clip, workers=config.workers)
     found.refuse_flip(config.augment.flip)
     for line in found.summary():
@@ -122,7 +118,7 @@ def _evaluate(
             config,
             run_dir,
             device,
-            kinds=KINDS if config.data == "shapes" else None,
+            kinds=KINDS.get(config.data),
         )
         if rows:
             Console().print(console_table(rows))

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from bodvcl.config import ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.data import rendered, shapes
 from bodvcl.data.video import probe_video, read_frames
 from bodvcl.errors import DataError
 
@@ -189,7 +189,7 @@ def test_files_are_h264_and_hold_what_was_rendered(shapes_list):
             20,
             32,
             32,
-            shapes.FPS,
+            rendered.FPS,
         )
         assert info.keyframes.tolist() == [0, 12]
         frames, labels = shapes.render(config, row["split"], int(path.stem))
@@ -214,10 +214,12 @@ def test_cache_is_used_and_has_a_folder_per_setting(tmp_path):
     assert (first.parent / "train" / "00000.mp4").stat().st_mtime_ns == stamp
     assert [entry.name for entry in (tmp_path / "new" / "cache").iterdir()] == [first.parent.name]
     keys = {
-        shapes.cache_key(small(tmp_path, seed=seed, correlation=c)) for seed in (0, 1) for c in ("sc", "dc")
+        shapes.rendering(small(tmp_path, seed=seed, correlation=c)).key()
+        for seed in (0, 1)
+        for c in ("sc", "dc")
     }
     assert len(keys) == 4
-    assert shapes.cache_key(small(Path("a"))) == shapes.cache_key(small(Path("b")))
+    assert shapes.rendering(small(Path("a"))).key() == shapes.rendering(small(Path("b"))).key()
 
 
 def test_two_processes_may_race(tmp_path):
@@ -246,7 +248,7 @@ def test_a_failed_rendering_leaves_nothing_behind(tmp_path, monkeypatch):
 
     config = small(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(shapes, "encode", full)
+        patch.setattr(rendered, "encode", full)
         with pytest.raises(DataError, match=rf"{tmp_path}.*No space left on device.*--shapes.cache"):
             shapes.prepare(config, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -267,13 +269,13 @@ def test_renderers_end_with_the_process_that_started_them(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.mp4")) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert list(tmp_path.rglob("*.mp4"))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     alive = True
     while alive and time.monotonic() < deadline:
         time.sleep(0.1)
