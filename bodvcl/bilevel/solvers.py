@@ -12,41 +12,11 @@ A solver reads the parameters and returns gradients; it changes no parameter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Params = dict[str, Tensor]
-
-
-class Problem(Protocol):
-    """Both losses of one batch as functions of the parameters; every call sees the same clips and random
-    draws."""
-
-    def lower(self, params: Params) -> Tensor:
-        """L_pred, a scalar."""
-
-    def upper(self, params: Params) -> Tensor:
-        """The contrastive loss summed over streams, a scalar."""
-
-    def both(self, params: Params) -> tuple[Tensor, Tensor]:
-        """(lower, upper) from one forward pass."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a solver returns.
-
-    Attributes:
-        gradient: same keys and shapes as the parameters.
-        lower, upper: the losses, detached; None where the solver does not need one.
-    """
-
-    gradient: Params
-    lower: Tensor | None
-    upper: Tensor
+from bodvcl.bilevel.problem import Params, Problem, Step
 
 
 def plain(params: Params, problem: Problem) -> Step:
