@@ -11,9 +11,13 @@ import bodvcl
 
 VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
+    "probe": "what can be read from the frozen features of a trained encoder, on any labelled videos",
+    "data": "check a data set, make a training copy of it, look at its clips",
     "info": "versions, what was built and loaded, which backend each operator would use here",
     "report": "build report.html again from a run folder",
 }
+
+_MODULES = {"data": "bodvcl.data_cli"}  # bodvcl.data is a package
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f" (did you mean {near[0]}?)" if near else ""
         print(f"bodvcl: error: no verb {verb!r}{hint}; there are: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"bodvcl.{verb}").main(arguments[1:])
+    return importlib.import_module(_MODULES.get(verb, f"bodvcl.{verb}")).main(arguments[1:])
 
 
 def _help() -> str:

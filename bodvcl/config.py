@@ -309,6 +309,8 @@ class BilevelConfig:
     """Learning rate of the inner step."""
     fd_scale: Annotated[float, Field(gt=0, lt=1)] = 2e-4
     """Length of the finite-difference step relative to the norm of the parameters."""
+    lower_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each batch's videos, the first ones, that L_pred is computed on."""
 
 
 @dataclass
@@ -379,8 +381,9 @@ class TrainConfig:
     Options on the command line override it."""
     data: str = "shapes"
     """shapes or digits: the built-in data sets.
-    Otherwise a folder of videos, searched through,
-    or a .csv list with a column `path` and, if there are any, label columns."""
+    Otherwise a folder of videos, searched through; a .csv list with a column `path`
+    and, if there are any, `split` and label columns; or a data set in its official layout
+    by name, such as ucf101:FOLDER or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
     run_dir: Path | None = None
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False

@@ -86,13 +86,14 @@ class ScanResult:
                 lines.append(f"  and {len(self.data.missing) - shown} more")
         if self.skipped:
             lines.append(f"skipped {_count(len(self.skipped), 'file')}:")
-            lines += [f"  {_printable(path)}: {reason}" for path, reason in self.skipped[:shown]]
+            lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:shown]]
             if len(self.skipped) > shown:
                 lines.append(f"  and {len(self.skipped) - shown} more")
         return lines
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
+    """A path as text, also where its bytes are none."""
     return os.fsencode(path).decode(errors="replace")
 
 
@@ -168,7 +169,7 @@ def _nothing_usable(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
     if skipped:
         example, reason = skipped[0]
         files = _count(len(skipped), "video file")
-        return f"{data.name}: none of its {files} can be used; for example {_printable(example)}: {reason}"
+        return f"{data.name}: none of its {files} can be used; for example {printable(example)}: {reason}"
     if data.missing:
         listed = _count(len(data.missing), "listed video")
         return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"

@@ -76,7 +76,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     del fold
     layout = _layout(root)
     videos = by_stem(search_videos(layout.folder("videos", "videos_15min", "clips"))[0])
-    actions = read_ava_actions(root)
+    actions = _actions(layout)
     rows, missing = [], []
     for split in _SPLITS:
         table = layout.file(f"annotations/ava_{split}_v2.2.csv", f"ava_{split}_v2.2.csv")
@@ -97,8 +97,10 @@ def read_ava_actions(root: Path) -> AvaActions:
     Raises:
         DataError: it is not there or has another form.
     """
-    layout = _layout(root)
+    return _actions(_layout(root))
 
+
+def _actions(layout: Layout) -> AvaActions:
     def read(name: str) -> dict[int, str]:
         path = layout.file(f"annotations/{name}", name)
         found = {int(m["id"]): m["name"] for m in _PBTXT.finditer(layout.text(path))}

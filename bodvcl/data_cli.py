@@ -1,0 +1,227 @@
+"""``bodvcl data``: look at a data set, check it, and make a training copy of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bodvcl.console import run_verb
+
+if TYPE_CHECKING:
+    from bodvcl.data.scan import ScanResult
+    from bodvcl.data.transcode import CopyReport
+
+ACTIONS = {
+    "scan": "check every file in parallel, say what is wrong with which, and index what training needs",
+    "show": "contact sheet of clips as training sees them after augmentation",
+    "transcode": "write a training copy: small H.264 files with short groups of pictures, no sound",
+}
+_DATA = "folder, .csv list, or data set by name such as ucf101:FOLDER (docs/data_sets.md)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the options to the action; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="bodvcl data",
+        description="Look at a data set, check it, and make a training copy of it.",
+        epilog="bodvcl data ACTION --help explains an action.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in ACTIONS.items():
+        actions.add_parser(name, help=text, add_help=False)
+    action = parser.parse_args(arguments[:1]).action
+    if action == "show":
+        from bodvcl.data import show
+
+        return show.main(arguments[1:])
+    return {"scan": _scan, "transcode": _transcode}[action](arguments[1:])
+
+
+def _parser(action: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"bodvcl data {action}", description=f"{ACTIONS[action]}.")
+    parser.add_argument("data", metavar="DATA", help=_DATA)
+    parser.add_argument(
+        "--workers", type=_whole(0), help="processes; 0: this one only (default: one per core)", metavar="N"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    return parser
+
+
+def _whole(low: int, high: int | None = None, even: bool = False) -> Any:
+    """An argparse type: a whole number in a range."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high) or (even and value % 2):
+            limit = f"from {low} to {high}" if high is not None else f"of {low} or more"
+            raise argparse.ArgumentTypeError(
+                f"expected {'an even' if even else 'a'} number {limit}, got {value}"
+            )
+        return value
+
+    return number
+
+
+def _scan(argv: Sequence[str]) -> int:
+    parser = _parser("scan")
+    parser.add_argument("--all", action="store_true", help="name every missing and faulty file, not ten")
+    options = parser.parse_args(argv)
+
+    def scan() -> int:
+        from bodvcl.data.scan import scan
+
+        found = scan(options.data, clip=None, workers=options.workers)
+        if options.json:
+            print(json.dumps(scan_report(found), indent=1))
+        else:
+            _print_scan(found, options.all)
+        return 0
+
+    return run_verb("data scan", scan)
+
+
+def scan_report(found: ScanResult) -> dict[str, Any]:
+    """What a scan found, as plain values."""
+    from bodvcl.data.index import default_index
+
+    videos = found.videos
+    splits = Counter(video.split for video in videos)
+    return {
+        "data": found.data.name,
+        "root": found.data.root,
+        "videos": len(videos),
+        "frames": sum(video.frames for video in videos),
+        "seconds": round(sum(video.duration for video in videos), 3),
+        "splits": dict(splits),
+        "classes": {column: list(names) for column, names in found.data.classes.items()},
+        "flip_allowed": found.data.flip_allowed,
+        "codecs": dict(Counter(video.codec for video in videos).most_common()),
+        "sizes": {
+            f"{width}x{height}": count
+            for (width, height), count in Counter((v.width, v.height) for v in videos).most_common()
+        },
+        "rotated": sum(video.rotation != 0 for video in videos),
+        "variable_rate": sum(video.pts is not None for video in videos),
+        "without_timestamps": sum(video.sequential for video in videos),
+        "frames_between_key_frames": max((_longest_gap(video) for video in videos), default=0),
+        "missing": found.data.missing,
+        "faults": [{"path": path, "reason": reason} for path, reason in found.skipped],
+        "other_files": found.data.others,
+        "notes": found.data.notes,
+        "checked_now": found.checked,
+        "index": str(default_index()),
+    }
+
+
+def _longest_gap(video: Any) -> int:
+    gaps = [b - a for a, b in zip(video.keyframes, [*video.keyframes[1:], video.frames])]
+    return int(max(gaps))
+
+
+def fault_kind(reason: str) -> str:
+    """A reason without its numbers, so that faults can be counted."""
+    return re.sub(r"\d+(\.\d+)?", "N", reason)
+
+
+def _print_scan(found: ScanResult, everything: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    report = scan_report(found)
+    for line in found.summary(shown=sys.maxsize if everything else 10):
+        print(line)
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, title="usable videos", title_justify="left")
+    for name in ("split", "videos", "hours", *(f"classes of {column}" for column in report["classes"])):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split in report["splits"]:
+        videos = found.split(split)
+        seen = [len({v.labels[c] for v in videos if v.labels.get(c)}) for c in report["classes"]]
+        hours = sum(video.duration for video in videos) / 3600
+        table.add_row(split or "(none)", f"{len(videos):,}", f"{hours:.2f}", *(f"{n:,}" for n in seen))
+    console.print(table)
+    kinds = Counter(fault_kind(reason) for _, reason in found.skipped)
+    kinds["listed, but not there"] += len(found.data.missing)
+    table = Table(box=box.SIMPLE_HEAD, title="files that cannot be used", title_justify="left")
+    table.add_column("why")
+    table.add_column("files", justify="right")
+    for kind, count in kinds.most_common():
+        if count:
+            table.add_row(escape(kind), f"{count:,}")
+    if table.row_count:
+        console.print(table)
+    for name, text in (
+        ("rotated", "are stored turned"),
+        ("variable_rate", "have a variable frame rate"),
+        ("without_timestamps", "have no usable timestamps and are decoded from their start"),
+    ):
+        if report[name]:
+            print(f"{report[name]:,} videos {text}")
+    print(f"at most {report['frames_between_key_frames']} frames from one key frame to the next")
+    if not report["flip_allowed"]:
+        print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
+    known = len({row.path for row in found.data.rows}) - found.checked
+    print(f"{found.checked:,} files checked, {known:,} known already; index: {report['index']}")
+
+
+def _transcode(argv: Sequence[str]) -> int:
+    from bodvcl.data.transcode import CopySettings
+
+    usual = CopySettings()
+    parser = _parser("transcode")
+    parser.add_argument("destination", metavar="FOLDER", help="folder of the copy; run again to go on")
+    parser.add_argument(
+        "--short-side", type=_whole(16, even=True), default=usual.short_side, metavar="PIXELS",
+        help=f"shorter side; smaller videos keep their size (default: {usual.short_side})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gop", type=_whole(1, 300), default=usual.gop, metavar="FRAMES",
+        help=f"frames from one key frame to the next (default: {usual.gop})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crf", type=_whole(0, 51), default=usual.crf, metavar="Q",
+        help=f"quality, 0 (lossless) to 51 (default: {usual.crf})",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+
+    def copy() -> int:
+        from bodvcl.data.transcode import transcode
+
+        settings = CopySettings(options.short_side, options.gop, options.crf)
+        report = transcode(options.data, options.destination, settings, workers=options.workers)
+        if options.json:
+            print(json.dumps({**vars(report), "destination": str(report.destination)}, indent=1))
+        else:
+            _print_copy(report)
+        return 0
+
+    return run_verb("data transcode", copy)
+
+
+def _print_copy(report: CopyReport) -> None:
+    from bodvcl.data.scan import printable
+    from bodvcl.data.transcode import FAILED
+
+    kept = f", {report.kept:,} were there" if report.kept else ""
+    share = f" ({report.after / report.before:.0%})" if report.before else ""
+    print(
+        f"{report.written:,} videos written{kept}: {report.before / 1e6:,.1f} MB before, "
+        f"{report.after / 1e6:,.1f} MB after{share}"
+    )
+    if report.failed:
+        print(f"{len(report.failed):,} could not be copied, all named in {report.destination / FAILED}:")
+        for path, reason in report.failed[:10]:
+            print(f"  {printable(path)}: {reason}")
+    print(f"use it with --data {report.source}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

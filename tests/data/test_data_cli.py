@@ -1,0 +1,111 @@
+"""`bodvcl data scan`: what a person and a program read about a data set."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import layouts
+import pytest
+from video_files import write_video
+
+from bodvcl.cli import main
+from bodvcl.data_cli import ACTIONS, fault_kind
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch) -> Path:
+    """Two splits, two codecs, two kinds of faults, two missing files."""
+    monkeypatch.setenv("BODVCL_INDEX", str(tmp_path / "videos.sqlite"))
+    folder = tmp_path / "mixed"
+    for number in range(3):
+        write_video(folder / f"{number}.mp4", 25, gop=7 + number)
+    write_video(folder / "3.avi", 25, codec="mpeg4")
+    write_video(folder / "4.mkv", 25, stamps=[i * 40 + (i % 7) * 3 for i in range(25)])
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text [bold].mp4").write_text("no video")
+    (folder / "more.mp4").write_text("no video")
+    rows = [
+        "path,split,what",
+        *(f"{n}.mp4,train,turn left" for n in range(3)),
+        "3.avi,test,run",
+        "4.mkv,test,run",
+    ]
+    rows += ["empty.mp4,train,run", "text [bold].mp4,train,run", "more.mp4,test,run", "gone.mp4,test,run"]
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    return folder / "list.csv"
+
+
+def test_the_table_counts_splits_and_faults(mixed, capsys):
+    assert main(["data", "scan", str(mixed), "--workers", "2"]) == 0
+    out = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in out.splitlines()}
+    assert "train 3 0.00 1" in lines
+    assert "test 2 0.00 1" in lines
+    assert any(
+        line.startswith("not readable as a video (Invalid data") and line.endswith(" 2") for line in lines
+    )
+    assert "empty file (N bytes) 1" in lines
+    assert "text [bold].mp4: not readable" in out
+    assert "1 videos have no usable timestamps" in out
+    assert "1 videos have a variable frame rate" in out
+    assert "'turn left' says left or right: train with --augment.flip 0" in out
+    assert f"9 files checked, 0 known already; index: {mixed.parent.parent / 'videos.sqlite'}" in out
+    assert main(["data", "scan", str(mixed)]) == 0
+    assert "1 files checked, 8 known already" in capsys.readouterr().out  # the one that is not there
+
+
+def test_json(mixed, capsys):
+    assert main(["data", "scan", str(mixed), "--json", "--workers", "0"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["splits"] == {"train": 3, "test": 2}
+    assert (report["videos"], report["frames"]) == (5, 125)
+    assert report["codecs"] == {"h264": 4, "mpeg4": 1}
+    assert report["classes"] == {"what": ["run", "turn left"]}
+    assert report["flip_allowed"] is False
+    assert (report["variable_rate"], report["without_timestamps"], report["rotated"]) == (1, 1, 0)
+    assert report["frames_between_key_frames"] == 25
+    assert [Path(fault["path"]).name for fault in report["faults"]] == [
+        "empty.mp4", "text [bold].mp4", "more.mp4", "gone.mp4",
+    ]  # fmt: skip
+
+
+def test_missing_videos_of_an_official_list_are_counted_and_named(tmp_path, good_video, capsys):
+    root = layouts.diving48(tmp_path, good_video)
+    assert main(["data", "scan", f"diving48:{root}", "--workers", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "missing 1 video of 3 that are listed:\n  gone_00002.mp4" in out
+    assert "listed, but not there" in out
+
+
+def test_mistakes(capsys, tmp_path):
+    assert main(["data", "scan", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bodvcl data scan: error: ")
+    assert error.count("\n") == 1
+    for argv in (["data"], ["data", "scna"], ["data", "scan"], ["data", "scan", "x", "--workers", "-1"]):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+    assert "expected a number of 0 or more, got -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"show"}))
+def test_every_action_has_help(action, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["data", action, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: bodvcl data {action}" in capsys.readouterr().out
+
+
+def test_the_package_is_the_verb():
+    command = [sys.executable, "-m", "bodvcl.data", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "usage: bodvcl data" in done.stdout
+    assert all(action in done.stdout for action in ACTIONS)
+
+
+def test_faults_are_counted_without_their_numbers():
+    assert fault_kind("14 frames, needs 15.5") == "N frames, needs N"
