@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from bodvcl.config import TrainConfig
 from bodvcl.errors import ConfigError
 from bodvcl.models.geometry import model_contradictions
+from bodvcl.objectives.rules import method_contradictions
 from bodvcl.run_dir import newest_run
 
 _ADAPTER = TypeAdapter(TrainConfig)
@@ -182,6 +183,7 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
     if power & (power - 1):
         yield f"koopman.smooth_power: expected a power of two, got {power}"
     yield from model_contradictions(config)
+    yield from method_contradictions(config)
     a = config.augment
     for name, (low, high), top in (
         ("crop_area", a.crop_area, 1.0),

@@ -12,7 +12,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bodvcl.config import KoopmanConfig, PredictionConfig
-from bodvcl.ops.koopman import koopman_prediction_loss, koopman_split, koopman_split_and_loss
+from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
+
+
+def stream_names(decouple: str) -> tuple[str, ...]:
+    """Names of the streams of ``decouple`` "none", "pred" or "bod", in order."""
+    return ("static", "dynamic") if decouple == "bod" else ("video",)
 
 
 class Streams(NamedTuple):
@@ -22,11 +27,13 @@ class Streams(NamedTuple):
         embeddings: stream name to ``(N, M)``; ``{"video"}`` or ``{"static", "dynamic"}``.
         lower: L_pred, a scalar; None where it was not asked for.
         diagnostics: name to a scalar tensor without gradient, for the log.
+        split: what the streams were made from; None for the plain method.
     """
 
     embeddings: dict[str, Tensor]
     lower: Tensor | None
     diagnostics: dict[str, Tensor]
+    split: KoopmanSplit | None = None
 
 
 def video_stream(embeddings: Tensor) -> Streams:
@@ -67,7 +74,7 @@ def koopman_streams(
         "empty_static": _share_of_empty(split.static),
         "empty_dynamic": _share_of_empty(split.dynamic),
     }
-    return Streams({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics)
+    return Streams({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
 
 
 def prediction_loss(
@@ -106,6 +113,51 @@ def _estimation(koopman: KoopmanConfig, fast: bool) -> dict[str, object]:
         "rank": koopman.rank,
         "backend": "auto" if fast else "reference",
     }
+
+
+@torch.no_grad()
+def stream_health(streams: Streams, views: int) -> dict[str, Tensor]:
+    """What the embeddings of a batch look like, from what a pass left behind; scalars by name.
+
+    Per stream: ``mean_cosine_*`` between clips of different videos, 1 where all have collapsed to one point;
+    ``effective_rank_*``, the exponential of the entropy of the singular values of the unit embeddings (Roy
+    and Vetterli 2007), between 1 and min(N, M).
+
+    Of the operators: ``circle_distance``, mean of ``| 1 - |lambda| |`` over the eigenvalues that were kept,
+    how fast what was seen decays or grows; ``split_margin``, mean over clips of the distance of the
+    nearest eigenvalue to the mask's circle (hard mask: how far the split is from a jump) or to 1 (smooth).
+
+    Args:
+        streams: of N clips, those of one video next to each other.
+        views: clips per video.
+    """
+    health = {}
+    for name, z in streams.embeddings.items():
+        u = normalize(z.nan_to_num(posinf=0.0, neginf=0.0), dim=-1)
+        health[f"mean_cosine_{name}"] = _mean_cosine(u.unflatten(0, (-1, views)))
+        health[f"effective_rank_{name}"] = _effective_rank(u)
+    if streams.split is not None:
+        radius = streams.split.eigenvalues().abs()
+        kept = torch.arange(radius.shape[-1], device=radius.device) < streams.split.rank[..., None]
+        off = torch.where(kept, (1 - radius).abs(), 0.0)
+        health["circle_distance"] = off.sum() / kept.sum().clamp_min(1)
+        margin = streams.split.distance()
+        some = torch.isfinite(margin)
+        health["split_margin"] = torch.where(some, margin, 0.0).sum() / some.sum().clamp_min(1)
+    return health
+
+
+def _mean_cosine(u: Tensor) -> Tensor:
+    """Mean dot product of unit (or zero, left out) vectors ``(B, V, M)`` of different videos."""
+    counts = (u.abs().amax(-1) > 0).to(u.dtype).sum(1)
+    pairs = counts.sum().square() - counts.square().sum()
+    total = u.sum((0, 1)).square().sum() - u.sum(1).square().sum()
+    return total / pairs.clamp_min(1)
+
+
+def _effective_rank(u: Tensor) -> Tensor:
+    values = torch.linalg.svdvals(u)
+    return torch.distributions.Categorical(values + torch.finfo(u.dtype).tiny).entropy().exp()
 
 
 def _share_of_empty(stream: Tensor) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from bodvcl.ops.contrastive import info_nce
+from bodvcl.objectives.objective import StreamBatch, StreamObjective, info_nce_in_batch, row_ids, stacked
 
 
-class SimCLR(nn.Module):
+class SimCLR(StreamObjective):
     """InfoNCE (Eqs. 1 and 2) of every stream by itself; with the streams "static" and "dynamic" it is Eq. 22.
 
     Args:
@@ -21,25 +18,9 @@ class SimCLR(nn.Module):
         super().__init__()
         self.tau = tau
 
-    def forward(self, streams: Mapping[str, Tensor], videos: Tensor) -> dict[str, Tensor]:
-        """One scalar loss per stream.
-
-        Args:
-            streams: name to ``(N, M)``; all of one shape. A zero row (an empty stream) contributes nothing.
-            videos: ``(N,)`` integers: which video a row is a clip of.
-        """
-        z = torch.stack(list(streams.values()))
-        clips = torch.arange(len(videos), device=videos.device)
-        losses = info_nce(
-            z,
-            z,
-            query_video=videos,
-            key_video=videos,
-            query_clip=clips,
-            key_clip=clips,
-            temperature=self.tau,
-            valid=z.detach().abs().amax(-1) > 0,
-            streams=tuple(streams),
-            check_finite=False,
+    def forward(self, batch: StreamBatch) -> dict[str, Tensor]:
+        clips = row_ids(len(batch.videos), batch.videos.device)
+        losses = info_nce_in_batch(
+            stacked(batch.streams), batch.videos, clips, self.tau, tuple(batch.streams)
         )
-        return dict(zip(streams, losses.unbind()))
+        return dict(zip(batch.streams, losses.unbind()))

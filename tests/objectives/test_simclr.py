@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bodvcl.objectives.objective import StreamBatch
 from bodvcl.objectives.simclr import SimCLR
 from bodvcl.ops.contrastive import info_nce
 from bodvcl.reference.contrastive import info_nce as reference_info_nce
@@ -17,11 +18,15 @@ def ids(videos, views):
     return torch.arange(videos).repeat_interleave(views)
 
 
+def simclr(streams, videos, views, tau=0.1):
+    return SimCLR(tau)(StreamBatch(streams, ids(videos, views), views))
+
+
 @pytest.mark.parametrize("views", [2, 3, 4])
 @pytest.mark.parametrize("tau", [0.07, 0.1, 1.0])
 def test_equals_the_paper_term_by_term(views, tau):
     z = clips(views=views, grad=True)
-    got = SimCLR(tau)({"video": z.flatten(0, 1)}, ids(5, views))["video"]
+    got = simclr({"video": z.flatten(0, 1)}, 5, views, tau)["video"]
     want = reference_info_nce(z, tau)
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(
@@ -31,7 +36,7 @@ def test_equals_the_paper_term_by_term(views, tau):
 
 def test_streams_do_not_mix():
     a, b = clips(seed=1), clips(seed=2)
-    losses = SimCLR()({"static": a.flatten(0, 1), "dynamic": b.flatten(0, 1)}, ids(5, 2))
+    losses = simclr({"static": a.flatten(0, 1), "dynamic": b.flatten(0, 1)}, 5, 2)
     torch.testing.assert_close(losses["static"], reference_info_nce(a))
     torch.testing.assert_close(losses["dynamic"], reference_info_nce(b))
 
@@ -41,7 +46,7 @@ def test_empty_stream_rows_contribute_nothing_and_get_no_gradient():
     z[1, 0] = 0
     z[2, :] = 0
     z.requires_grad_()
-    loss = SimCLR()({"static": z.flatten(0, 1)}, ids(5, 3))["static"]
+    loss = simclr({"static": z.flatten(0, 1)}, 5, 3)["static"]
     torch.testing.assert_close(loss, reference_info_nce(z))
     (grad,) = torch.autograd.grad(loss, z)
     assert torch.isfinite(grad).all()
@@ -52,26 +57,26 @@ def test_empty_stream_rows_contribute_nothing_and_get_no_gradient():
 
 def test_all_rows_empty_is_zero():
     z = torch.zeros(8, 4, requires_grad=True)
-    loss = SimCLR()({"static": z}, ids(4, 2))["static"]
+    loss = simclr({"static": z}, 4, 2)["static"]
     assert loss == 0
     assert torch.autograd.grad(loss, z)[0].abs().max() == 0
 
 
 def test_value_for_identical_embeddings_is_log_of_keys_over_positives():
     z = torch.ones(6, 3, 4).flatten(0, 1)
-    loss = SimCLR(0.1)({"video": z}, ids(6, 3))["video"]
+    loss = simclr({"video": z}, 6, 3)["video"]
     assert loss.item() == pytest.approx(torch.log(torch.tensor(17 / 2)).item(), abs=1e-5)
 
 
 def test_no_overflow_at_a_low_temperature():
     z = torch.randn(16, 8)
-    loss = SimCLR(1e-3)({"video": z}, ids(8, 2))["video"]
+    loss = simclr({"video": z}, 8, 2, 1e-3)["video"]
     assert torch.isfinite(loss)
 
 
 def test_bfloat16_rows_are_compared_in_float32():
     z = torch.randn(16, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
-    loss = SimCLR()({"video": z}, ids(8, 2))["video"]
+    loss = simclr({"video": z}, 8, 2)["video"]
     assert loss.dtype == torch.float32
     want = reference_info_nce(z.double().unflatten(0, (8, 2)))
     assert loss.item() == pytest.approx(want.item(), abs=1e-5)
