@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from rich.console import Console
 
 from bodvcl.console import run_verb
 from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
 from bodvcl.errors import ConfigError
+from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.two_stream import Loss, Record, train_two_stream
 from bodvcl.experiments.two_stream_data import Correlation, make_videos
 from bodvcl.experiments.two_stream_report import figure6, figure7, table, verdict
@@ -65,14 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def experiment() -> int:
-        options = tyro.cli(Options, args=arguments, prog="python -m bodvcl.experiments.synthetic")
-        try:
-            options = TypeAdapter(Options).validate_python(asdict(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(
-                f"--{first['loc'][0]}: {first['msg'].lower()}, got {first['input']!r}"
-            ) from None
+        options = parse_options(Options, arguments, "python -m bodvcl.experiments.synthetic")
         results = run_all(options)
         report(options.out, results)
         return 0

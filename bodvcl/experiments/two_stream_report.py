@@ -12,8 +12,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from scipy import stats
 
+from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.two_stream import Record
 
 Results = Mapping[tuple[str, str], Sequence[Sequence[Record]]]
@@ -34,15 +34,6 @@ _TITLE = {
     "sc": "background colour decides the trajectory",
     "dc": "brightness change decides the shape",
 }
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95% interval (Student's t over seeds); NaN for one value."""
-    count = len(values)
-    if count < 2:
-        return float(np.mean(values)), math.nan
-    half = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count)
-    return float(np.mean(values)), float(half)
 
 
 def accuracies(runs: Sequence[Sequence[Record]], semantic: str, record: int = -1) -> list[float]:

@@ -1,0 +1,132 @@
+"""The comparison: what it plans, how it sums up, and one whole run of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bodvcl.experiments import compare
+from bodvcl.experiments.compare_report import Cell, markdown, plot, summarise
+from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
+from bodvcl.parse import parse_config
+
+
+def options(tmp_path, **changes):
+    return compare.Options(
+        **{"out": tmp_path, "data": ("shapes",), "methods": ("simclr",), "seeds": 2} | changes
+    )
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_variant_is_a_valid_training(tmp_path, group):
+    tasks = list(compare.plan(options(tmp_path, group=group, data=tuple(DATA), seeds=1)))
+    assert len(tasks) == 2 * len(GROUPS[group])
+    assert len({task.folder for task in tasks}) == len(tasks)
+    configs = [parse_config(task.arguments) for task in tasks]
+    assert {config.data for config in configs} == set(DATA)
+    assert all(
+        "none" not in (c.shapes.correlation, c.digits.correlation)[c.data == "digits"] for c in configs
+    )
+    assert len({repr(config) for config in configs}) == len(configs), "two variants are the same"
+
+
+def test_equal_compute_is_as_many_backbone_passes(tmp_path):
+    from bodvcl.bilevel.passes import passes
+
+    tasks = {task.cell.variant: task for task in compare.plan(options(tmp_path, seeds=1))}
+    bod, plain = (parse_config(tasks[name].arguments) for name in ("+ BOD-VCL", "plain, 3x steps"))
+    assert passes(bod.bilevel)[0] * bod.epochs == plain.epochs
+    assert (bod.decouple, plain.decouple) == ("bod", "none")
+
+
+def row(semantic, features, value, kind="static"):
+    return {"semantic": semantic, "kind": kind, "features": features, "pretrained": value, "untrained": 0.5}
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path):
+    runs = {
+        Cell("shapes", "simclr", "plain"): [[row("shape", "backbone", v)] for v in (0.5, 0.7)],
+        Cell("shapes", "simclr", "+ BOD-VCL"): [[row("shape", "backbone", v)] for v in (0.6, 0.9)],
+    }
+    plain, bod = summarise(runs)
+    assert (plain.mean, plain.gain) == (pytest.approx(60), None)
+    assert plain.spread == pytest.approx(14.142135623730951)
+    assert (bod.mean, bod.gain) == (pytest.approx(75), pytest.approx(15))
+    assert bod.margin == pytest.approx(12.706204736432095 * 5)
+    assert bod.features == "z"
+    text = markdown([plain, bod])
+    assert "| + BOD-VCL | 75.0 ± 21.2 (+15.0 ± 63.5) |" in text
+    assert "| untrained | 50.0 |" in text
+    plot([plain, bod], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsys):
+    tasks = list(compare.plan(options(tmp_path, seeds=1)))
+    tasks[0].folder.mkdir(parents=True)
+    (tasks[0].folder / "arguments.json").write_text("[]")
+    command = ["--out", str(tmp_path), "--data", "shapes", "--methods", "simclr", "--seeds", "1"]
+    assert compare.main(command) == 2
+    assert "made with other options" in capsys.readouterr().err
+
+
+def test_a_training_that_fails_is_named(tmp_path, capsys):
+    command = [
+        "--out",
+        str(tmp_path),
+        "--data",
+        "shapes",
+        "--methods",
+        "simclr",
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+    ]
+    assert compare.main([*command, "--options=--device=cuda:99"]) == 2
+    error = capsys.readouterr().err
+    assert "exit code 2" in error
+    assert "cuda:99" in error
+
+
+@pytest.mark.slow
+def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(GROUPS, "comparison", {k: COMPARISON[k] for k in ("plain", "+ BOD-VCL")})
+    command = [
+        "--out",
+        str(tmp_path),
+        "--data",
+        "digits",
+        "--methods",
+        "simclr",
+        "--seeds",
+        "2",
+        "--epochs",
+        "1",
+    ]
+    tiny = (
+        "--batch-size 4 --digits.train-videos 8 --digits.probe-videos 32 --digits.frames 20 --digits.size 32 "
+    )
+    tiny += f"--clip.size 16 --model.width 4 --model.embed-dim 12 --digits.cache {tmp_path / 'cache'}"
+    words = tiny.split()
+    pairs = [f"--options={a}={b}" for a, b in zip(words[::2], words[1::2])]
+    extra = ["--options", *[pair.removeprefix("--options=") for pair in pairs]]
+    assert compare.main([*command, *extra]) == 0
+    lines = json.loads((tmp_path / "comparison.json").read_text())
+    assert {(line["variant"], line["features"], line["semantic"]) for line in lines} == {
+        (v, f, s)
+        for v in ("plain", "+ BOD-VCL")
+        for f in ("z", "Z_A", "Z_M")
+        for s in ("digit", "trajectory")
+    }
+    assert all(line["seeds"] == 2 for line in lines)
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
+    monkeypatch.setattr(compare, "subprocess", None)
+    assert compare.main([*command, *extra]) == 0
+    assert "difference to plain" in capsys.readouterr().out
+
+
+def test_the_search_changes_one_thing_at_a_time():
+    assert all(variant.epochs == 1 for variant in SEARCH.values())
+    assert SEARCH["default"].options == ()
