@@ -80,7 +80,7 @@ class BatchProblem:
         """
         rows = self._lower_rows()
         if self.config.prediction.strict and features is None:
-            embeddings = self._embed_strict(params, self.clips[:rows])
+            embeddings = self._embed_strict(params, _first(self.clips, rows))
         else:
             embeddings = self._embed(params, features, None, rows)
         return self._predict(embeddings, twice)
@@ -100,7 +100,7 @@ class BatchProblem:
             streams = self._split(embeddings, with_lower=True)
             assert streams.lower is not None
             return streams.lower, self._contrast(params, streams)
-        lower = self._predict(embeddings[:rows], False)
+        lower = self._predict(_first(embeddings, rows), False)
         return lower, self._contrast(params, self._split(embeddings, with_lower=False))
 
     def undo_buffers(self) -> None:
@@ -169,15 +169,15 @@ class BatchProblem:
         self, params: Params, features: Tensor | None, autocast: torch.dtype | None, rows: int | None = None
     ) -> Tensor:
         """``(N, T, M)`` of the first ``rows`` clips, float32 or wider."""
-        part = slice(0, rows)
-        advance = rows is None or rows == len(self.clips)
+        rows = len(self.clips) if rows is None else rows
         with self._arithmetic(autocast):
             if features is None:
-                compute, parts = lambda learner: learner.encoder(self.clips[part]), ("encoder",)
+                compute, parts = lambda learner: learner.encoder(_first(self.clips, rows)), ("encoder",)
             else:
-                given = features[part] if autocast is not None else _wide(features[part])
+                features = _first(features, rows)
+                given = features if autocast is not None else _wide(features)
                 compute, parts = lambda learner: learner.encoder.project(given), ("encoder.projector",)
-            return _wide(self._call(params, parts, compute, advance))
+            return _wide(self._call(params, parts, compute, advance=rows == len(self.clips)))
 
     def _call(
         self,
@@ -200,6 +200,10 @@ class BatchProblem:
     def _arithmetic(self, dtype: torch.dtype | None) -> Iterator[None]:
         with torch.autocast(self.clips.device.type, dtype, enabled=dtype is not None):
             yield
+
+
+def _first(x: Tensor, rows: int) -> Tensor:
+    return x if rows == len(x) else x[:rows]
 
 
 def _wide(x: Tensor) -> Tensor:
