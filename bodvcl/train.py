@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from bodvcl.console import run_verb
+from bodvcl.errors import UserError
 from bodvcl.parse import parse_config
 
 
@@ -14,7 +16,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def train() -> int:
-        config = parse_config(arguments)
+        try:
+            config = parse_config(arguments)
+        except UserError:
+            if (
+                os.environ.get("RANK", "0") != "0"
+            ):  # every process finds the same mistake; one of them says so
+                raise SystemExit(2) from None
+            raise
         from bodvcl.engine.pretrain import pretrain
 
         return pretrain(config)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
+import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import yaml
 from torch import nn
 
 import bodvcl
-from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.config import LogConfig, ModelConfig, TrainConfig
+from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
 from bodvcl.parse import dump_yaml, validate
@@ -24,7 +27,10 @@ FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"
 ENCODER = Path("checkpoint") / "encoder.pt"
 
-_MUST_MATCH = ("method", "decouple", "data", "seed", "batch_size", "clip", "model", "shapes")
+_MUST_MATCH = (
+    *("method", "moco", "byol", "swav", "dualvar", "hdc"),
+    *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits"),
+)
 _NEVER_MATTER = (
     "run_dir",
     "resume",
@@ -35,6 +41,7 @@ _NEVER_MATTER = (
     "device",
     "log",
     "shapes.cache",
+    "digits.cache",
 )
 
 
@@ -44,8 +51,11 @@ def save_checkpoint(
     config: TrainConfig,
     learner: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    ranks: Ranks,
 ) -> Path:
-    """Write ``checkpoint/last.pt``: weights, buffers, optimiser, random states, step, configuration.
+    """Write ``checkpoint/last.pt``: weights, buffers, optimiser, loss scale, random states, step,
+    configuration. Rank 0 calls it; what it holds is the same on every rank but for the random states.
 
     The data position is the step: order and draws are functions of (seed, epoch, position).
 
@@ -59,7 +69,9 @@ def save_checkpoint(
         "config": dump_yaml(config),
         "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "random": _random_states(),
+        "world_size": ranks.size,
     }
     return _write(run_dir / LAST, state)
 
@@ -69,9 +81,14 @@ def load_checkpoint(
     config: TrainConfig,
     learner: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    ranks: Ranks,
     device: torch.device,
 ) -> tuple[int, list[str]]:
-    """Restore what :func:`save_checkpoint` wrote, in place.
+    """Restore what :func:`save_checkpoint` wrote, in place; every rank reads the file.
+
+    The number of ranks may be another. Random states are those of rank 0 before; other ranks draw theirs anew
+    from seed, rank and step.
 
     Returns:
         The number of steps done, and one line per option that differs from the checkpoint's without making it
@@ -88,10 +105,45 @@ def load_checkpoint(
             f"{path} belongs to another configuration ({'; '.join(different)}): "
             "drop these options to continue that run, or start a new one with another --run-dir"
         )
-    learner.load_state_dict(state["learner"])
-    optimizer.load_state_dict(state["optimizer"])
-    _restore_random_states(state["random"])
-    return int(state["step"]), changed
+    try:
+        learner.load_state_dict(state["learner"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this configuration ({_first_line(error)}): "
+            "continue with the version that wrote it, or start a new run with another --run-dir"
+        ) from error
+    if scaler.is_enabled() and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    step = int(state["step"])
+    if ranks.first:
+        _restore_random_states(state["random"])
+    else:
+        seed_rank(config.seed, ranks.rank, step)
+    if state["world_size"] != ranks.size:
+        changed.append(f"processes were {state['world_size']}, now {ranks.size}")
+    return step, changed
+
+
+def keep_checkpoint(run_dir: Path, step: int, log: LogConfig, steps_per_epoch: int) -> None:
+    """Give the checkpoint that was just written further names, so that later ones do not replace it.
+
+    ``step-<n>.pt`` for the newest ``log.keep_last`` (where that is more than 1), ``epoch-<n>.pt`` for good
+    every ``log.keep_every`` epochs. To go back to one, copy it over ``last.pt``.
+    """
+    last = run_dir / LAST
+    epoch, rest = divmod(step, steps_per_epoch)
+    if log.keep_every is not None and rest == 0 and epoch and epoch % log.keep_every == 0:
+        _link(last, last.with_name(f"epoch-{epoch:04d}.pt"))
+    if log.keep_last > 1:
+        _link(last, last.with_name(f"step-{step:08d}.pt"))
+        for old in sorted(last.parent.glob("step-*.pt"))[: -log.keep_last]:
+            old.unlink()
+
+
+def seed_rank(seed: int, rank: int, step: int) -> None:
+    """Seed PyTorch's generators for the draws of one rank (dropout, shuffles) from a step on."""
+    torch.manual_seed(hash((seed, rank, step)) % 2**63)
 
 
 def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], list[str]]:
@@ -158,6 +210,19 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
     encoder = build_encoder(ModelConfig(**state["model"]))
     encoder.load_state_dict(state["encoder"])
     return encoder.to(device).eval(), config
+
+
+def _link(existing: Path, name: Path) -> None:
+    name.unlink(missing_ok=True)
+    try:
+        os.link(existing, name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(existing, name)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__
 
 
 def _write(path: Path, state: dict[str, Any]) -> Path:

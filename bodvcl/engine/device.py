@@ -1,50 +1,44 @@
-"""Device and precision from what the user asked for and what the machine has."""
+"""The device from what the user asked for and what the machine has."""
 
 from __future__ import annotations
 
 import torch
 
+from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU.
+def pick_device(name: str, world: World | None = None) -> torch.device:
+    """``auto`` is this process's CUDA device where there is one, else the CPU.
+
+    Args:
+        name: "auto", "cpu", "cuda" or "cuda:N".
+        world: the processes; each takes the device of its place on its machine.
 
     Raises:
-        ConfigError: not a device PyTorch knows, or one this machine lacks.
+        ConfigError: not a device PyTorch knows, or one this machine lacks; one device for several processes.
     """
+    several = world is not None and world.size > 1
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"--device {name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use --device auto"
-        )
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count()
+    if several:
+        if device.index is not None:
+            raise ConfigError(f"--device {name}: with several processes each has its own; use --device auto")
+        device = torch.device("cuda", world.local_rank)
+        if world.local_rank >= count:
+            raise ConfigError(
+                f"process {world.local_rank} of this machine has no GPU, PyTorch sees {count}: "
+                f"start at most {count} (torchrun --nproc-per-node {max(count, 1)}), or use --device cpu"
+            )
+    elif (device.index or 0) >= count:
+        raise ConfigError(f"--device {name}: PyTorch sees {count} CUDA devices here; use --device auto")
     return device
-
-
-def use_bf16(precision: str, fast: bool, device: torch.device) -> bool:
-    """Whether the upper level's backbone runs in bfloat16.
-
-    Args:
-        precision: "auto", "fp32" or "bf16".
-        fast: the reference route never picks bfloat16 by itself.
-        device: where it runs.
-
-    Raises:
-        ConfigError: bf16 was asked for on a CUDA device without it.
-    """
-    if device.type == "cuda":
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has = torch.backends.mkldnn.is_available() and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-    if precision == "bf16" and device.type == "cuda" and not has:
-        raise ConfigError("--precision bf16: this GPU has no bfloat16 arithmetic; use --precision fp32")
-    return precision == "bf16" or (precision == "auto" and fast and has)

@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bodvcl.config import TrainConfig
 from bodvcl.errors import UserError
+
+MOST_OVERFLOWS = 30
+"""Skipped steps in a row that are still put down to a loss scale that is too high: 2^16 has become 2^-14."""
 
 
 class Diverged(UserError):
     """A loss or the gradient became NaN or infinite; the weights are those before the step."""
 
 
+@dataclass
+class Overflows:
+    """Steps that were skipped because a float16 gradient overflowed.
+
+    Attributes:
+        count: all of them.
+        in_a_row: those since the last step that was taken.
+    """
+
+    count: int = 0
+    in_a_row: int = 0
+
+    def tolerated(self) -> bool:
+        """Count one more; whether to go on with a smaller scale."""
+        self.count += 1
+        self.in_a_row += 1
+        return self.in_a_row <= MOST_OVERFLOWS
+
+    def sentence(self, step: int, scale: float) -> str:
+        """What happened, for the user."""
+        return (
+            f"step {step}: the gradient overflowed float16; no step is taken, the loss scale is now {scale:g}"
+        )
+
+
 def diagnose(
     step: int,
     values: dict[str, float],
-    clips: Tensor,
+    clips_are_finite: bool,
     learner: nn.Module,
     config: TrainConfig,
     lr: float,
     usual_norm: float | None,
+    overflows: Overflows,
 ) -> Diverged:
     """Name the step, what broke, and the likely cause with its remedy.
 
     Args:
         step: number of the step, from 1.
         values: losses and ``grad_norm`` of that step.
-        clips: its input.
+        clips_are_finite: whether its input was, on every rank.
         learner: with the weights before the step.
         config: the run's configuration.
         lr: learning rate of the step.
         usual_norm: running mean of the gradient norm before; None on the first step.
+        overflows: of float16 so far.
     """
     broken = ", ".join(name for name, v in values.items() if not math.isfinite(v)) or "the gradient"
-    if not torch.isfinite(clips).all():
+    if not clips_are_finite:
         cause = "the clips themselves hold NaN or infinities: look for damaged videos"
     elif not all(torch.isfinite(p).all() for p in learner.parameters()):
         cause = "the weights were already not finite: go back to an earlier checkpoint"
+    elif overflows.in_a_row > MOST_OVERFLOWS:
+        cause = (
+            f"the gradient overflowed float16 {overflows.in_a_row} times in a row, whatever the loss scale: "
+            "use --precision bf16 or fp32"
+        )
     elif usual_norm is not None and usual_norm > 100:
         cause = (
             f"the gradient norm had risen to {usual_norm:.3g}: lower --optim.lr (this step: {lr:.3g}) "

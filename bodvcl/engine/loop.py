@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from bodvcl.bilevel.solvers import PASSES, make_solver
 from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
-from bodvcl.data.loader import ClipBatch, ClipLoader
-from bodvcl.engine.checkpoint import LAST, load_checkpoint, save_checkpoint, save_encoder
-from bodvcl.engine.device import pick_device, use_bf16
-from bodvcl.engine.guard import diagnose
+from bodvcl.data.batch import ClipBatch
+from bodvcl.data.source import ClipSource
+from bodvcl.engine.checkpoint import (
+    LAST,
+    keep_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_encoder,
+    seed_rank,
+)
+from bodvcl.engine.compiled import compile_backbone
+from bodvcl.engine.device import pick_device
+from bodvcl.engine.flops import forward_flops, step_flops
+from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.learner import build_learner
-from bodvcl.engine.metrics import MetricsLog, ProgressLine, Stopwatch
+from bodvcl.engine.precision import check_differences, pick_arithmetic, set_float32
 from bodvcl.engine.problem import BatchProblem
-from bodvcl.engine.schedule import learning_rate, make_optimizer
+from bodvcl.engine.ranks import PeerFailed, Ranks, World
+from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.signals import StopRequest
+from bodvcl.engine.step import parts_of, step_gradient, videos_of
+from bodvcl.engine.sync_norm import synchronise_norms
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
+from bodvcl.optim.factory import make_optimizer
+from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
 
 
 @dataclass
@@ -51,25 +67,51 @@ def solver_name(config: TrainConfig) -> str:
     return "plain" if config.decouple == "none" else config.bilevel.solver
 
 
+def passes_per_step(config: TrainConfig) -> tuple[int, int]:
+    """Forward and backward passes of the backbone in one step."""
+    return PASSES[solver_name(config)]
+
+
 class Trainer:
-    """Holds what a step changes: learner, optimiser, and the step count.
+    """Holds what a step changes: learner, optimiser, loss scale, and the step count.
 
     Args:
         config: what to train.
-        loader: where the clips come from.
+        source: where the clips come from; this rank's share of every batch.
         run_dir: an open run folder.
+        ranks: the processes that train together. None: this one alone.
+
+    Raises:
+        ConfigError: an arithmetic, an optimiser or a compiler that this machine lacks.
     """
 
-    def __init__(self, config: TrainConfig, loader: ClipLoader, run_dir: Path) -> None:
-        self.config, self.loader, self.run_dir = config, loader, run_dir
-        self.device = pick_device(config.device)
-        self.autocast = torch.bfloat16 if use_bf16(config.precision, config.fast, self.device) else None
-        self.learner = build_learner(config).to(self.device, memory_format=memory_layout(config.fast)).train()
-        self.optimizer = make_optimizer((self.learner,), config.optim, config.fast)
+    def __init__(
+        self, config: TrainConfig, source: ClipSource, run_dir: Path, ranks: Ranks | None = None
+    ) -> None:
+        self.config, self.source, self.run_dir = config, source, run_dir
+        self.device = pick_device(config.device) if ranks is None else ranks.device
+        self.ranks = ranks or Ranks(World(), self.device)
+        self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
+        check_differences(config, self.arithmetic)
+        set_float32(self.arithmetic)
+        self.layout = memory_layout(config.fast)
+        self.learner = build_learner(config).to(self.device, memory_format=self.layout).train()
+        if self.ranks.size > 1 and _synchronised(config):
+            synchronise_norms(self.learner, plain=self.device.type == "cpu")
+        if config.compile:
+            compile_backbone(self.learner.encoder, self.device)
+        self._factor = batch_factor(config.optim, config.batch_size)
+        self.optimizer = make_optimizer(
+            self.learner.trainable().values(), config.optim, config.optim.lr * self._factor, config.fast
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.arithmetic.scaled)
         self.solve = make_solver(solver_name(config), config.bilevel.gamma, config.bilevel.fd_scale)
-        self.planned = config.epochs * loader.steps_per_epoch
+        self.planned = config.epochs * source.steps_per_epoch
         self.total = self.planned if config.max_steps is None else min(self.planned, config.max_steps)
         self.step = 0
+        if not self.ranks.first:
+            seed_rank(config.seed, self.ranks.rank, 0)
+        self._overflows = Overflows()
         self._usual_norm: float | None = None
 
     def resume(self) -> list[str]:
@@ -77,13 +119,16 @@ class Trainer:
         if not (self.run_dir / LAST).exists():
             return []
         self.step, changed = load_checkpoint(
-            self.run_dir, self.config, self.learner, self.optimizer, self.device
+            self.run_dir, self.config, self.learner, self.optimizer, self.scaler, self.ranks, self.device
         )
         return changed
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        save_checkpoint(self.run_dir, self.step, self.config, self.learner, self.optimizer)
+        """Write the checkpoint, on rank 0."""
+        if self.ranks.first:
+            save_checkpoint(
+                self.run_dir, self.step, self.config, self.learner, self.optimizer, self.scaler, self.ranks
+            )
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop; the state is saved either way.
@@ -93,74 +138,158 @@ class Trainer:
             CheckpointError: a checkpoint could not be written.
         """
         start = time.perf_counter()
-        log = MetricsLog(self.run_dir, self.step)
-        watch = Stopwatch()
+        signal = 0
         try:
-            with StopRequest() as stop, ProgressLine(self.total, self.step) as line:
-                batches = self._batches(watch)
-                while self.step < self.total and stop.signal is None:
-                    values = self._train_step(next(batches), watch)
-                    if self.step % self.config.log.every == 0 or self.step == self.total:
-                        values |= watch.read()
-                        log.write(self.step, values)
-                        line.show(values)
-                    line.advance()
-                    if self.step % self.config.log.save_every == 0 and self.step < self.total:
-                        self.save()
-                self.save()
-                save_encoder(self.run_dir, self.step, self.config, self.learner.encoder)
+            with (
+                StopRequest() as stop,
+                self._reporter() as report,
+            ):
+                batches = self._batches(report)
+                while self.step < self.total:
+                    batch = next(batches)
+                    fewest, least = self.ranks.least(len(batch.videos), -(stop.signal or 0))
+                    signal = -least
+                    if signal:
+                        break
+                    values = self._train_step(videos_of(batch, 0, fewest, self.config.clip.views), report)
+                    report.step(self.step, values, len(batch.clips))
+                    if self._save_is_due():
+                        self._save_and_keep()
+                self._save_and_keep()
+                if self.ranks.first:
+                    save_encoder(self.run_dir, self.step, self.config, self.learner.encoder)
         finally:
-            log.close()
-            self.loader.close()
+            self.source.close()
         seconds = time.perf_counter() - start
-        return Outcome(self.step, self.total, seconds, stop.signal, self.learner.encoder)
+        return Outcome(self.step, self.total, seconds, signal or None, self.learner.encoder)
 
-    def _batches(self, watch: Stopwatch) -> Iterator[ClipBatch]:
+    def _reporter(self) -> Reporter:
+        config = self.config
+        return Reporter(
+            config,
+            self.run_dir,
+            self.device,
+            speaks=self.ranks.first,
+            world_size=self.ranks.size,
+            step=self.step,
+            total=self.total,
+            clip_flops=step_flops(forward_flops(config.model, config.clip), passes_per_step(config)),
+            arithmetic=self.arithmetic.name,
+        )
+
+    def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
         while True:
-            epoch, position = divmod(self.step, self.loader.steps_per_epoch)
-            batches = iter(self.loader.epoch(epoch, position))
+            epoch, position = divmod(self.step, self.source.steps_per_epoch)
+            batches = iter(self.source.epoch(epoch, position))
             while True:
-                asked = time.perf_counter()
-                batch = next(batches, None)
-                watch.waiting(time.perf_counter() - asked)
+                with report.waiting():
+                    batch = next(batches, None)
                 if batch is None:
                     break
                 yield batch
 
-    def _train_step(self, batch: ClipBatch, watch: Stopwatch) -> dict[str, float]:
-        config = self.config
-        clips = finish(batch, config.augment, self.device, memory_layout(config.fast))
-        videos = batch.videos.to(self.device).repeat_interleave(config.clip.views)
-        problem = BatchProblem(self.learner, clips, videos, config, self.autocast)
-        params = self.learner.trainable()
-        result = self.solve(params, problem)
-        lr = learning_rate(self.step, self.planned, config.optim.lr, config.optim.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        for name, p in params.items():
-            p.grad = result.gradient[name]
-        norm = get_total_norm([p.grad for p in params.values()])
+    def _is_logged(self) -> bool:
+        """Whether the step under way will be in the log."""
+        return (self.step + 1) % self.config.log.every == 0 or self.step + 1 == self.total
 
-        named = problem.log | {"loss": result.upper, "grad_norm": norm}
-        if result.lower is not None:
-            named["loss_pred"] = result.lower
-        values = dict(zip(named, torch.stack([v.double() for v in named.values()]).tolist()))
-        if not all(math.isfinite(v) for v in values.values()):
-            problem.undo_buffers()
+    def _save_is_due(self) -> bool:
+        log = self.config.log
+        due = self.step % log.save_every == 0
+        if log.keep_every is not None:
+            due |= self.step % (log.keep_every * self.source.steps_per_epoch) == 0
+        return due and self.step < self.total
+
+    def _save_and_keep(self) -> None:
+        self.ranks.average_statistics(self.learner)
+        self.save()
+        if self.ranks.first:
+            keep_checkpoint(self.run_dir, self.step, self.config.log, self.source.steps_per_epoch)
+
+    def _train_step(self, batch: ClipBatch, report: Reporter) -> dict[str, float]:
+        config, params = self.config, self.learner.trainable()
+        first, problems = self._problems(batch)
+        scale = self.scaler.scale if self.arithmetic.scaled else None
+        found = step_gradient(self.solve, params, problems, self.ranks, scale)
+        lr = self._set_learning_rate()
+        for name, p in params.items():
+            p.grad = found.gradient[name]
+        self.scaler.unscale_(self.optimizer)
+        norm = get_total_norm([p.grad for p in params.values()])
+        values = _floats(found.values | {"grad_norm": norm})
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken == ["grad_norm"] and self.arithmetic.scaled and self._overflows.tolerated():
+            self.scaler.update()
+            report.note(self._overflows.sentence(self.step + 1, self.scaler.get_scale()))
+        elif broken:
+            first[0].undo_buffers()
             self.save()
-            raise diagnose(self.step + 1, values, clips, self.learner, config, lr, self._usual_norm)
-        if config.optim.clip_norm is not None:
-            clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
-        self.optimizer.step()
-        self.learner.after_step([problem.keys], self.step / self.planned)
-        earlier = values["grad_norm"] if self._usual_norm is None else self._usual_norm
-        self._usual_norm = 0.9 * earlier + 0.1 * values["grad_norm"]
-        epoch = self.step / self.loader.steps_per_epoch
+            diagnosis = self._diagnosis(batch, values, lr)
+            raise diagnosis if self.ranks.first else PeerFailed
+        else:
+            if config.optim.clip_norm is not None:
+                clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
+            self.optimizer.step()
+            self.scaler.update()
+            self._overflows.in_a_row = 0
+            self.learner.after_step(found.keys, (self.step + 1) / self.planned)
+            earlier = values["grad_norm"] if self._usual_norm is None else self._usual_norm
+            self._usual_norm = 0.9 * earlier + 0.1 * values["grad_norm"]
+        if self.arithmetic.scaled:
+            values |= {"loss_scale": self.scaler.get_scale(), "skipped_steps": self._overflows.count}
+        epoch = self.step / self.source.steps_per_epoch
         self.step += 1
-        watch.step(len(clips))
         return values | {"epoch": epoch, "lr": lr}
 
+    def _problems(self, batch: ClipBatch) -> tuple[list[BatchProblem], Iterator[tuple[float, BatchProblem]]]:
+        """The first problem once there is one, and share and problem of every part when it is its turn."""
+        config, first = self.config, []
 
-def passes_per_step(config: TrainConfig) -> tuple[int, int]:
-    """Forward and backward passes of the backbone in one step."""
-    return PASSES[solver_name(config)]
+        def in_turn() -> Iterator[tuple[float, BatchProblem]]:
+            for part in parts_of(batch, config.accumulate, config.clip.views):
+                clips = finish(part, config.augment, self.device, self.layout)
+                videos = part.videos.to(self.device).repeat_interleave(config.clip.views)
+                problem = BatchProblem(
+                    self.learner, clips, videos, config, self.arithmetic.autocast, health=self._is_logged()
+                )
+                if not first:
+                    first.append(problem)
+                yield len(part.videos) / len(batch.videos), problem
+
+        return first, in_turn()
+
+    def _set_learning_rate(self) -> float:
+        optim = self.config.optim
+        lr = learning_rate(
+            self.step,
+            self.planned,
+            optim.lr * self._factor,
+            rising_steps(optim, self.planned, self.source.steps_per_epoch),
+            optim.warmup_lr * self._factor,
+            optim.cosine_from_start,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _diagnosis(self, batch: ClipBatch, values: dict[str, float], lr: float) -> Diverged:
+        clips = finish(batch, self.config.augment, self.device, self.layout)
+        (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
+        return diagnose(
+            self.step + 1,
+            values,
+            bool(clips_are_finite),
+            self.learner,
+            self.config,
+            lr,
+            self._usual_norm,
+            self._overflows,
+        )
+
+
+def _floats(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """All values with one transfer from the device."""
+    return dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist()))
+
+
+def _synchronised(config: TrainConfig) -> bool:
+    return config.method != "moco" if config.sync_norm is None else config.sync_norm

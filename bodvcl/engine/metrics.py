@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -98,19 +98,22 @@ class ProgressLine:
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
         )
 
-    def __enter__(self) -> ProgressLine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Leave the line as it is."""
         self._bar.close()
+
+    def note(self, text: str) -> None:
+        """A line of its own above this one."""
+        self._bar.write(text, file=sys.stderr)
 
     def show(self, values: Mapping[str, float]) -> None:
         """Replace the figures on the line."""
         parts = [f"{short} {values[name]:.3g}" for name, short in _SHORT.items() if name in values]
         parts.append(f"{values['clips_per_second']:.0f} clips/s")
         parts.append(f"wait {100 * values['data_wait']:.0f}%")
+        if "mfu" in values:
+            parts.append(f"MFU {100 * values['mfu']:.0f}%")
+        parts.append(f"{values['memory_gb']:.1f} GB")
         self._bar.set_postfix_str(" | ".join(parts), refresh=False)
 
     def advance(self) -> None:

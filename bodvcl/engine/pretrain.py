@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +16,83 @@ import bodvcl
 from bodvcl import info
 from bodvcl.config import TrainConfig
 from bodvcl.data.built_in import KINDS, prepare_built_in
+from bodvcl.data.loader import default_workers
 from bodvcl.data.scan import ScanResult, scan
 from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
-from bodvcl.engine.device import pick_device, use_bf16
+from bodvcl.engine.announce import announcement
+from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
+from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent, world_from_environment
+from bodvcl.engine.signals import requeue
+from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
-from bodvcl.models.backbones.weights import weights_report
-from bodvcl.models.encoder import build_encoder
-from bodvcl.models.layout import parameter_count
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report
 
 
 def pretrain(config: TrainConfig) -> int:
-    """Run ``bodvcl train``.
+    """Run ``bodvcl train``, in this process's place among those that ``torchrun`` started.
 
     Returns:
         0 when the run is complete, 128 + the number of the signal that stopped it early.
 
     Raises:
         UserError: anything that the user can mend; see the class's subclasses.
+        SystemExit: another process failed and says so.
     """
-    device = pick_device(config.device)
-    for line in _what_will_be_trained(config, device):
-        print(line)
+    world = world_from_environment()
+    device = pick_device(config.device, world)
     if config.dry_run:
+        for line in announcement(config, device, world.size) if world.rank == 0 else ():
+            print(line)
         print("\n" + dump_yaml(config), end="")
         return 0
-    run_dir = open_run_dir(config.run_dir, f"{config.method}-{config.decouple}", config.resume)
-    videos = _find_videos(config)
-    train_videos, probe_videos = _divide(videos)
-    loader = open_source(config, train_videos, 0, 1, device)
-    trainer = Trainer(config, loader, run_dir)
+    ranks = Ranks(world, device)
+    try:
+        with ranks, silent(unless=ranks.first):
+            run = _train(config, ranks, world)
+    except PeerFailed:
+        raise SystemExit(2) from None
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the memory of {device} is full: lower --batch-size, or cut the batch with --accumulate "
+            f"{2 * config.accumulate} (--dry-run estimates what a run needs)"
+        ) from error
+    except UserError as error:
+        if not ranks.speaks:
+            raise SystemExit(2) from None
+        if ranks.rank:
+            raise type(error)(f"process {ranks.rank}: {error}") from error
+        raise
+    if not ranks.first:
+        return 0 if run.outcome.signal is None else 128 + run.outcome.signal
+    return _finish(config, device, run)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What training leaves for the evaluation."""
+
+    folder: Path
+    videos: ScanResult
+    source: ClipSource
+    outcome: Outcome
+
+
+def _train(config: TrainConfig, ranks: Ranks, world: World) -> _Run:
+    for line in announcement(config, ranks.device, ranks.size):
+        print(line)
+    name = f"{config.method}-{config.decouple}"
+    run_dir = ranks.tell(lambda: open_run_dir(config.run_dir, name, config.resume))
+    videos = ranks.tell(lambda: _find_videos(config))
+    train_videos, _ = _divide(videos)
+    shared = replace(config, workers=_workers(config, world))
+    source = open_source(shared, train_videos, ranks.rank, ranks.size, ranks.device)
+    trainer = Trainer(config, source, run_dir, ranks)
     if config.resume:
         changed = trainer.resume()
         print(
@@ -59,36 +102,32 @@ def pretrain(config: TrainConfig) -> int:
         )
         for line in changed:
             print(f"  changed since the checkpoint: {line}")
-    write_atomically(run_dir / "config.yaml", dump_yaml(config).encode())
-    outcome = trainer.run()
-    _summarise(run_dir, config, device, outcome, videos, loader)
+    if ranks.first:
+        write_atomically(run_dir / "config.yaml", dump_yaml(config).encode())
+    return _Run(run_dir, videos, source, trainer.run())
+
+
+def _finish(config: TrainConfig, device: torch.device, run: _Run) -> int:
+    outcome = run.outcome
+    _summarise(run.folder, config, device, outcome, run.videos, run.source)
     if outcome.signal is not None:
         print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
-        print(f"  bodvcl train --resume --run-dir {run_dir}")
+        print(f"  bodvcl train --resume --run-dir {run.folder}")
+        if outcome.signal == signal.SIGUSR1:
+            print(requeue())
         return 128 + outcome.signal
-    _evaluate(run_dir, config, device, outcome, probe_videos)
-    print(
-        f"encoder, checkpoint, metrics{' and report.html' if config.log.report else ''} are in\n  {run_dir}"
-    )
+    _, probe_videos = _divide(run.videos)
+    _evaluate(run.folder, config, device, outcome, probe_videos)
+    report = " and report.html" if config.log.report else ""
+    print(f"encoder, checkpoint, metrics{report} are in\n  {run.folder}")
     return 0
 
 
-def _what_will_be_trained(config: TrainConfig, device: torch.device) -> list[str]:
-    forward, backward = passes_per_step(config)
-    method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
-    arithmetic = (
-        "bf16 backbone in the upper level" if use_bf16(config.precision, config.fast, device) else "fp32"
-    )
-    with torch.device("meta"):
-        parameters = parameter_count(build_encoder(config.model))
-    return [
-        f"V-SimCLR {method}: {config.batch_size} videos x {config.clip.views} clips of "
-        f"{config.clip.frames}x{config.clip.size}x{config.clip.size} a step, {config.epochs} epochs",
-        f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
-        f"{forward} forward and {backward} backward passes a step; {arithmetic} on {device}",
-        *weights_report(config.model),
-        info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch",
-    ]
+def _workers(config: TrainConfig, world: World) -> int | None:
+    """Decoding processes of this process: its share of the machine's cores, where none are set."""
+    if config.workers is not None or world.local_size == 1:
+        return config.workers
+    return max(1, default_workers() // world.local_size)
 
 
 def _find_videos(config: TrainConfig) -> ScanResult:

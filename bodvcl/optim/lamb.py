@@ -18,7 +18,7 @@ class LAMB(torch.optim.Optimizer):
         w \leftarrow w - lr \, \frac{|w|}{|r|} \, r
 
     Where w or r is 0 the ratio is 1. A group with ``adapt=False`` (biases and normalisation layers, by
-    convention) has a ratio of 1. FusedLAMB of apex, its ``max_grad_norm`` out of reach, is the same and adapts
+    convention) has a ratio of 1. apex's FusedLAMB with ``max_grad_norm`` out of reach is the same and adapts
     the groups that have a weight decay.
 
     Args:

@@ -23,7 +23,7 @@ from bodvcl.engine.problem import BatchProblem
 from bodvcl.parse import load_yaml
 from bodvcl.train import main
 
-TIMING = {"clips_per_second", "data_wait"}
+TIMING = {"clips_per_second", "data_wait", "memory_gb"}
 
 
 def metrics(run):

@@ -1,0 +1,56 @@
+"""What is going to be trained, in a few lines, before anything is done."""
+
+from __future__ import annotations
+
+import torch
+
+from bodvcl import info
+from bodvcl.config import TrainConfig
+from bodvcl.engine.loop import passes_per_step
+from bodvcl.engine.memory import estimate_memory
+from bodvcl.engine.precision import pick_arithmetic
+from bodvcl.models.backbones.weights import weights_report
+from bodvcl.models.encoder import build_encoder
+from bodvcl.models.layout import parameter_count
+from bodvcl.objectives.rules import TITLES
+from bodvcl.optim.schedule import batch_factor
+
+
+def announcement(config: TrainConfig, device: torch.device, world_size: int) -> list[str]:
+    """Method, network, passes, arithmetic, learning rate, processes and operators; with ``--dry-run`` an
+    estimate of the memory.
+
+    Raises:
+        ConfigError: the device lacks the arithmetic that was asked for.
+    """
+    forward, backward = passes_per_step(config)
+    method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
+    arithmetic = pick_arithmetic(config.precision, config.fast, device)
+    where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
+    with torch.device("meta"):
+        parameters = parameter_count(build_encoder(config.model))
+    lines = [
+        f"{TITLES[config.method]} {method}: {config.batch_size} videos x "
+        f"{config.clip.views} clips of {config.clip.frames}x{config.clip.size}x{config.clip.size} a step, "
+        f"{config.epochs} epochs",
+        f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
+        f"{forward} forward and {backward} backward passes a step; {where} on {device}",
+        *weights_report(config.model),
+    ]
+    factor = batch_factor(config.optim, config.batch_size)
+    if factor != 1:
+        lines.append(
+            f"learning rate {config.optim.lr:g} per {config.optim.lr_per} videos: "
+            f"{config.optim.lr * factor:g} for {config.batch_size}"
+        )
+    if world_size > 1:
+        lines.append(f"{world_size} processes, {config.batch_size // world_size} videos each")
+    if config.accumulate > 1:
+        lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
+    if config.dry_run:
+        estimate = estimate_memory(config, arithmetic.autocast, world_size)
+        lines.append(f"memory, estimated without the convolutions' work space: {estimate}")
+    lines.append(
+        info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch"
+    )
+    return lines

@@ -1,0 +1,143 @@
+"""What the log of a run says about its health: pure functions of logged values, findings with remedies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+WINDOW = 20
+"""Logged lines that a finding is based on: one bad batch is no finding."""
+EMPTY = 0.5
+"""Share of clips with an empty stream. Untrained, about one clip in ten has no static eigenvalue; where most
+have none the contrast of that stream says little."""
+COLLAPSED = 0.99
+"""Mean cosine between embeddings of different videos at which they have become one point."""
+LOW_RANK = 1.5
+"""Effective rank of the embeddings of a stream, out of min(batch, M): below, they lie on a line."""
+OFF_CIRCLE = 0.5
+"""Mean distance of the eigenvalues to the unit circle. Those of noise lie well inside: there is no motion to
+predict from one frame to the next."""
+LOWER_RISES = 2.0
+"""Growth of L_pred over the window while the upper loss falls: the upper level wins over the lower."""
+WAITS = 0.5
+"""Share of the time spent waiting for data at which decoding sets the pace."""
+SKIPS = 0.2
+"""Share of float16 steps skipped over the window; a well-set loss scale skips one in thousands."""
+
+Line = Mapping[str, float]
+
+
+class Finding(NamedTuple):
+    """Something to look at: a name that stays the same, and a sentence that names the remedy."""
+
+    name: str
+    text: str
+
+
+def health_warnings(history: Sequence[Line]) -> list[Finding]:
+    """What the last lines of a log show.
+
+    Args:
+        history: logged values, oldest first; only the last ``WINDOW`` count, and fewer give no finding.
+    """
+    if len(history) < WINDOW:
+        return []
+    recent = history[-WINDOW:]
+    return [
+        *_empty_streams(recent),
+        *_collapse(recent),
+        *_spectrum(recent),
+        *_levels(recent),
+        *_machine(recent),
+    ]
+
+
+def _empty_streams(recent: Sequence[Line]) -> Iterator[Finding]:
+    remedies = {
+        "static": "--koopman.mask smooth cannot empty it, a larger --koopman.xi empties it less often",
+        "dynamic": "look at the clips with `bodvcl data show`: if they move, raise --clip.stride "
+        "or lower --koopman.xi",
+    }
+    for stream, remedy in remedies.items():
+        share = _mean(recent, f"empty_{stream}")
+        if share is not None and share > EMPTY:
+            yield Finding(
+                f"empty_{stream}",
+                f"the {stream} stream is empty for {100 * share:.0f}% of the clips: {remedy}",
+            )
+
+
+def _collapse(recent: Sequence[Line]) -> Iterator[Finding]:
+    cosines = {k: v for k in _names(recent, "mean_cosine") if (v := _mean(recent, k)) is not None}
+    least = min(cosines.values(), default=0.0)
+    if least > COLLAPSED:
+        yield Finding(
+            "collapse",
+            f"the embeddings of different videos have become the same (mean cosine {least:.3f}): "
+            "lower --optim.lr, and check that a batch holds different videos",
+        )
+        return
+    for key in _names(recent, "effective_rank"):
+        rank = _mean(recent, key)
+        if rank is not None and rank < LOW_RANK:
+            stream = key.removeprefix("effective_rank").strip("_") or "video"
+            yield Finding(
+                key,
+                f"the embeddings of the {stream} stream lie on a line (effective rank {rank:.2f}): "
+                "lower --optim.lr, or raise --batch-size for more negatives",
+            )
+
+
+def _spectrum(recent: Sequence[Line]) -> Iterator[Finding]:
+    distance = _mean(recent, "circle_distance")
+    if distance is not None and distance > OFF_CIRCLE:
+        yield Finding(
+            "circle_distance",
+            f"the eigenvalues are far inside the unit circle (mean distance {distance:.2f}), one frame does "
+            "not predict the next: lower --clip.stride, or raise --prediction.nu",
+        )
+
+
+def _levels(recent: Sequence[Line]) -> Iterator[Finding]:
+    half = len(recent) // 2
+    before, after = recent[:half], recent[half:]
+    lower = _mean(before, "loss_pred"), _mean(after, "loss_pred")
+    upper = _mean(before, "loss"), _mean(after, "loss")
+    if None in lower or None in upper:
+        return
+    if lower[1] > LOWER_RISES * lower[0] > 0 and upper[1] < upper[0]:
+        yield Finding(
+            "lower_rises",
+            f"L_pred rises ({lower[0]:.3g} to {lower[1]:.3g}) while the contrastive loss falls: the upper "
+            "level wins; raise --bilevel.gamma, or lower --optim.lr",
+        )
+
+
+def _machine(recent: Sequence[Line]) -> Iterator[Finding]:
+    wait = _mean(recent, "data_wait")
+    if wait is not None and wait > WAITS:
+        yield Finding(
+            "data_wait",
+            f"{100 * wait:.0f}% of the time is spent waiting for clips: raise --workers, decode on the GPU "
+            "(--decoder), or make smaller copies with `bodvcl data transcode`",
+        )
+    if "skipped_steps" in recent[0] and "step" in recent[0]:
+        steps = recent[-1]["step"] - recent[0]["step"]
+        skipped = recent[-1]["skipped_steps"] - recent[0]["skipped_steps"]
+        if steps > 0 and skipped / steps > SKIPS:
+            yield Finding(
+                "skipped_steps",
+                f"{skipped:.0f} of the last {steps:.0f} steps overflowed float16 and were skipped: "
+                "use --precision bf16, or lower --optim.lr",
+            )
+
+
+def _names(recent: Sequence[Line], prefix: str) -> list[str]:
+    return [name for name in recent[-1] if name.startswith(prefix)]
+
+
+def _mean(lines: Sequence[Line], name: str) -> float | None:
+    values = [line[name] for line in lines if name in line and math.isfinite(line[name])]
+    return fmean(values) if values else None

@@ -1,0 +1,99 @@
+"""An estimate of the memory that training takes on a device, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bodvcl.config import TrainConfig
+from bodvcl.engine.learner import build_learner
+
+_STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # parameter-sized tensors that each optimiser keeps
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on one device.
+
+    Attributes:
+        weights: parameters and buffers, momentum copies and queues among them.
+        gradients: of the parameters, with the copies that the look-ahead makes.
+        optimizer: state of the optimiser.
+        activations: what the backbone and the projector save for one backward pass.
+        clips: the augmented clips of one part of a batch.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    clips: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.clips
+
+    def __str__(self) -> str:
+        parts = (
+            f"{name} {_human(getattr(self, name))}"
+            for name in ("weights", "gradients", "optimizer", "activations", "clips")
+        )
+        return f"{_human(self.total)} ({', '.join(parts)})"
+
+
+def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_size: int = 1) -> MemoryEstimate:
+    """Count what a step keeps, on shapes alone. The work space of convolutions, the losses, what the decoder
+    takes and fragmentation come on top.
+
+    Args:
+        config: the run.
+        autocast: dtype of the backbone in the upper level; None: float32.
+        world_size: processes that share the batch.
+    """
+    config = replace(config, model=replace(config.model, weights=None))
+    with torch.device("meta"):
+        learner = build_learner(config).train()
+    trainable = sum(p.numel() * p.element_size() for p in learner.trainable().values())
+    weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values())
+    lookahead = config.decouple != "none" and config.bilevel.solver != "single"
+    clips = -(-config.batch_size // (world_size * config.accumulate)) * config.clip.views
+    shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
+    wide = lookahead or autocast is None  # a lower level of its own runs in float32
+    return MemoryEstimate(
+        weights=weights,
+        gradients=trainable * (4 if lookahead else 1),
+        optimizer=trainable * _STATE[config.optim.name],
+        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast),
+        clips=4 * torch.Size(shape).numel(),
+    )
+
+
+def saved_bytes(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Bytes that a module on the meta device saves for its backward pass, its parameters left out.
+
+    Args:
+        module: on the meta device.
+        shape: of its input.
+        dtype: that it computes in.
+    """
+    module = module.to(dtype)
+    own = {t.untyped_storage()._cdata for t in module.state_dict(keep_vars=True).values()}
+    seen: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            seen[storage] = tensor  # keeps it alive: its address is not used twice
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        module(torch.empty(shape, dtype=dtype, device="meta"))
+    return sum(t.untyped_storage().nbytes() for t in seen.values())
+
+
+def _human(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"

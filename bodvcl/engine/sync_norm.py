@@ -1,0 +1,81 @@
+"""Batch normalisation over the clips of all ranks."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over ranks; the gradient is summed likewise, any number of times."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return _SumOverRanks.apply(grad.contiguous())
+
+
+class RankBatchNorm(_BatchNorm):
+    """Batch normalisation with the statistics of all ranks, in plain operations: on any device, and it can be
+    differentiated twice, both of which ``torch.nn.SyncBatchNorm`` cannot. It keeps more activations.
+
+    The parameters and buffers of any BatchNorm fit.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f"expected at least two dimensions, got {x.dim()}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        others = [d for d in range(x.dim()) if d != 1]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        count = wide.new_full((1,), x.numel() / x.shape[1])
+        sums = _SumOverRanks.apply(torch.cat([wide.sum(others), count]))
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        centred = wide - mean.view(shape)
+        var = _SumOverRanks.apply(centred.square().sum(others)) / total
+        if self.track_running_stats:
+            self._advance(mean.detach(), var.detach() * total / (total - 1))
+        out = centred * torch.rsqrt(var + self.eps).view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(x.dtype)
+
+    def _advance(self, mean: Tensor, var: Tensor) -> None:
+        self.num_batches_tracked.add_(1)
+        share = self.momentum
+        if share is None:
+            share = 1.0 / self.num_batches_tracked.item()
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(var.to(self.running_var.dtype), share)
+
+
+def synchronise_norms(module: nn.Module, plain: bool) -> None:
+    """Make every BatchNorm of a module, in place, count the clips of all ranks.
+
+    Args:
+        module: none of its own type but its children are replaced; names and values stay.
+        plain: :class:`RankBatchNorm` and not ``torch.nn.SyncBatchNorm``.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm):
+            made = (RankBatchNorm if plain else nn.SyncBatchNorm)(
+                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            )
+            made.train(child.training)
+            for kind in ("_parameters", "_buffers"):
+                getattr(made, kind).update(getattr(child, kind))
+            setattr(module, name, made)
+        else:
+            synchronise_norms(child, plain)

@@ -1,0 +1,49 @@
+"""Weights & Biases, for those who ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bodvcl.errors import ConfigError
+
+
+def check_wandb() -> None:
+    """Refuse early.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    if find_spec("wandb") is None:
+        raise ConfigError(
+            "--log.wandb: Weights & Biases is not installed; pip install wandb, or leave it out"
+        )
+
+
+class WandbLog:
+    """Sends what ``metrics.jsonl`` gets to Weights & Biases as well; a resumed run goes on in its old place.
+
+    Args:
+        project: name of the project.
+        run_dir: folder of the run; its name is the run's.
+        config: shown beside the curves.
+    """
+
+    def __init__(self, project: str, run_dir: Path, config: Mapping[str, Any]) -> None:
+        check_wandb()
+        import wandb
+
+        name = run_dir.resolve().name
+        self._run = wandb.init(
+            project=project, name=name, id=name, dir=str(run_dir), config=dict(config), resume="allow"
+        )
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log named values of a step."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Finish the upload."""
+        self._run.finish()

@@ -1,0 +1,133 @@
+"""Arithmetic: what is picked, what is refused, and the loss scale of float16."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from bodvcl.bilevel.solvers import make_solver
+from bodvcl.config import TrainConfig
+from bodvcl.engine.loop import Trainer
+from bodvcl.engine.metrics import METRICS
+from bodvcl.engine.precision import Arithmetic, check_differences, pick_arithmetic, set_float32
+from bodvcl.engine.scaled import ScaledProblem
+from bodvcl.errors import ConfigError
+from bodvcl.train import main
+
+CPU = torch.device("cpu")
+
+
+def test_the_reference_route_never_leaves_float32_by_itself():
+    assert pick_arithmetic("auto", fast=False, device=CPU).autocast is None
+    assert pick_arithmetic("fp32", fast=True, device=CPU).autocast is None
+    assert pick_arithmetic("bf16", fast=False, device=CPU).autocast == torch.bfloat16
+    assert pick_arithmetic("fp16", fast=True, device=CPU).scaled
+    assert not pick_arithmetic("bf16", fast=True, device=CPU).scaled
+
+
+def test_tf32_without_a_gpu_is_refused():
+    with pytest.raises(ConfigError, match="a CPU has no TF32 arithmetic; use --precision fp32"):
+        pick_arithmetic("tf32", fast=True, device=CPU)
+
+
+def test_a_gpu_without_the_arithmetic_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(ConfigError, match="use --precision fp16"):
+        pick_arithmetic("bf16", fast=True, device=torch.device("cuda"))
+    with pytest.raises(ConfigError, match="this GPU has no TF32"):
+        pick_arithmetic("tf32", fast=True, device=torch.device("cuda"))
+    assert pick_arithmetic("auto", fast=True, device=torch.device("cuda")).name == "fp32"
+
+
+def test_differences_of_rounded_gradients_are_refused():
+    tf32 = Arithmetic("tf32")
+    with pytest.raises(ConfigError, match="is noise; use --precision bf16"):
+        check_differences(TrainConfig(), tf32)
+    check_differences(TrainConfig(decouple="none"), tf32)
+    check_differences(TrainConfig(), Arithmetic("bf16", torch.bfloat16))
+    config = TrainConfig()
+    config.bilevel.solver = "first_order"
+    check_differences(config, tf32)
+
+
+def test_only_tf32_lets_float32_products_be_rounded():
+    set_float32(Arithmetic("tf32"))
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    set_float32(Arithmetic("bf16", torch.bfloat16))
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+class Quartic:
+    """A smooth problem with a Hessian that varies, in float64."""
+
+    head = frozenset({"w"})
+
+    def features(self, params):
+        return params["w"]
+
+    def lower(self, params, features=None, *, twice=False):
+        return (params["w"] ** 4).sum() + params["w"].prod()
+
+    def upper(self, params, features=None):
+        return params["w"].sin().sum()
+
+    def both(self, params):
+        return self.lower(params), self.upper(params)
+
+
+@pytest.mark.parametrize("solver", ["plain", "single", "first_order", "fd"])
+def test_a_scaled_loss_gives_the_scaled_gradient_and_the_loss_as_it_is(solver):
+    params = {"w": torch.linspace(0.1, 1.0, 5, dtype=torch.float64)}
+    solve = make_solver(solver, 0.1, 1e-4)
+    want = solve(params, Quartic())
+    problem = ScaledProblem(Quartic(), lambda loss: 1024 * loss)
+    got = solve(params, problem)
+    torch.testing.assert_close(got.gradient["w"] / 1024, want.gradient["w"], rtol=1e-9, atol=1e-12)
+    assert problem.losses["upper"] == want.upper
+    if solver == "single":
+        assert problem.losses["lower"] == want.lower
+
+
+def run_metrics(run):
+    return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+
+
+def test_float16_skips_steps_that_overflow_and_then_trains(tiny, tmp_path, monkeypatch, capsys):
+    scale = torch.amp.GradScaler.__init__
+
+    def high(self, device, *, enabled):
+        scale(self, device, init_scale=2.0**40, backoff_factor=2.0**-12, enabled=enabled)
+
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", high)
+    run = tmp_path / "r"
+    quiet = ["--log.no-probe", "--log.no-report", "--run-dir", str(run)]
+    assert main([*tiny, *quiet, "--precision", "fp16", "--decouple", "none"]) == 0
+    lines = run_metrics(run)
+    skipped = [line["skipped_steps"] for line in lines]
+    assert skipped[0] == 1
+    assert skipped[-1] < len(lines)
+    assert lines[0]["grad_norm"] is None
+    assert lines[-1]["loss_scale"] == 2.0 ** (40 - 12 * skipped[-1])
+    assert math.isfinite(lines[-1]["grad_norm"])
+    assert "step 1: the gradient overflowed float16; no step is taken" in capsys.readouterr().err
+
+
+def test_float16_that_never_fits_stops_with_the_remedy(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bodvcl.engine.guard.MOST_OVERFLOWS", 2)
+    monkeypatch.setattr(Trainer, "save", lambda self: None)
+    scale = torch.amp.GradScaler.__init__
+
+    def stays_high(self, device, *, enabled):
+        scale(self, device, init_scale=2.0**40, backoff_factor=0.99, enabled=enabled)
+
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", stays_high)
+    options = ["--precision", "fp16", "--run-dir", str(tmp_path / "r"), "--decouple", "none"]
+    assert main([*tiny, *options]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "grad_norm is not finite" in error
+    assert "use --precision bf16 or fp32" in error
