@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import bodvcl
 from bodvcl.errors import UserError
+from bodvcl.objectives.rules import TITLES
 from bodvcl.run_dir import write_atomically
 from bodvcl.viz.figures import (
     Curve,
@@ -43,7 +44,6 @@ from bodvcl.viz.svg import BEFORE, DYNAMIC, EXTRA, INK, STATIC
 
 REPORT = "report.html"
 
-METHODS = {"simclr": "V-SimCLR"}
 DECOUPLE = {"none": "", "pred": " + L_pred", "bod": " + BOD-VCL"}
 
 
@@ -91,7 +91,7 @@ def render_report(run: RunFolder) -> str:
 def _lead(config: dict[str, Any]) -> str:
     if not config:
         return "Report of a pre-training run."
-    method = METHODS.get(config.get("method"), str(config.get("method", "")))
+    method = TITLES.get(config.get("method"), str(config.get("method", "")))
     what = method + DECOUPLE.get(config.get("decouple"), "")
     return f"{what} on {config.get('data', 'videos')}, seed {config.get('seed', '?')}"
 
