@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bodvcl.config import TrainConfig
@@ -22,6 +21,7 @@ from bodvcl.evaluate.analysis_file import save_analysis
 from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.features import extract_features
 from bodvcl.evaluate.probe import Score, probe_videos
+from bodvcl.evaluate.splits import divide, label_columns
 from bodvcl.models.encoder import VideoEncoder
 
 PROBE = "probe.json"
@@ -51,8 +51,8 @@ def evaluate_run(
 ) -> list[dict[str, Any]]:
     """Evaluate two encoders on the same clips; write ``probe.json`` and ``analysis.npz`` into ``run_dir``.
 
-    ``videos``: with or without labels; those whose split ends in "train" train the probe, the others test it;
-    without such splits the halves are drawn. ``kinds``: which label columns are "static" or "dynamic".
+    ``videos``: with or without labels; :func:`bodvcl.evaluate.splits.divide` says which train the probe and
+    which test it. ``kinds``: which label columns are "static" or "dynamic".
     Both encoders stay on ``device``, with their training flags as they were. Returns the rows of
     :func:`bodvcl.evaluate.comparison.comparison_rows`, none where no video has a label.
     Raises :class:`~bodvcl.errors.DataError` where no video can be read.
@@ -62,7 +62,8 @@ def evaluate_run(
     if not batches:
         raise DataError(f"none of {len(chosen)} videos could be read for the evaluation")
     seen = [chosen[int(index)] for batch in batches for index in batch.videos]
-    labels, train = label_columns(seen), training_half(seen)
+    division = divide(seen, config.seed)
+    labels = label_columns([seen[row] for row in division.rows])
     untrained, pretrained = untrained.to(device), pretrained.to(device)
 
     def ready(selected: Sequence[ClipBatch]) -> Iterator[Tensor]:
@@ -71,8 +72,8 @@ def evaluate_run(
 
     def probe(encoder: VideoEncoder) -> list[Score]:
         features = extract_features(encoder, ready(batches), device, config.koopman)
-        probed = {kind: features[kind] for kind in PROBED}
-        ridge = probe_videos(probed, labels, train, config.seed, probes=("ridge",))
+        probed = {kind: features[kind][division.rows] for kind in PROBED}
+        ridge = probe_videos(probed, labels, division.train, config.seed, probes=("ridge",))
         return [score for score in ridge if score.metric == "top1"]
 
     rows: list[dict[str, Any]] = []
@@ -89,18 +90,6 @@ def evaluate_run(
         [caption(video) for video in spread(seen, EXAMPLES)],
     )
     return rows
-
-
-def label_columns(videos: Sequence[VideoInfo]) -> dict[str, list[str | None]]:
-    """Label column to one value a video, ``None`` where a video has none; in order of appearance."""
-    names = {name: None for video in videos for name in video.labels}
-    return {name: [video.labels.get(name) for video in videos] for name in names}
-
-
-def training_half(videos: Sequence[VideoInfo]) -> NDArray[np.bool_] | None:
-    """Videos whose split ends in "train", or ``None`` where the list does not divide them into two."""
-    train = np.array([video.split.endswith("train") for video in videos], dtype=bool)
-    return train if 0 < train.sum() < len(train) else None
 
 
 def caption(video: VideoInfo) -> str:

@@ -15,7 +15,7 @@ from bodvcl.data.scan import scan
 from bodvcl.data.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.evaluate.analysis_file import load_analysis
-from bodvcl.evaluate.evaluate_run import evaluate_run, label_columns, spread, training_half
+from bodvcl.evaluate.evaluate_run import evaluate_run, spread
 from bodvcl.models.encoder import build_encoder
 
 KINDS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
@@ -102,17 +102,6 @@ def test_no_readable_video(config: TrainConfig, videos: list[VideoInfo], tmp_pat
     gone = [replace(videos[0], path=str(tmp_path / "gone.mp4"))]
     with pytest.raises(DataError, match="none of 1 videos could be read"):
         evaluate_run(*encoders(config), gone, config, tmp_path, "cpu")
-
-
-def test_labels_and_halves(videos: list[VideoInfo]) -> None:
-    a, b = (
-        replace(videos[0], labels={"x": "1"}, split="train"),
-        replace(videos[0], labels={"y": "2"}, split="test"),
-    )
-    assert label_columns([a, b]) == {"x": ["1", None], "y": [None, "2"]}
-    assert training_half([a, b]).tolist() == [True, False]
-    assert training_half([a, a]) is None
-    assert training_half([b]) is None
 
 
 def test_spread() -> None:

@@ -1,0 +1,128 @@
+"""Pictures of a probe: retrieval over k, and the accuracy of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from bodvcl.errors import ConfigError, UserError
+from bodvcl.evaluate.probe import Score
+from bodvcl.viz.svg import BEFORE, DYNAMIC, EXTRA, INK, MUTED, STATIC, styled
+
+COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
+FORMATS = (".png", ".svg")
+MAX_CLASSES = 120
+"""Columns with more classes get no bars: nobody could read them."""
+_BAR = 0.16  # inches of height for a class
+
+
+def check_plot_path(path: Path) -> None:
+    """Raises :class:`~bodvcl.errors.ConfigError` for a format that cannot be written."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"--plot {path}: expected a name that ends in {' or '.join(FORMATS)}")
+
+
+@styled
+def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: str = "") -> Figure | None:
+    """A line of panels for each label column: R@k, and accuracy by class of the first classifier.
+
+    Colours tell the kinds of features apart; the other encoder, called ``name``, is dashed (R@k) or a dot
+    (classes). None where there is nothing to draw.
+    """
+    usable = [score for score in scores if score.hits is not None]
+    lines = [
+        (semantic, panels)
+        for semantic in dict.fromkeys(score.semantic for score in usable)
+        if (panels := _panels([score for score in usable if score.semantic == semantic]))
+    ]
+    if not lines:
+        return None
+    heights = [max(_height(panel) for panel in panels) for _, panels in lines]
+    figure = Figure(figsize=(9.2, sum(heights)), layout="constrained", facecolor="white")
+    parts = np.ravel(figure.subfigures(len(lines), 1, height_ratios=heights))
+    for part, (semantic, panels) in zip(parts, lines):
+        part.set_facecolor("white")
+        part.suptitle(semantic, x=0.01, ha="left", fontweight="bold")
+        for axes, panel in zip(np.ravel(part.subplots(1, len(panels))), panels):
+            others = [score for score in against if score.hits is not None and score.semantic == semantic]
+            draw = _draw_retrieval if panel[0].probe == "retrieval" else _draw_classes
+            draw(axes, panel, others, name)
+    return figure
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write the picture as PNG or SVG, by the name's ending.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+Panel = list[Score]
+
+
+def _panels(scores: Sequence[Score]) -> list[Panel]:
+    retrieval = [score for score in scores if score.probe == "retrieval"]
+    accuracy = [score for score in scores if score.metric == "top1"]
+    first = [score for score in accuracy if score.probe == accuracy[0].probe]
+    classes = [score for score in first if score.classes <= MAX_CLASSES][:1]
+    return [panel for panel in (retrieval, classes) if panel]
+
+
+def _height(panel: Panel) -> float:
+    return 3.2 if panel[0].probe == "retrieval" else max(3.2, 1.2 + _BAR * panel[0].classes)
+
+
+def _draw_retrieval(axes: Axes, panel: Panel, others: Sequence[Score], name: str) -> None:
+    for kind in dict.fromkeys(score.features for score in panel):
+        own = [score for score in panel if score.features == kind]
+        ranks = [int(score.metric.removeprefix("R@")) for score in own]
+        low, high = zip(*(score.interval for score in own))
+        axes.fill_between(ranks, low, high, color=COLOURS[kind], alpha=0.12, linewidth=0)
+        values = [score.value for score in own]
+        axes.plot(ranks, values, color=COLOURS[kind], marker="o", markersize=4, label=kind)
+        other = [score for score in others if score.probe == "retrieval" and score.features == kind]
+        if other:
+            values = [score.value for score in other]
+            style = {"color": COLOURS[kind], "linestyle": (0, (4, 2)), "linewidth": 1.2}
+            axes.plot(ranks, values, **style)
+    first = [score for score in panel if score.features == panel[0].features]
+    chance = [score.chance for score in first]
+    axes.plot(ranks, chance, color=MUTED, linestyle=":", linewidth=1.2, label="chance")
+    axes.set_xscale("log")
+    axes.set_xticks(ranks, [str(rank) for rank in ranks])
+    axes.minorticks_off()
+    axes.set(xlabel="k", ylabel="R@k", ylim=(0, 1.03))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if name:
+        axes.plot([], [], color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2, label=name)
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def _draw_classes(axes: Axes, panel: Panel, others: Sequence[Score], name: str) -> None:
+    score = panel[0]
+    shares = score.per_class()
+    names = sorted(shares, key=lambda c: shares[c][0])
+    places = np.arange(len(names))
+    axes.barh(places, [shares[c][0] for c in names], color=COLOURS[score.features], alpha=0.6, height=0.7)
+    for other in others:
+        if other.key == score.key:
+            dots = [other.per_class()[c][0] for c in names]
+            axes.plot(dots, places, "o", color=BEFORE, markersize=5, label=name)
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.1)
+    axes.axvline(score.chance, color=MUTED, linestyle=":", linewidth=1.2)
+    axes.set_yticks(places, names, fontsize=8 if len(names) <= 40 else 6)
+    axes.set(xlim=(0, 1.03), ylim=(-0.6, len(names) - 0.4))
+    axes.set_xlabel(f"accuracy by class, {score.probe} on {score.features} (dotted: chance)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(visible=False, axis="y")

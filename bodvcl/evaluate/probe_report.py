@@ -1,0 +1,143 @@
+"""What a probe found, as JSON, as tables and as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bodvcl.errors import UserError
+from bodvcl.evaluate.intervals import gain_interval
+from bodvcl.evaluate.probe import Score
+from bodvcl.run_dir import write_atomically
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """Scores of one encoder, of another one on the same videos where there is one, and how they came about.
+
+    Attributes:
+        facts: JSON types, by name: checkpoint, data, split, clips, control, ...
+        scores: of the encoder.
+        against: of the other encoder, for the same probes; empty without one.
+    """
+
+    facts: Mapping[str, Any]
+    scores: Sequence[Score]
+    against: Sequence[Score] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row for each score, JSON types only.
+
+        With another encoder ``against`` is its value, and ``gain`` the difference to it with the ends of its
+        95% interval. A skipped row has the reason in ``skipped`` and no values.
+        """
+        others = {score.key: score for score in self.against}
+        return [_row(score, others.get(score.key)) for score in self.scores]
+
+    def save(self, path: Path) -> None:
+        """Write facts, rows and the accuracy of each class as JSON, atomically.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        classes = [
+            {
+                "features": score.features,
+                "semantic": score.semantic,
+                "probe": score.probe,
+                "classes": {name: {"top1": v, "test": n} for name, (v, n) in score.per_class().items()},
+            }
+            for score in self.scores
+            if score.metric == "top1" and score.hits is not None
+        ]
+        content = {**self.facts, "rows": self.rows(), "per_class": classes}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode())
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def tables(self) -> RenderableType:
+        """Tables for the terminal: values, and gains where there is another encoder."""
+        rows = [row for row in self.rows() if not row["skipped"]]
+        gain = f"gain over {self.facts['against']}, in points"
+        parts: list[RenderableType] = []
+        for title, chosen in (
+            ("accuracy in %", [row for row in rows if row["probe"] != "retrieval"]),
+            ("retrieval from test to train, % found", [row for row in rows if row["probe"] == "retrieval"]),
+        ):
+            if chosen:
+                parts += _titled(f"{title} (± 95% interval)", _table(chosen, _value, chance=True))
+                if self.against:
+                    parts += _titled(f"{title}: {gain} (± 95% interval)", _table(chosen, _gain, chance=False))
+        skipped = {
+            f"{score.semantic} skipped: {score.skipped}": None for score in self.scores if score.skipped
+        }
+        return Group(*parts, *map(Text, skipped))
+
+
+def _row(score: Score, other: Score | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "features": score.features,
+        "semantic": score.semantic,
+        "probe": score.probe,
+        "metric": score.metric,
+        "classes": score.classes,
+        "skipped": score.skipped or (other.skipped if other else None),
+    }
+    if row["skipped"] or score.hits is None:
+        return row
+    low, high = score.interval
+    row |= {"train": score.train, "test": score.test, "chance": score.chance}
+    row |= {"value": score.value, "low": low, "high": high}
+    if other is not None and other.hits is not None:
+        gain_low, gain_high = gain_interval(other.hits, score.hits)
+        row |= {"against": other.value, "gain": score.value - other.value}
+        row |= {"gain_low": gain_low, "gain_high": gain_high}
+    return row
+
+
+def _titled(title: str, table: Table) -> list[RenderableType]:
+    return [Text(title, style="bold"), table]
+
+
+def _table(
+    rows: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], str | Text], *, chance: bool
+) -> Table:
+    """One line per label column and kind of features, one column per probe and metric."""
+    measures = list(dict.fromkeys((row["probe"], row["metric"]) for row in rows))
+    several = len({probe for probe, _ in measures}) > 1
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("label")
+    table.add_column("features")
+    for probe, metric in measures:
+        name = f"{probe}\n{metric}" if several or probe != "retrieval" else metric
+        table.add_column(name, justify="right", no_wrap=True)
+    for semantic in dict.fromkeys(row["semantic"] for row in rows):
+        of_label = [row for row in rows if row["semantic"] == semantic]
+        for kind in dict.fromkeys(row["features"] for row in of_label):
+            cells = {(r["probe"], r["metric"]): cell(r) for r in of_label if r["features"] == kind}
+            table.add_row(Text(semantic), kind, *(cells.get(measure, "") for measure in measures))
+        if chance:
+            at_chance = {(r["probe"], r["metric"]): f"{100 * r['chance']:.1f}" for r in of_label}
+            line = (at_chance.get(measure, "") for measure in measures)
+            table.add_row("", "chance", *line, style="dim", end_section=True)
+    return table
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['value']:.1f} ±{50 * (row['high'] - row['low']):.1f}"
+
+
+def _gain(row: Mapping[str, Any]) -> Text:
+    low, high = row["gain_low"], row["gain_high"]
+    style = "green" if low > 0 else "red" if high < 0 else ""
+    return Text(f"{100 * row['gain']:+.1f} ±{50 * (high - low):.1f}", style=style)

@@ -1,0 +1,198 @@
+"""The verb ``probe``: checkpoint and labelled videos to scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bodvcl
+from bodvcl.config import ClipConfig, TrainConfig
+from bodvcl.data import shapes
+from bodvcl.data.scan import scan
+from bodvcl.data.video import VideoInfo
+from bodvcl.engine.checkpoint import load_run
+from bodvcl.engine.device import pick_device
+from bodvcl.engine.learner import untrained_encoder
+from bodvcl.errors import ConfigError, DataError
+from bodvcl.evaluate.controls import Control, DynamicControl, StaticControl
+from bodvcl.evaluate.features import KINDS
+from bodvcl.evaluate.flow import Flow, FlowName, choose_flow
+from bodvcl.evaluate.labels import class_task, only_in
+from bodvcl.evaluate.probe import Probe, Score, probe_videos
+from bodvcl.evaluate.probe_report import ProbeReport
+from bodvcl.evaluate.splits import divide, label_columns
+from bodvcl.evaluate.video_features import VideoFeatures, video_features
+from bodvcl.models.encoder import VideoEncoder
+from bodvcl.parse import validate
+
+UNTRAINED = "untrained"
+"""Stands for the encoder before its first training step where another checkpoint is expected."""
+POOLED = ("backbone",)
+"""Kinds of features that are probed without the streams."""
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What to probe and how; see ``bodvcl probe --help``."""
+
+    checkpoint: Path
+    data: str | None = None
+    labels: Sequence[str] = ()
+    probes: Sequence[Probe] = ("ridge", "knn", "retrieval")
+    streams: bool = False
+    control: Literal["none", "static", "dynamic"] = "none"
+    flow: FlowName = "auto"
+    clips_per_video: int = 3
+    clip: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the run's clip configuration to replace."""
+    k: int = 200
+    temperature: float = 0.07
+    against: str | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    seed: int = 0
+
+
+def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> ProbeReport:
+    """Probe an encoder on labelled videos; lines for the user go to ``say``.
+
+    Raises:
+        UserError: a checkpoint, data, labels or options that cannot be used; see the class's subclasses.
+    """
+    device = pick_device(options.device)
+    encoder, config = _open(options.checkpoint, options.clip)
+    other = _other(options, config)
+    flow = choose_flow(options.flow, device) if options.control == "dynamic" else None
+    videos = _videos(options, config, say)
+    division = divide(videos, options.seed)
+    chosen = [videos[row] for row in division.rows]
+    columns = _columns(chosen, options.labels, division.train)
+    say(division.text)
+    control = _control(options, config.clip, flow)
+    if control is not None:
+        say(control.name)
+
+    def features(of: VideoEncoder, its: TrainConfig, name: str) -> VideoFeatures:
+        return video_features(
+            of,
+            its,
+            chosen,
+            device,
+            name=name,
+            clips_per_video=options.clips_per_video,
+            control=_control(options, its.clip, flow),
+            cache=options.cache,
+            workers=options.workers,
+            say=say,
+        )
+
+    found = [features(encoder, config, str(options.checkpoint))]
+    if other is not None:
+        found.append(features(*other, str(options.against)))
+    rows = functools.reduce(np.intersect1d, [features.rows for features in found])
+    if len(rows) < len(chosen):
+        say(f"{len(chosen) - len(rows)} of {len(chosen)} videos could not be read and are left out")
+
+    def scores(its: VideoFeatures) -> list[Score]:
+        places = np.searchsorted(its.rows, rows)
+        return probe_videos(
+            {kind: its.kinds[kind][places] for kind in (KINDS if options.streams else POOLED)},
+            {name: [column[row] for row in rows] for name, column in columns.items()},
+            None if division.train is None else division.train[rows],
+            options.seed,
+            probes=options.probes,
+            k=options.k,
+            temperature=options.temperature,
+        )
+
+    tables = [scores(its) for its in found]
+    if all(score.skipped for score in tables[0]):
+        reasons = dict.fromkeys(f"{score.semantic}: {score.skipped}" for score in tables[0])
+        raise DataError(f"no label can be probed ({'; '.join(reasons)})")
+    fewest = min(
+        (score.train for score in tables[0] if score.probe == "knn" and not score.skipped), default=options.k
+    )
+    if fewest < options.k:
+        say(f"knn: k is {options.k}, but there are only {fewest} videos to train on: all of them vote")
+    facts = {
+        "bodvcl": bodvcl.__version__,
+        "checkpoint": str(options.checkpoint),
+        "against": options.against,
+        "data": options.data or config.data,
+        "split": division.text,
+        "videos": len(rows),
+        "clip": dataclasses.asdict(config.clip),
+        "clips_per_video": options.clips_per_video,
+        "control": "none" if control is None else control.name,
+        "k": options.k,
+        "temperature": options.temperature,
+        "seed": options.seed,
+    }
+    return ProbeReport(facts, *tables)
+
+
+def _open(path: Path, clip: Mapping[str, Any]) -> tuple[VideoEncoder, TrainConfig]:
+    encoder, config = load_run(path)
+    return encoder, validate(dataclasses.asdict(replace(config, clip=replace(config.clip, **clip))))
+
+
+def _other(options: ProbeOptions, config: TrainConfig) -> tuple[VideoEncoder, TrainConfig] | None:
+    if options.against is None:
+        return None
+    if options.against == UNTRAINED:
+        return untrained_encoder(config), config
+    return _open(Path(options.against), options.clip)
+
+
+def _control(options: ProbeOptions, clip: ClipConfig, flow: Flow | None) -> Control | None:
+    if flow is not None:
+        return DynamicControl(options.seed, flow, clip.stride)
+    return StaticControl(options.seed) if options.control == "static" else None
+
+
+def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]) -> list[VideoInfo]:
+    data = options.data or config.data
+    source = shapes.prepare(config.shapes, workers=options.workers) if data == "shapes" else data
+    found = scan(source, clip=config.clip, workers=options.workers)
+    for line in found.summary():
+        say(line)
+    return found.videos
+
+
+def _columns(
+    videos: Sequence[VideoInfo], wanted: Sequence[str], train: NDArray[np.bool_] | None
+) -> dict[str, list[str | None]]:
+    """Label columns to probe.
+
+    Raises:
+        DataError: there are none, or a class has videos to test on but none to train on.
+        ConfigError: a column was asked for that is not there.
+    """
+    columns = label_columns(videos)
+    if not columns:
+        raise DataError(
+            "no video has a label; a probe needs a .csv list with label columns, a folder per class "
+            "(classes:FOLDER), or a labelled data set by name"
+        )
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise ConfigError(f"--labels {' '.join(missing)}: no such column; there are: {', '.join(columns)}")
+    columns = {name: columns[name] for name in (wanted or columns)}
+    for name, column in columns.items() if train is not None else ():
+        trained, tested = ([column[row] for row in np.flatnonzero(part)] for part in (train, ~train))
+        alone = only_in(tested, trained)
+        if alone and class_task(trained, tested).skipped is None:
+            more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+            raise DataError(
+                f"label {name}: {', '.join(alone[:3])}{more} can only be found among the videos to test on; "
+                "move some of these videos to the train split, or clear their label"
+            )
+    return columns

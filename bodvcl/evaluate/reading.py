@@ -1,0 +1,106 @@
+"""Clips of whole data sets for an encoder: decoded, and controlled, in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from bodvcl.config import ClipConfig
+from bodvcl.data.batch import ClipBatch
+from bodvcl.data.loader import default_workers, evaluation_clips
+from bodvcl.data.pool import Note, WorkerDied, WorkerPool
+from bodvcl.data.video import VideoInfo
+from bodvcl.errors import DataError
+from bodvcl.evaluate.controls import Control
+
+_FRAMES = 512
+"""Frames that a batch holds, about."""
+
+
+def read_clips(
+    videos: Sequence[VideoInfo],
+    clip: ClipConfig,
+    *,
+    clips_per_video: int,
+    control: Control | None = None,
+    workers: int | None = None,
+) -> Iterator[ClipBatch]:
+    """Clips spread evenly over each video, in the order of the videos.
+
+    Args:
+        videos: what to read.
+        clip: length, stride and size; ``clip.views`` is not used.
+        clips_per_video: neighbours in the batch.
+        control: what is done to the clips. None: nothing.
+        workers: processes that decode. 0: decode in this process. None: by the number of cores.
+
+    Yields:
+        Batches; ``batch.videos`` says which videos they hold. A file that cannot be read is logged and left
+        out.
+
+    Raises:
+        DataError: a decoding process died.
+    """
+    decoded = clip if control is None else control.decoded(clip)
+    size = max(1, _FRAMES // (decoded.frames * clips_per_video))
+    tasks = [(start, min(start + size, len(videos))) for start in range(0, len(videos), size)]
+    on_workers = control if control is not None and control.on_workers else None
+    read = _Read(videos, decoded, clips_per_video, on_workers)
+    workers = min(default_workers() if workers is None else workers, len(tasks))
+    for batch in _in_order(read, tasks, workers):
+        if batch is not None:
+            late = control is not None and on_workers is None
+            yield _controlled(batch, control) if late else batch
+
+
+class _Read:
+    """Maps (start, stop) to the clips of these videos, or to None where none of them can be read."""
+
+    def __init__(
+        self, videos: Sequence[VideoInfo], clip: ClipConfig, clips_per_video: int, control: Control | None
+    ) -> None:
+        self.videos = videos
+        self.clip = clip
+        self.clips_per_video = clips_per_video
+        self.control = control
+
+    def __call__(self, task: tuple[int, int], note: Note) -> ClipBatch | None:
+        start, stop = task
+        note(start)
+        chosen = self.videos[start:stop]
+        batches = evaluation_clips(
+            chosen, self.clip, clips_per_video=self.clips_per_video, batch_size=len(chosen)
+        )
+        batch = next(batches, None)
+        if batch is None:
+            return None
+        batch = replace(batch, videos=batch.videos + start)
+        return batch if self.control is None else _controlled(batch, self.control)
+
+
+def _controlled(batch: ClipBatch, control: Control) -> ClipBatch:
+    clips = batch.clips.unflatten(0, (len(batch.videos), -1)).numpy()
+    made = [torch.from_numpy(control(of_video, int(n))) for of_video, n in zip(clips, batch.videos)]
+    return replace(batch, clips=torch.cat(made))
+
+
+def _in_order(read: _Read, tasks: Sequence[tuple[int, int]], workers: int) -> Iterator[ClipBatch | None]:
+    if workers == 0:
+        yield from (read(task, lambda _: None) for task in tasks)
+        return
+    with WorkerPool(read, workers) as pool:
+        try:
+            for task in tasks:
+                pool.submit(task)
+                if len(pool) > 2 * workers:
+                    yield pool.receive()
+            while len(pool):
+                yield pool.receive()
+        except WorkerDied as death:
+            first, last = (read.videos[place].path for place in (death.task[0], death.task[1] - 1))
+            raise DataError(
+                f"a decoding process died while reading one of the files from {first} to {last}; memory ran "
+                "out (lower --workers) or a file crashes the decoder (remove it)"
+            ) from None

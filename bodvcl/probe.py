@@ -1,0 +1,145 @@
+"""``python -m bodvcl.probe``: what can be read from the frozen features of a trained encoder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from bodvcl.console import run_verb
+from bodvcl.errors import ConfigError
+
+CLIP = {"frames": int, "stride": int, "size": int, "fps": float}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the options and probe; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_verb("probe", lambda: _probe(_parser().parse_args(arguments)))
+
+
+def _probe(given: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from bodvcl.evaluate.feature_cache import FOLDER
+    from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
+    from bodvcl.evaluate.probe_run import ProbeOptions, run_probe
+
+    if given.plot is not None:
+        check_plot_path(given.plot)
+    clip = {name: value for name in CLIP if (value := getattr(given, name)) is not None}
+    report = run_probe(
+        ProbeOptions(
+            checkpoint=given.checkpoint,
+            data=given.data,
+            labels=given.labels,
+            probes=tuple(dict.fromkeys(given.probe)),
+            streams=given.streams,
+            control=given.control,
+            flow=given.flow,
+            clips_per_video=given.clips_per_video,
+            clip=clip,
+            k=given.k,
+            temperature=given.temperature,
+            against=given.against,
+            cache=None if given.no_cache else (given.cache or FOLDER).expanduser(),
+            device=given.device,
+            workers=given.workers,
+            seed=given.seed,
+        )
+    )
+    Console().print(report.tables())
+    if given.out is not None:
+        report.save(given.out)
+        print(f"wrote {given.out}")
+    if given.plot is not None:
+        figure = probe_figure(report.scores, report.against, str(given.against))
+        if figure is None:
+            raise ConfigError("--plot: there is nothing to draw; add retrieval or a classifier to --probe")
+        save_plot(figure, given.plot)
+        print(f"wrote {given.plot}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are one line, as with every verb."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see bodvcl probe --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from bodvcl.evaluate.flow import FlowName
+    from bodvcl.evaluate.probe import PROBES
+
+    parser = _Parser(prog="bodvcl probe", description="Probe the frozen features of a trained encoder.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
+    add("--data", help="labelled .csv list, NAME:FOLDER, or shapes; default: the data of the run")
+    add("--labels", nargs="+", default=[], metavar="COLUMN", help="label columns; default: all")
+    add(
+        "--probe",
+        nargs="+",
+        choices=PROBES,
+        default=["ridge", "knn", "retrieval"],
+        metavar="PROBE",
+        help="ridge: linear, in closed form; sgd: linear, as in the paper; knn: weighted vote of neighbours; "
+        "retrieval: R@k; default: ridge knn retrieval",
+    )
+    add("--streams", action="store_true", help="probe the projector's mean and the two Koopman streams too")
+    add(
+        "--control",
+        choices=("none", "static", "dynamic"),
+        default="none",
+        help="section 3.2 of the paper; static: one frame repeated; dynamic: noise moved by optical flow",
+    )
+    add(
+        "--flow",
+        choices=get_args(FlowName),
+        default="auto",
+        help="of the dynamic control; auto: RAFT where its weights are on disk, else TV-L1",
+    )
+    add("--against", metavar="RUN|FILE|untrained", help="another encoder; differences are on the same videos")
+    add("--clips-per-video", type=_count(1), default=3, help="clips whose features are averaged; default: 3")
+    for name, kind in CLIP.items():
+        number = _positive if kind is float else _count(1)
+        add(f"--{name}", type=number, help=f"clip.{name}, where it is not to be the run's")
+    add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
+    add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
+    add("--out", type=Path, metavar="FILE", help="write the scores as JSON")
+    add("--plot", type=Path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
+    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
+    add("--no-cache", action="store_true", help="compute features anew and keep none")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--workers", type=_count(0), help="decoding processes; 0: decode in this process; default: by cores")
+    add("--seed", type=int, default=0, help="of drawn halves, of sgd and of the controls; default: 0")
+    return parser
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, got {text}")
+        return value
+
+    return whole
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""`bodvcl probe` from the command line, on real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from bodvcl.cli import main
+from bodvcl.config import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.data import shapes
+from bodvcl.engine.checkpoint import save_encoder
+from bodvcl.models.encoder import build_encoder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    return TrainConfig(
+        shapes=ShapesConfig(
+            cache=tmp_path_factory.mktemp("shapes"), train_videos=8, probe_videos=32, frames=12, size=32
+        ),
+        clip=ClipConfig(frames=4, stride=2, size=16),
+        model=ModelConfig(width=4, embed_dim=8, hidden_dim=16),
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Run folders with two encoders."""
+    folders = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        folder = tmp_path_factory.mktemp("run")
+        (folder / "checkpoint").mkdir()
+        save_encoder(folder, 1, config, build_encoder(config.model))
+        folders.append(folder)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def rows(config: TrainConfig) -> list[dict[str, str]]:
+    """The list of the probe videos, with absolute paths and without splits."""
+    listed = shapes.prepare(config.shapes, workers=1, progress=False)
+    with open(listed, newline="") as file:
+        found = [row for row in csv.DictReader(file) if row.pop("split").startswith("probe")]
+    return [{**row, "path": str(Path(listed).parent / row["path"])} for row in found]
+
+
+def write_list(path: Path, rows: list[dict[str, str]]) -> str:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+@pytest.fixture
+def probe(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs the verb on the first run; returns exit code, what it printed, and its complaint."""
+
+    def run(*options: str, checkpoint: Path = runs[0]) -> tuple[int, str, str]:
+        always = [
+            "--checkpoint",
+            str(checkpoint),
+            "--device",
+            "cpu",
+            "--workers",
+            "0",
+            "--clips-per-video",
+            "1",
+        ]
+        cache = ["--cache", str(tmp_path / "cache")]
+        code = main(["probe", *always, *cache, *options])
+        captured = capsys.readouterr()
+        complaints = [line for line in captured.err.splitlines() if line.startswith("bodvcl probe: error")]
+        return code, captured.out, complaints[0] if complaints else ""
+
+    return run
+
+
+def test_everything_at_once(probe, runs: list[Path], tmp_path: Path) -> None:
+    out, plot = tmp_path / "new" / "probe.json", tmp_path / "probe.svg"
+    code, text, _ = probe(
+        "--streams", "--labels", "background", "shape", "--against", str(runs[1]),
+        "--probe", "ridge", "sgd", "knn", "retrieval",
+        "--out", str(out), "--plot", str(plot),
+    )  # fmt: skip
+    assert code == 0
+    assert "probe_train (16 videos) trains, probe_test (16 videos) tests; left out: 8 of train" in text
+    assert "knn: k is 200, but there are only 16 videos to train on: all of them vote" in text
+    assert f"gain over {runs[1]}" in text
+    report = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert (report["videos"], report["clips_per_video"], report["control"]) == (32, 1, "none")
+    found = {(row["semantic"], row["features"], row["probe"], row["metric"]): row for row in report["rows"]}
+    assert len(found) == len(report["rows"]) == 2 * 4 * (3 + 3)
+    assert {row["metric"] for row in report["rows"]} == {"top1", "R@1", "R@5", "R@10"}
+    background = found["background", "backbone", "ridge", "top1"]
+    assert background["value"] > 0.75
+    for row in report["rows"]:
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["gain"] == pytest.approx(row["value"] - row["against"])
+        assert (row["train"], row["test"], row["classes"]) == (16, 16, 2)
+    classes = {(c["semantic"], c["features"], c["probe"]): c["classes"] for c in report["per_class"]}
+    assert len(classes) == 2 * 4 * 3
+    assert {c["test"] for c in classes["shape", "static", "knn"].values()} == {8}
+    svg = plot.read_text()
+    assert svg.lstrip().startswith("<?xml")
+    for word in ("background", "shape", "chance", "projector"):
+        assert word in svg
+
+
+def test_features_are_computed_once(probe) -> None:
+    first, second, third = probe(), probe("--probe", "sgd", "--labels", "shape"), probe("--no-cache")
+    assert [code for code, *_ in (first, second, third)] == [0, 0, 0]
+    assert ["reused from" in text for _, text, _ in (first, second, third)] == [False, True, False]
+    table = first[1][first[1].index("accuracy in %") :]
+    assert table == third[1][third[1].index("accuracy in %") :]
+    assert "trajectory" not in second[1]
+
+
+def test_an_encoder_gains_nothing_over_itself(probe, runs: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "probe.json"
+    encoder = runs[0] / "checkpoint" / "encoder.pt"
+    code, *_ = probe("--against", str(encoder), "--out", str(out))
+    assert code == 0
+    assert {row["gain"] for row in json.loads(out.read_text())["rows"]} == {0.0}
+
+
+def test_against_the_untrained_encoder(probe, tmp_path: Path) -> None:
+    out = tmp_path / "probe.json"
+    code, text, _ = probe("--against", "untrained", "--labels", "shape", "--out", str(out))
+    assert code == 0
+    assert "gain over untrained" in text
+    assert all(-1 <= row["gain_low"] <= row["gain_high"] <= 1 for row in json.loads(out.read_text())["rows"])
+
+
+def test_controls(probe, tmp_path: Path) -> None:
+    reports = {}
+    for control in ("static", "dynamic"):
+        out = tmp_path / f"{control}.json"
+        code, text, _ = probe("--control", control, "--probe", "ridge", "--out", str(out))
+        assert code == 0
+        assert f"{control} control" in text
+        reports[control] = json.loads(out.read_text())
+    assert "TV-L1" in reports["dynamic"]["control"] or "RAFT" in reports["dynamic"]["control"]
+    background = {
+        control: next(row["value"] for row in report["rows"] if row["semantic"] == "background")
+        for control, report in reports.items()
+    }
+    assert background["static"] > 0.75
+    assert background["dynamic"] < 0.75
+
+
+def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Path) -> None:
+    data = write_list(tmp_path / "list.csv", rows)
+    code, text, _ = probe("--data", data, "--seed", "5", "--labels", "background")
+    assert code == 0
+    assert "half of each class trains and the other half tests, drawn with seed 5" in text
+
+
+def test_an_unreadable_video_is_left_out_and_counted(probe, rows, tmp_path: Path) -> None:
+    copy = tmp_path / "broken.mp4"
+    data = bytearray(Path(rows[0]["path"]).read_bytes())
+    copy.write_bytes(bytes(data[: len(data) // 2]))
+    code, text, _ = probe("--data", write_list(tmp_path / "l.csv", [*rows, {**rows[0], "path": str(copy)}]))
+    assert code == 0
+    assert "skipped 1 file" in text or "1 of 33 videos could not be read" in text
+
+
+def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
+    out = tmp_path / "probe.json"
+    code, *_ = probe("--frames", "5", "--size", "24", "--labels", "shape", "--out", str(out))
+    assert code == 0
+    clip = json.loads(out.read_text())["clip"]
+    assert (clip["frames"], clip["size"], clip["stride"]) == (5, 24, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--checkpoint", "/nowhere"], r"no checkpoint at /nowhere"),
+        (["--data", "/nowhere.csv"], r"/nowhere.csv: no such file"),
+        (["--labels", "colour"], r"--labels colour: no such column; there are: background, shape"),
+        (["--plot", "a.pdf"], r"--plot a.pdf: expected a name that ends in .png or .svg"),
+        (["--k", "0"], r"--k: expected a whole number of 1 or more, got 0"),
+        (["--temperature", "nan"], r"--temperature: expected a number above 0"),
+        (["--probe", "svm"], r"invalid choice: 'svm'"),
+        (["--frames", "2"], r"clip.frames"),
+        (["--device", "cuda:99"], r"--device cuda:99"),
+        (["--nonsense"], r"unrecognized arguments: --nonsense"),
+    ],
+)
+def test_mistakes_are_one_line(probe, options: list[str], complaint: str) -> None:
+    code, _, error = probe(*options)
+    assert code == 2
+    assert re.search(complaint, error), error
+
+
+def test_a_training_state_is_no_encoder(probe, runs: list[Path], tmp_path: Path) -> None:
+    state = torch.load(runs[0] / "checkpoint" / "encoder.pt", weights_only=True)
+    del state["model"]
+    torch.save(state, tmp_path / "last.pt")
+    code, _, error = probe(checkpoint=tmp_path / "last.pt")
+    assert code == 2
+    assert "holds the state of a training run, not an encoder" in error
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    code, _, error = probe(checkpoint=tmp_path / "other.pt")
+    assert code == 2
+    assert "is not a bodvcl checkpoint" in error
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ({}, "no video has a label"),
+        ({"x": "same"}, "no label can be probed (x: all videos have the same label)"),
+    ],
+)
+def test_data_that_cannot_be_probed(probe, rows, tmp_path: Path, labels: dict, complaint: str) -> None:
+    data = write_list(tmp_path / "list.csv", [{"path": row["path"], **labels} for row in rows[:6]])
+    code, _, error = probe("--data", data)
+    assert code == 2
+    assert complaint in error
+
+
+def test_a_class_that_is_only_tested_is_refused(probe, rows, tmp_path: Path) -> None:
+    listed = [
+        {"path": row["path"], "split": "train" if i < 8 else "test", "x": "ab"[i % 2] if i < 12 else "new"}
+        for i, row in enumerate(rows[:14])
+    ]
+    code, _, error = probe("--data", write_list(tmp_path / "list.csv", listed))
+    assert code == 2
+    assert "label x: new can only be found among the videos to test on" in error
