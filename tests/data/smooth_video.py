@@ -1,0 +1,40 @@
+"""Writes videos of smooth moving waves, to compare pixels between decoders: a wrong frame shows at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+VP9 = {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}}
+MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
+
+MEAN, MOST = 2.5, 16.0
+"""Tolerance between decoders, in levels of 255. FFmpeg's scaler, as PyAV uses it, cuts off and does not round
+(1 to 1.5 levels too dark) and repeats the colour of two by two pixels, where DALI interpolates it. One frame
+off would be a mean of more than 6."""
+
+
+def write_waves(
+    path: Path,
+    frames: int = 30,
+    *,
+    size: tuple[int, int] = (96, 160),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode three waves, one per colour, that move from frame to frame."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.height, stream.width = size
+        stream.pix_fmt, stream.bit_rate, stream.options = pix_fmt, 4_000_000, options or {}
+        stream.codec_context.gop_size = 12
+        for number in range(frames):
+            waves = [np.sin(x / 17 + number / 5 + c) * np.cos(y / 13 + 2 * c) for c in range(3)]
+            image = (127 + 90 * np.stack(waves, -1)).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
