@@ -50,7 +50,7 @@ class DualVar(ClipObjective):
         self, encoder: VideoEncoder, clips: Tensor, videos: Tensor, views: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         third = clips.unflatten(0, (-1, views))[:, -1]
-        order = torch.rand(len(third), self.segments, device=clips.device).argsort(-1)
+        order = random_order(len(third), self.segments, clips.device)
         frames = encoder.frames(torch.cat([clips, shuffled(third, order)]))
         with torch.autocast(clips.device.type, enabled=False):
             features = frames.to(next(self.series.parameters()).dtype).mean(1)
@@ -80,6 +80,11 @@ class DualVar(ClipObjective):
         rows = torch.arange(2 * self.segments, device=u.device)
         others = (rows[:, None] - rows) % self.segments != 0
         return softplus(excess)[:, others].mean()
+
+
+def random_order(videos: int, segments: int, device: torch.device) -> Tensor:
+    """``(videos, segments)`` int64, a permutation in each row, from PyTorch's global generator."""
+    return torch.rand(videos, segments, device=device).argsort(-1)
 
 
 def shuffled(clips: Tensor, order: Tensor) -> Tensor:

@@ -91,11 +91,12 @@ class HDC(ClipObjective):
         same_video, same_window = (ids[:, None] == ids for ids in (videos, windows))
         positive = torch.stack([same_video & ~same_window, same_window & (rows[:, None] != rows)])
         cosines = (u @ u.mT * positive[:, None]).sum((-2, -1)) / positive.sum((-2, -1))[:, None]
-        invariance = (cosines - u.mean(-2).square().sum(-1)).clamp_min(SMALLEST)
+        both = torch.cat([cosines[..., None], u.mean(-2)], -1)
         if world_size() > 1:
-            dist.all_reduce(invariance)
-            invariance /= world_size()
-        self.invariance.lerp_(invariance, 1 - AVERAGING)
+            dist.all_reduce(both)
+            both /= world_size()
+        invariance = both[..., 0] - both[..., 1:].square().sum(-1)
+        self.invariance.lerp_(invariance.clamp_min(SMALLEST), 1 - AVERAGING)
 
     def diagnostics(self) -> dict[str, Tensor]:
         weights = self.invariance / self.invariance.sum(1, keepdim=True)
