@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import NoReturn
 
 from bodvcl.console import run_verb
 from bodvcl.errors import ConfigError
+from bodvcl.evaluate.names import CONTROLS, FLOWS, PROBES
 
 CLIP = {"frames": int, "stride": int, "size": int, "fps": float}
 
@@ -29,7 +30,11 @@ def _probe(given: argparse.Namespace) -> int:
 
     if given.plot is not None:
         check_plot_path(given.plot)
-    clip = {name: value for name in CLIP if (value := getattr(given, name)) is not None}
+    if given.flow != "auto" and given.control != "dynamic":
+        raise ConfigError(f"--flow {given.flow} is of the dynamic control; add --control dynamic")
+    if given.no_cache and given.cache is not None:
+        raise ConfigError("--cache and --no-cache contradict each other; drop one of them")
+    clip = {name: value for name in CLIP if (value := getattr(given, f"clip.{name}")) is not None}
     report = run_probe(
         ProbeOptions(
             checkpoint=given.checkpoint,
@@ -71,10 +76,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from bodvcl.evaluate.flow import FlowName
-    from bodvcl.evaluate.probe import PROBES
-
-    parser = _Parser(prog="bodvcl probe", description="Probe the frozen features of a trained encoder.")
+    parser = _Parser(
+        prog="bodvcl probe",
+        description="Probe the frozen features of a trained encoder.",
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
     add("--data", help="labelled .csv list, NAME:FOLDER, or shapes; default: the data of the run")
@@ -91,13 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--streams", action="store_true", help="probe the projector's mean and the two Koopman streams too")
     add(
         "--control",
-        choices=("none", "static", "dynamic"),
+        choices=CONTROLS,
         default="none",
         help="section 3.2 of the paper; static: one frame repeated; dynamic: noise moved by optical flow",
     )
     add(
         "--flow",
-        choices=get_args(FlowName),
+        choices=FLOWS,
         default="auto",
         help="of the dynamic control; auto: RAFT where its weights are on disk, else TV-L1",
     )
@@ -105,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clips-per-video", type=_count(1), default=3, help="clips whose features are averaged; default: 3")
     for name, kind in CLIP.items():
         number = _positive if kind is float else _count(1)
-        add(f"--{name}", type=number, help=f"clip.{name}, where it is not to be the run's")
+        add(f"--clip.{name}", type=number, metavar="N", help="where it is not to be the run's")
     add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
     add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
     add("--out", type=Path, metavar="FILE", help="write the scores as JSON")

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 import math
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from torchvision.models import optical_flow
 
 from bodvcl.errors import ConfigError
-
-FlowName = Literal["auto", "raft", "tvl1"]
+from bodvcl.evaluate.names import FlowName
 
 RAFTS = {
     "RAFT large": (optical_flow.raft_large, optical_flow.Raft_Large_Weights.DEFAULT),

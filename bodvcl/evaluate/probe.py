@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from torch import Tensor
 from bodvcl.evaluate.classifiers import knn_scores, neighbours, ridge_scores, sgd_scores
 from bodvcl.evaluate.intervals import hit_interval
 from bodvcl.evaluate.labels import ClassTask, class_task, halves
+from bodvcl.evaluate.names import PROBES, Probe
 
-Probe = Literal["ridge", "sgd", "knn", "retrieval"]
-PROBES: tuple[Probe, ...] = get_args(Probe)
 RANKS = (1, 5, 10, 20, 50)
 """Retrieval is counted among this many nearest videos."""
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.evaluate.probe import Score
-from bodvcl.viz.svg import BEFORE, DYNAMIC, EXTRA, INK, MUTED, STATIC, styled
+from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
 
 COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")
@@ -114,11 +114,11 @@ def _draw_classes(axes: Axes, panel: Panel, others: Sequence[Score], name: str) 
     shares = score.per_class()
     names = sorted(shares, key=lambda c: shares[c][0])
     places = np.arange(len(names))
-    axes.barh(places, [shares[c][0] for c in names], color=COLOURS[score.features], alpha=0.6, height=0.7)
+    axes.barh(places, [shares[c][0] for c in names], color=COLOURS[score.features], alpha=0.35, height=0.7)
     for other in others:
         if other.key == score.key:
             dots = [other.per_class()[c][0] for c in names]
-            axes.plot(dots, places, "o", color=BEFORE, markersize=5, label=name)
+            axes.plot(dots, places, "o", color=PAPER, markeredgecolor=INK, markersize=5, label=name)
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.1)
     axes.axvline(score.chance, color=MUTED, linestyle=":", linewidth=1.2)
     axes.set_yticks(places, names, fontsize=8 if len(names) <= 40 else 6)

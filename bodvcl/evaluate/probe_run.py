@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,10 @@ from bodvcl.engine.learner import untrained_encoder
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.controls import Control, DynamicControl, StaticControl
 from bodvcl.evaluate.features import KINDS
-from bodvcl.evaluate.flow import Flow, FlowName, choose_flow
+from bodvcl.evaluate.flow import Flow, choose_flow
 from bodvcl.evaluate.labels import class_task, only_in
-from bodvcl.evaluate.probe import Probe, Score, probe_videos
+from bodvcl.evaluate.names import ControlName, FlowName, Probe
+from bodvcl.evaluate.probe import Score, probe_videos
 from bodvcl.evaluate.probe_report import ProbeReport
 from bodvcl.evaluate.splits import divide, label_columns
 from bodvcl.evaluate.video_features import VideoFeatures, video_features
@@ -47,7 +48,7 @@ class ProbeOptions:
     labels: Sequence[str] = ()
     probes: Sequence[Probe] = ("ridge", "knn", "retrieval")
     streams: bool = False
-    control: Literal["none", "static", "dynamic"] = "none"
+    control: ControlName = "none"
     flow: FlowName = "auto"
     clips_per_video: int = 3
     clip: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -13,7 +13,8 @@ from rich.console import Console
 from bodvcl.evaluate.classifiers import knn_scores, neighbours, ridge_scores, sgd_scores
 from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.labels import class_task, halves, only_in
-from bodvcl.evaluate.probe import PROBES, Score, probe_table, probe_videos
+from bodvcl.evaluate.names import PROBES
+from bodvcl.evaluate.probe import Score, probe_table, probe_videos
 from bodvcl.evaluate.probe_console import console_table
 
 CLASSIFIERS = ("ridge", "sgd", "knn")

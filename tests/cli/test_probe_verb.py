@@ -62,7 +62,7 @@ def write_list(path: Path, rows: list[dict[str, str]]) -> str:
 def probe(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Runs the verb on the first run; returns exit code, what it printed, and its complaint."""
 
-    def run(*options: str, checkpoint: Path = runs[0]) -> tuple[int, str, str]:
+    def run(*options: str, checkpoint: Path = runs[0], cached: bool = True) -> tuple[int, str, str]:
         always = [
             "--checkpoint",
             str(checkpoint),
@@ -73,7 +73,7 @@ def probe(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             "--clips-per-video",
             "1",
         ]
-        cache = ["--cache", str(tmp_path / "cache")]
+        cache = ["--cache", str(tmp_path / "cache")] if cached else []
         code = main(["probe", *always, *cache, *options])
         captured = capsys.readouterr()
         complaints = [line for line in captured.err.splitlines() if line.startswith("bodvcl probe: error")]
@@ -114,7 +114,11 @@ def test_everything_at_once(probe, runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_features_are_computed_once(probe) -> None:
-    first, second, third = probe(), probe("--probe", "sgd", "--labels", "shape"), probe("--no-cache")
+    first, second, third = (
+        probe(),
+        probe("--probe", "sgd", "--labels", "shape"),
+        probe("--no-cache", cached=False),
+    )
     assert [code for code, *_ in (first, second, third)] == [0, 0, 0]
     assert ["reused from" in text for _, text, _ in (first, second, third)] == [False, True, False]
     table = first[1][first[1].index("accuracy in %") :]
@@ -173,7 +177,7 @@ def test_an_unreadable_video_is_left_out_and_counted(probe, rows, tmp_path: Path
 
 def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
     out = tmp_path / "probe.json"
-    code, *_ = probe("--frames", "5", "--size", "24", "--labels", "shape", "--out", str(out))
+    code, *_ = probe("--clip.frames", "5", "--clip.size", "24", "--labels", "shape", "--out", str(out))
     assert code == 0
     clip = json.loads(out.read_text())["clip"]
     assert (clip["frames"], clip["size"], clip["stride"]) == (5, 24, 2)
@@ -189,7 +193,9 @@ def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
         (["--k", "0"], r"--k: expected a whole number of 1 or more, got 0"),
         (["--temperature", "nan"], r"--temperature: expected a number above 0"),
         (["--probe", "svm"], r"invalid choice: 'svm'"),
-        (["--frames", "2"], r"clip.frames"),
+        (["--clip.frames", "2"], r"clip.frames"),
+        (["--flow", "raft"], r"--flow raft is of the dynamic control"),
+        (["--no-cache"], r"--cache and --no-cache contradict"),
         (["--device", "cuda:99"], r"--device cuda:99"),
         (["--nonsense"], r"unrecognized arguments: --nonsense"),
     ],
