@@ -193,13 +193,76 @@ def _contrastive_report(device: str) -> dict[str, str]:
     return row
 
 
+# ------------------------------------------------------------ augmentation
+
+AUGMENT_BACKENDS = ("auto", "triton", "torch", "reference")
+AUGMENT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+AUGMENT_MAX_RADIUS = 24
+"""Widest blur of the fused kernel: it leaves 16 x 16 pixels of a tile of 64 x 64."""
+
+
+class AugmentRequest(NamedTuple):
+    """What decides whether a backend can augment a batch of clips."""
+
+    device: str
+    dtype: torch.dtype
+    radius: int
+
+
+def _augment_triton_reason(request: AugmentRequest) -> str:
+    if not TRITON_INSTALLED:
+        return "triton is not installed"
+    if request.device != "cuda" and not _interpreted():
+        return f"the clips are on {request.device}"
+    if request.dtype not in AUGMENT_DTYPES:
+        return f"dtype {request.dtype} is not one of float32, float16, bfloat16"
+    if request.radius > AUGMENT_MAX_RADIUS:
+        return f"a blur of {request.radius} pixels to each side, at most {AUGMENT_MAX_RADIUS} are supported"
+    return ""
+
+
+def can_augment_triton(request: AugmentRequest, raise_error: bool = False) -> bool:
+    """Whether the fused augmentation kernel can serve ``request``."""
+    return _answer("triton", _augment_triton_reason(request), raise_error)
+
+
+def choose_augment(backend: str, request: AugmentRequest) -> str:
+    """The route that augments: "triton", "torch" or "reference".
+
+    Names in ``BODVCL_BACKEND`` that only other operations know leave the choice to the request.
+
+    Raises:
+        ValueError: unknown backend name, here or in ``BODVCL_BACKEND``.
+        BackendError: the backend was named and cannot serve the request.
+    """
+    source, known = "backend", AUGMENT_BACKENDS
+    if backend == "auto":
+        backend, source = os.environ.get("BODVCL_BACKEND", "auto"), "BODVCL_BACKEND"
+        known = tuple(dict.fromkeys((*AUGMENT_BACKENDS, *CONTRASTIVE_BACKENDS, *BACKENDS)))
+    if backend not in known:
+        raise ValueError(f"{source} is {backend!r}; expected one of {', '.join(known)}")
+    if backend == "triton":
+        can_augment_triton(request, raise_error=True)
+    if backend in ("triton", "torch", "reference"):
+        return backend
+    return "triton" if request.device == "cuda" and can_augment_triton(request) else "torch"
+
+
+def _augment_report(device: str) -> dict[str, str]:
+    request = AugmentRequest(device, torch.float32, radius=6)
+    row = {"backend": choose_augment("auto", request)}
+    if row["backend"] != "triton":
+        row["triton"] = _augment_triton_reason(request) or "BODVCL_BACKEND names another"
+    return row
+
+
 def report() -> dict[str, dict[str, dict[str, str]]]:
     """For each operation and each device type here, the backend that would run and why the others would not.
 
     Returns ``{operation: {device: {"backend": name, other backend: reason}}}``.
     """
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    out: dict[str, dict[str, dict[str, str]]] = {"koopman": {}, "contrastive": {}}
+    out: dict[str, dict[str, dict[str, str]]] = {"koopman": {}, "contrastive": {}, "augment": {}}
     for device in devices:
         request = KoopmanRequest(device, torch.float32, frames=8, width=128)
         row = {"backend": choose("auto", request)}
@@ -208,4 +271,5 @@ def report() -> dict[str, dict[str, dict[str, str]]]:
                 row[name] = _native_reason(name, request)
         out["koopman"][device] = row
         out["contrastive"][device] = _contrastive_report(device)
+        out["augment"][device] = _augment_report(device)
     return out

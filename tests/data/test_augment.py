@@ -64,7 +64,24 @@ def test_equals_the_textbook(size, blur):
     assert np.abs(out.numpy() - textbook(batch, augment)).max() < 2e-5
 
 
-def test_more_clips_than_one_chunk():
+@pytest.mark.parametrize("blur", [0.0, 0.5])
+def test_fast_and_slow_routes_agree(blur):
+    augment = AugmentConfig(blur=blur)
+    batch = random_batch(blur=blur > 0)
+    slow = finish(batch, augment, fast=False, memory_format=torch.contiguous_format)
+    assert slow.is_contiguous()
+    torch.testing.assert_close(finish(batch, augment), slow, rtol=1e-5, atol=2e-5)
+    half = finish(batch, augment, dtype=torch.bfloat16)
+    assert torch.equal(half, finish(batch, augment).bfloat16())
+
+
+def test_drawn_blur_is_ignored_where_the_configuration_has_none():
+    batch = random_batch(blur=True)
+    still = random_batch(blur=False)
+    assert torch.equal(finish(batch, AugmentConfig(blur=0.0)), finish(still, AugmentConfig(blur=0.0)))
+
+
+def test_many_clips():
     batch = random_batch(size=16)
     big = ClipBatch(
         clips=batch.clips.repeat(9, 1, 1, 1, 1),

@@ -1,0 +1,70 @@
+"""Compile the augmentation kernel for a GPU that is not there and print what it uses, as JSON lines.
+
+``python augment_ahead_of_time.py ARCH DTYPE``, in a process of its own: the interpreter must be off and the
+cache directory set before Triton is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+import triton
+from ahead_of_time import NAMES, resources
+from bodvcl.kernels import augment as kernels
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from bodvcl._dispatch import AUGMENT_MAX_RADIUS
+
+POINTERS = {"CLIPS": "*u8", "COLOUR": "*fp32", "FLIP": "*u8", "SIGMA": "*fp32", "BOX": "*i32"}
+MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")
+REALS = ("low", "high")
+
+
+def source(dtype: torch.dtype, radius: int, box: bool) -> ASTSource:
+    """The kernel as the launcher would specialise it for channels-last results, whose channel stride is 1."""
+    constants = {
+        "HAS_BOX": box,
+        **kernels.constants(radius, dtype),
+        "out_c_stride": 1,
+    }
+    names = list(kernels.augment_kernel.arg_names)
+
+    def kind(name: str) -> str:
+        if name in constants:
+            return "constexpr"
+        if name == "OUT":
+            return f"*{NAMES[dtype]}"
+        return POINTERS.get(name, "fp32" if name in REALS else "i32")
+
+    signature = {name: kind(name) for name in names}
+    attrs = {
+        (names.index(name),): [["tt.divisibility", 16]] for name in names if signature[name].startswith("*")
+    }
+    return ASTSource(fn=kernels.augment_kernel, signature=signature, constexprs=constants, attrs=attrs)
+
+
+def main(arch: str, dtype: str) -> None:
+    chosen = next(t for t, name in NAMES.items() if name == dtype)
+    for radius in (0, 6, AUGMENT_MAX_RADIUS):
+        for box in (False, True):
+            warps = kernels.tiles(radius, chosen).warps
+            compiled = triton.compile(
+                source(chosen, radius, box),
+                target=GPUTarget("cuda", int(arch), 32),
+                options={"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True},
+            )
+            ptx = compiled.asm["ptx"]
+            entry = {
+                "radius": radius,
+                "box": box,
+                "shared": compiled.metadata.shared,
+                "mma": sum(ptx.count(name) for name in MATRIX_INSTRUCTIONS),
+            }
+            print(json.dumps(entry | resources(compiled.asm["cubin"])))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

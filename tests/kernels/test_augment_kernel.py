@@ -1,0 +1,81 @@
+"""The augmentation kernel: numbers through the interpreter, resources by compiling ahead of time, both
+without a GPU; with one, numbers on the device.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_contrastive_kernels import FOLDER, SHARED_LIMIT, needs_triton, process
+
+from bodvcl.ops.augment import augment_clips
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
+from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
+
+
+@needs_triton
+def test_numbers_through_the_interpreter():
+    import triton
+
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
+        pytest.skip("the interpreter of Triton before 3.7 breaks on loops with NumPy 2.5")
+    cases = FOLDER / "augment_interpreted.py"
+    out = process("-m", "pytest", "-q", "-p", "no:cacheprovider", cases, TRITON_INTERPRET="1")
+    assert "passed" in out
+    assert "failed" not in out
+
+
+FAST = [(90, "bf16")]
+EVERY = [(arch, dtype) for arch in (80, 90, 100, 120) for dtype in ("fp32", "bf16", "fp16")]
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [*FAST, *(pytest.param(*kind, marks=pytest.mark.slow) for kind in EVERY if kind not in FAST)],
+)
+def test_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
+    script = FOLDER / "augment_ahead_of_time.py"
+    entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
+    assert [(e["radius"], e["box"]) for e in entries] == [(r, b) for r in (0, 6, 24) for b in (False, True)]
+    for entry in entries:
+        assert entry["stack"] == entry["local"] == 0, entry
+        assert entry["shared"] <= SHARED_LIMIT, entry
+        assert (entry["mma"] > 0) == (entry["radius"] > 0), entry
+
+
+# ------------------------------------------------------------ on a GPU
+
+
+@pytest.mark.gpu
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestOnDevice:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("box", [False, True])
+    @pytest.mark.parametrize("size", [20, 112, 224])
+    def test_at_most_twice_as_wrong_as_eager(self, size, box, dtype):
+        clips, params = case(size=size, box=box)
+        exact = eager(clips, params, size, torch.float64)
+        by_eager = eager(clips, params, size, dtype)
+        moved = params._replace(**{k: v.cuda() for k, v in params._asdict().items() if v is not None})
+        out = augment_clips(
+            clips.cuda(), moved, size, MEAN, STD, dtype, radius=RADIUS, backend="triton"
+        ).cpu()  # fmt: skip
+        assert_close(out, exact, by_eager)
+
+    def test_bitwise_the_same_from_run_to_run_and_in_any_format(self):
+        clips, params = case(size=112)
+        moved = params._replace(**{k: v.cuda() for k, v in params._asdict().items() if v is not None})
+        formats = (torch.channels_last_3d, torch.channels_last_3d, torch.contiguous_format)
+        first, second, third = (
+            augment_clips(clips.cuda(), moved, 112, MEAN, STD, torch.bfloat16, f, radius=RADIUS)
+            for f in formats
+        )
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
