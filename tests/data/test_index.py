@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from video_files import write_video
+from video_files import VARIABLE, write_video
 
 from bodvcl.config import ClipConfig
 from bodvcl.data import check, each
@@ -19,8 +19,6 @@ from bodvcl.data.pool import WorkerDied, WorkerPool
 from bodvcl.data.scan import scan
 from bodvcl.data.video import BadVideo, probe_video
 from bodvcl.errors import DataError
-
-VARIABLE = [i * 40 + (i % 7) * 3 for i in range(50)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import av
 import layouts
 import numpy as np
 import pytest
-from video_files import read_barcode, write_video
+from video_files import VARIABLE, read_barcode, write_video
 
 from bodvcl.cli import main
 from bodvcl.data import transcode as module
@@ -22,7 +22,6 @@ from bodvcl.data.video import probe_video, read_frames
 from bodvcl.errors import DataError
 
 SMALL = CopySettings(short_side=48, gop=12)
-VARIABLE = [i * 40 + (i % 7) * 3 for i in range(50)]
 
 
 def copied(source, destination, settings=SMALL, **options):

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from video_files import (
+    VARIABLE,
     barcode,
     cut_without_decoding,
     read_barcode,
@@ -22,47 +23,9 @@ from video_files import (
 from bodvcl.data.video import BadVideo, probe_video, read_frames
 from bodvcl.errors import DataError
 
-OPEN_GROUPS = "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"
-VARIABLE = [i * 40 + (i % 7) * 3 for i in range(50)]
-FILES = {
-    "h264.mp4": {},
-    "open_groups.mp4": {"options": {"x264-params": OPEN_GROUPS}},
-    "intra.mp4": {"gop": 1},
-    "one_group.mkv": {"gop": 250},
-    "variable.mp4": {"stamps": VARIABLE},
-    "variable.mkv": {"stamps": VARIABLE},
-    "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
-    "odd_size.mp4": {"size": (47, 81), "pix_fmt": "yuv444p"},
-    "one_frame.mp4": {"frames": 1},
-    "with_sound.mp4": {"audio": True},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
-    "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8"}},
-    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "h264.avi": {},
-    "h264.ts": {},
-    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2"}},
-    "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
-    "wmv2.wmv": {"codec": "wmv2"},
-    "flv1.flv": {"codec": "flv"},
-}
-
 
 def numbers(path, indices) -> list[int]:
     return [read_barcode(image) for image in read_frames(probe_video(path), indices)]
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_any_frame_is_the_frame_of_a_sequential_decode(tmp_path, name):
-    path = write_video(tmp_path / name, **FILES[name])
-    truth = sequential_numbers(path)
-    info = probe_video(path)
-    assert info.frames == len(truth)
-    assert truth == list(range(len(truth)))
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        indices = rng.integers(0, info.frames, 5)
-        assert numbers(path, indices) == indices.tolist()
-    assert numbers(path, [info.frames - 1]) == [info.frames - 1]
 
 
 def test_frames_hidden_by_an_edit_list_do_not_count(good_video, tmp_path):

@@ -41,10 +41,12 @@ def write_video(
     audio: bool = False,
     container: str | None = None,
     options: dict[str, str] | None = None,
+    movflags: str = "",
 ) -> Path:
     """Encode barcodes 0 .. frames - 1; `stamps` are timestamps in milliseconds for a variable frame rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=container) as out:
+    muxing = {"movflags": movflags} if movflags else {}
+    with av.open(str(path), "w", format=container, options=muxing) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.height, stream.width = size
         stream.pix_fmt = pix_fmt
@@ -73,6 +75,83 @@ def _write_silence(out, stream, seconds: float) -> None:
         frame.sample_rate, frame.pts = 48000, start
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
+
+
+VARIABLE = [i * 40 + (i % 7) * 3 for i in range(50)]
+"""Timestamps in milliseconds of fifty frames at a variable rate."""
+
+_REALTIME = {"cpu-used": "8", "deadline": "realtime"}
+_OPEN = "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"
+_QUIET = "log-level=none"
+
+CATALOGUE: dict[str, dict] = {
+    "h264.mp4": {},
+    "h264.mov": {},
+    "h264.mkv": {},
+    "h264.flv": {},
+    "h264.avi": {},
+    "h264.ts": {},
+    "h264.h264": {"container": "h264"},
+    "h264_fragments.mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof"},
+    "h264_open_groups.mp4": {"options": {"x264-params": _OPEN}},
+    "h264_intra.mp4": {"gop": 1},
+    "h264_one_group.mkv": {"gop": 250},
+    "h264_ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "h264_full_colour.mkv": {"pix_fmt": "yuv444p"},
+    "odd_size.mp4": {"size": (47, 81), "pix_fmt": "yuv444p"},
+    "odd_size.mkv": {"size": (33, 95), "codec": "ffv1", "pix_fmt": "yuv444p"},
+    "variable_rate.mp4": {"stamps": VARIABLE},
+    "variable_rate.mkv": {"stamps": VARIABLE},
+    "variable_rate.avi": {"stamps": VARIABLE, "codec": "mpeg4", "options": {"bf": "2"}},
+    "variable_rate.webm": {"stamps": VARIABLE, "codec": "libvpx-vp9", "options": _REALTIME},
+    "late_start.mp4": {"stamps": [5000 + 40 * i for i in range(50)]},
+    "late_start.mkv": {"stamps": [5000 + 40 * i for i in range(50)]},
+    "long_gap.mp4": {"stamps": [40 * i + 100_000 * (i > 25) for i in range(50)]},
+    "sound.mp4": {"audio": True},
+    "sound.mkv": {"audio": True},
+    "sound.ts": {"audio": True},
+    "sound.webm": {"audio": True, "codec": "libvpx-vp9", "options": _REALTIME},
+    "one_frame.mp4": {"frames": 1},
+    "one_frame.webm": {"frames": 1, "codec": "libvpx-vp9", "options": _REALTIME},
+    "one_frame.avi": {"frames": 1, "codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "two_frames.mkv": {"frames": 2},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": f"{_QUIET}:bframes=3"}},
+    "hevc_open_groups.mkv": {"codec": "libx265", "options": {"x265-params": f"{_QUIET}:{_OPEN}"}},
+    "hevc_ten_bit.mov": {
+        "codec": "libx265", "pix_fmt": "yuv420p10le", "options": {"x265-params": _QUIET}
+    },
+    "hevc.ts": {"codec": "libx265", "options": {"x265-params": _QUIET}},
+    "vp8_hidden_frames.webm": {
+        "codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8"}
+    },
+    "vp9.webm": {"codec": "libvpx-vp9", "options": _REALTIME},
+    "vp9_hidden_frames.mkv": {
+        "codec": "libvpx-vp9", "options": {"auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8"}
+    },
+    "av1.mp4": {"codec": "libsvtav1", "size": (64, 96), "options": {"preset": "12"}},
+    "av1.mkv": {"codec": "libsvtav1", "size": (64, 96), "options": {"preset": "12"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "msmpeg4.avi": {"codec": "msmpeg4"},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "prores.mov": {"codec": "prores", "pix_fmt": "yuv422p10le"},
+    "wmv2.wmv": {"codec": "wmv2"},
+    "flv1.flv": {"codec": "flv"},
+    "h263.3gp": {"codec": "h263", "size": (96, 128)},
+}  # fmt: skip
+"""File name to options of :func:`write_video`: what data sets come in, and the traps of each."""
+
+
+def can_encode(name: str) -> bool:
+    """Whether the FFmpeg of this PyAV has the encoder of a file of the catalogue."""
+    try:
+        av.codec.Codec(CATALOGUE[name].get("codec", "libx264"), "w")
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def write_audio(path: Path) -> Path:
@@ -112,6 +191,23 @@ def remux(source: Path, target: Path, **options: str) -> Path:
             if packet.size:
                 packet.stream = copy
                 out.mux(packet)
+    return target
+
+
+def flip_bytes(source: Path, target: Path, seed: int) -> Path:
+    """A copy with forty bytes in a row changed, somewhere in the middle of the pictures."""
+    data = bytearray(source.read_bytes())
+    rng = np.random.default_rng(seed)
+    first, last = int(0.3 * len(data)), int(0.8 * len(data))
+    if b"mdat" in data:
+        first = data.index(b"mdat") + 4
+        after = data.find(b"moov", first)
+        last = (after if after > 0 else len(data)) - 44
+        first += (last - first) // 4
+    start = int(rng.integers(first, max(last, first + 1)))
+    for place in range(start, min(start + 40, len(data))):
+        data[place] ^= int(rng.integers(1, 255))
+    target.write_bytes(data)
     return target
 
 
