@@ -110,10 +110,9 @@ def _read(path: str) -> np.ndarray | str:
 
 
 def _reason(error: RuntimeError) -> str:
-    """DALI's message in one line, without the advice and the stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "rror" in line and "Critical error" not in line] or lines
-    return f"DALI cannot decode it ({told[-1] if told else 'no reason given'})"
+    """What DALI says it encountered, without where in the graph and what to do about it."""
+    told = str(error).partition("encountered:")[2] or str(error)
+    return f"DALI cannot decode it ({told.strip().splitlines()[0]})"
 
 
 class DaliSource(BatchStream):
