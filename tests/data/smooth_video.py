@@ -13,7 +13,7 @@ MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
 MEAN, MOST = 2.5, 16.0
 """Tolerance between decoders, in levels of 255. FFmpeg's scaler, as PyAV uses it, cuts off and does not round
 (1 to 1.5 levels too dark) and repeats the colour of two by two pixels, where DALI interpolates it. One frame
-off is a mean of 7. This holds where the crop is not smaller than the clip: PyAV otherwise decodes to a reduced
+off is a mean of 7. This holds where the clip is not smaller than the crop: PyAV else decodes to a reduced
 size, and rounds the box to its pixels."""
 
 
