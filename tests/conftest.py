@@ -29,7 +29,7 @@ def shapes_cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("shapes")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(shapes_cache) -> list[str]:
     """Options for a tiny run on the built-in data."""
     return [*TINY, "--shapes.cache", str(shapes_cache)]

@@ -26,6 +26,7 @@ from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
 from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent, world_from_environment
 from bodvcl.engine.signals import requeue
+from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
@@ -46,6 +47,8 @@ def pretrain(config: TrainConfig) -> int:
     """
     world = world_from_environment()
     device = pick_device(config.device, world)
+    if config.log.wandb is not None:
+        check_wandb()
     if config.dry_run:
         for line in announcement(config, device, world.size) if world.rank == 0 else ():
             print(line)

@@ -32,7 +32,6 @@ class WandbLog:
     """
 
     def __init__(self, project: str, run_dir: Path, config: Mapping[str, Any]) -> None:
-        check_wandb()
         import wandb
 
         name = run_dir.resolve().name

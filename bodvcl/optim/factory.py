@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -12,18 +12,6 @@ from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable, fused_lamb
 from bodvcl.optim.lamb import LAMB
 from bodvcl.optim.lars import LARS
-
-
-def optim_contradictions(config: OptimConfig) -> Iterator[str]:
-    """What a configuration asks for and cannot have."""
-    if config.fused == "apex":
-        if config.name != "lamb":
-            yield (
-                f"optim.fused apex: of the optimisers only lamb has a kernel in apex that PyTorch lacks; "
-                f"use --optim.fused auto with {config.name}"
-            )
-        elif config.weight_decay == 0:
-            yield "optim.fused apex: apex adapts no group without weight decay; set --optim.weight-decay"
 
 
 def make_optimizer(

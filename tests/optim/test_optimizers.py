@@ -12,9 +12,10 @@ from bodvcl.config import OptimConfig
 from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable
 from bodvcl.optim.ema import ema_update
-from bodvcl.optim.factory import make_optimizer, optim_contradictions
+from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.lamb import LAMB
 from bodvcl.optim.lars import LARS
+from bodvcl.optim.rules import optim_contradictions
 
 SHAPES = [(4, 3, 1, 3, 3), (5, 4), (4,), (5,), (1, 1), (3, 3)]
 

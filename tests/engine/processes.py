@@ -1,0 +1,63 @@
+"""Starts the processes of a distributed run, as ``torchrun`` would. As a program: one process of a run in
+which rank 1 fails at its second step. ``python processes.py OPTIONS``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+SIZE = 2
+
+
+def start(options: Sequence[str], *, failing: bool = False) -> list[subprocess.Popen]:
+    """``SIZE`` processes of ``bodvcl train`` on the CPU that train together."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = [__file__] if failing else ["-m", "bodvcl.train"]
+    common = os.environ | {
+        "WORLD_SIZE": str(SIZE),
+        "LOCAL_WORLD_SIZE": str(SIZE),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, *program, *options],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(SIZE)
+    ]
+
+
+def finish(running: Sequence[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """Exit code, standard output and standard error of every process."""
+    said = [process.communicate(timeout=300) for process in running]
+    return [(process.returncode, *texts) for process, texts in zip(running, said)]
+
+
+def _fail_at_the_second_step(options: Sequence[str]) -> int:
+    from bodvcl.engine.loop import Trainer
+    from bodvcl.errors import DataError
+    from bodvcl.train import main
+
+    step = Trainer._train_step
+
+    def fails(self, *arguments):
+        if self.ranks.rank == 1 and self.step == 1:
+            raise DataError("the disk went away")
+        return step(self, *arguments)
+
+    Trainer._train_step = fails
+    return main(options)
+
+
+if __name__ == "__main__":
+    sys.exit(_fail_at_the_second_step(sys.argv[1:]))
