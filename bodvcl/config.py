@@ -78,6 +78,10 @@ class ClipConfig:
     """Frames per clip, L."""
     stride: Annotated[int, Field(ge=1)] = 2
     """Frames from one clip frame to the next, delta."""
+    spacing: Literal["stride", "linspace"] = "stride"
+    """stride: exactly delta frames from one to the next.
+    linspace: evenly over all L delta frames that a clip spans, first and last included, as SlowFast does; the
+    steps are (L delta - 1) / (L - 1) frames, rounded down."""
     views: Annotated[int, Field(ge=2)] = 2
     """Clips per video, rho. Each is a positive of the others."""
     size: Annotated[int, Field(ge=16)] = 48
@@ -301,12 +305,27 @@ class BilevelConfig:
 
     __pydantic_config__ = STRICT
 
-    solver: Literal["fd", "first_order", "single"] = "fd"
-    """fd: one-sided finite difference of the lower gradient, 3 forward and 3 backward passes.
-    first_order: the Hessian term is dropped, 2 + 2 passes.
-    single: L_pred is added to the upper loss, 1 + 1 pass (Table 8)."""
+    solver: Literal["fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order", "single"] = "fd"
+    """How the gradient goes through the inner step, and forward + backward passes of the backbone for one.
+    fd: one-sided difference of the lower gradient, 3 + 3.
+    fd_central: central difference (AID-FD, the paper's choice), 4 + 4.
+    itd: exact, reverse mode through the inner steps, 2 + 2 and one through the backward pass.
+    hvp: exact, graphs rebuilt one at a time to save memory, 3 + 3 and one through the backward pass.
+    cg, neumann: an implicit inner step, 3 + 3 and `iterations` through the backward pass.
+    first_order: the Hessian term is dropped, 2 + 2.
+    single: no inner step, L_pred is added to the upper loss, 1 + 1 (Table 8)."""
+    scope: Literal["all", "head"] = "all"
+    """What looks ahead. all: every parameter.
+    head: the projector only; every solver then needs 1 + 1 passes of the backbone."""
     gamma: Annotated[float, Field(gt=0)] = 0.1
     """Learning rate of the inner step."""
+    inner_steps: Annotated[int, Field(ge=1, le=10)] = 1
+    """Inner steps (Table 9); for cg and neumann fixed-point iterations of the implicit one."""
+    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    """Products with the Hessian that cg and neumann take."""
+    max_inner_norm: Annotated[float, Field(gt=0)] | None = None
+    """Longest inner step relative to the norm of the parameters; longer ones are shortened to it.
+    None: any length."""
     fd_scale: Annotated[float, Field(gt=0, lt=1)] = 2e-4
     """Length of the finite-difference step relative to the norm of the parameters."""
     lower_share: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -43,17 +43,24 @@ class ClipDraws:
     sigma: np.ndarray
 
 
+def _offsets(clip: ClipConfig) -> np.ndarray:
+    """float64 (L,): distance of each frame of a clip from the first, in frames."""
+    if clip.spacing == "linspace":
+        return np.linspace(0, clip.frames * clip.stride - 1, clip.frames)
+    return np.arange(clip.frames, dtype=np.float64) * clip.stride
+
+
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
     """Frames that a video of this frame rate must have to hold one clip."""
     per_step = 1.0 if clip.fps is None or not info.fps else info.fps / clip.fps
-    return math.floor((clip.frames - 1) * clip.stride * per_step) + 1
+    return math.floor(_offsets(clip)[-1] * per_step) + 1
 
 
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
     """Frame numbers of clips that start at given places.
 
-    With `clip.fps` a clip is cut in time: the frame on display at start + k stride / fps. Numbers past the
-    end give the last frame.
+    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Numbers past the end
+    give the last frame.
 
     Args:
         info: the video.
@@ -63,13 +70,14 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
     Returns:
         int64 (views, L).
     """
-    steps = np.arange(clip.frames)
+    offsets = _offsets(clip)
     if clip.fps is None:
-        starts = np.floor(where * max(info.frames - (clip.frames - 1) * clip.stride, 1)).astype(np.int64)
-        numbers = starts[:, None] + steps * clip.stride
+        steps = np.floor(offsets).astype(np.int64)
+        starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
+        numbers = starts[:, None] + steps
     else:
         times = info.times()
-        seconds = steps * (clip.stride / clip.fps)
+        seconds = offsets / clip.fps
         starts = where * max(times[-1] - seconds[-1], 0.0)
         numbers = np.searchsorted(times, starts[:, None] + seconds + 1e-6, side="right") - 1
     return np.minimum(numbers, info.frames - 1)

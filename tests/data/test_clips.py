@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,6 +150,19 @@ def test_colour_matrix():
 def test_short_video_repeats_its_last_frame():
     frames = clip_frames(video(5), ClipConfig(frames=8, stride=1), np.array([0.0, 0.99]))
     np.testing.assert_array_equal(frames, [[0, 1, 2, 3, 4, 4, 4, 4]] * 2)
+
+
+def test_linspace_covers_the_whole_span_of_a_clip():
+    clip = ClipConfig(frames=8, stride=8, spacing="linspace")
+    truth = torch.linspace(0, 63, 8).long().numpy()
+    np.testing.assert_array_equal(clip_frames(video(64), clip, np.array([0.0, 0.99])), [truth, truth])
+    assert required_frames(video(), clip) == 64
+    starts = clip_frames(video(100), clip, np.linspace(0, 0.999, 200))[:, 0]
+    assert (starts.min(), starts.max()) == (0, 36)
+    timed = ClipConfig(frames=4, stride=2, spacing="linspace", fps=10.0)
+    np.testing.assert_array_equal(
+        clip_frames(video(100, fps=30.0), timed, np.array([0.0]))[0], [0, 7, 14, 21]
+    )
 
 
 def test_frame_rate_is_resampled_in_time():
