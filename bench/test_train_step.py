@@ -9,11 +9,11 @@ import dataclasses
 import pytest
 import torch
 
+from bodvcl.bilevel.rules import bilevel_of
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import TrainConfig
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import build_learner
-from bodvcl.engine.loop import solver_name
 from bodvcl.engine.precision import pick_arithmetic
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.models.layout import memory_layout
@@ -30,7 +30,7 @@ def make_step(decouple: str, fast: bool, precision: str, solver: str | None = No
     shape = (VIDEOS * config.clip.views, 3, config.clip.frames, config.clip.size, config.clip.size)
     clips = torch.randn(shape, generator=generator).to(device, memory_format=memory_layout(fast))
     videos = torch.arange(VIDEOS, device=device).repeat_interleave(config.clip.views)
-    solve = make_solver(solver_name(config), config.bilevel.gamma, config.bilevel.fd_scale)
+    solve = make_solver(bilevel_of(config))
     autocast = pick_arithmetic(precision, fast, device).autocast
     params = learner.trainable()
 

@@ -50,16 +50,15 @@ class Step:
         gradient: same keys and shapes as the parameters.
         lower, upper: the losses, detached, scalars; lower at theta, upper where the solver evaluates it. None
             where the solver does not need one.
-        inner_step_norm: ``|theta* - theta|``, a scalar; None without a look-ahead.
-        inner_norm_share: the same relative to ``|theta|`` of the parameters that look ahead: what
-            ``max_inner_norm`` bounds; None without a look-ahead.
-        hessian_share: ``|u - v| / |v|``, u the hypergradient of the parameters that look ahead and v the
-            upper gradient at theta*; for one inner step ``gamma |Hv| / |v|``. None where no u is formed.
+        inner_step_norm: ``|theta* - theta| / |theta|`` over the parameters that look ahead, a scalar; None
+            without a look-ahead.
+        hessian_share: ``|u - v| / |v|`` over the parameters that look ahead, u their gradient and v the
+            upper gradient at theta*: for one inner step ``gamma |Hv| / |v|``. A scalar; with several ranks H
+            is that of this rank's clips. None where H is not used.
     """
 
     gradient: Params
     lower: Tensor | None
     upper: Tensor
     inner_step_norm: Tensor | None = None
-    inner_norm_share: Tensor | None = None
     hessian_share: Tensor | None = None

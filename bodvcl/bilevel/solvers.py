@@ -1,104 +1,233 @@
-r"""The bi-level step of Eqs. 23-25 as functions ``(params, problem) -> gradient``.
+r"""The bi-level step of Eqs. 23-25 as functions ``(params, problem) -> Step``.
 
-With :math:`g = \nabla L_{pred}(\theta)`, :math:`\theta^* = \theta - \gamma g` (Eq. 24),
-:math:`v = \nabla [L_A + L_M](\theta^*)` and H the Hessian of L_pred at theta, the gradient of the upper
-loss in theta is
+n inner steps (Eq. 24) look ahead from theta, ``theta_0 = theta``:
 
-.. math:: \nabla_\theta [L_A + L_M](\theta^*(\theta)) = (I - \gamma H) v .
+.. math:: \theta_{j+1} = \theta_j - \gamma \nabla L_{pred}(\theta_j), \quad \theta^* = \theta_n .
 
-A solver reads the parameters and returns gradients; it changes no parameter.
+With :math:`v = \nabla [L_A + L_M](\theta^*)` and :math:`H_j` the Hessian of L_pred at theta_j, the gradient
+of the upper loss in theta (Eq. 25) is
+
+.. math:: \nabla_\theta [L_A + L_M](\theta^*(\theta)) = (I - \gamma H_0) \cdots (I - \gamma H_{n-1}) \, v .
+
+``cg`` and ``neumann`` take an implicit inner step in place of explicit ones; see :func:`implicit`.
+``docs/bilevel.md`` compares all. A solver reads the parameters and returns gradients; it changes no
+parameter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bodvcl.bilevel.curvature import (
+    Curvature,
+    Product,
+    central,
+    kept_graph,
+    one_sided,
+    recomputed_graph,
+    slope_only,
+)
+from bodvcl.bilevel.levels import Levels, levels_of
+from bodvcl.bilevel.linear import Solution, conjugate_gradients, neumann_series
 from bodvcl.bilevel.problem import Params, Problem, Step
+from bodvcl.bilevel.rules import step_contradictions
+from bodvcl.bilevel.vectors import difference, filled, gradient, leaves, moved, norm, only
+from bodvcl.config import BilevelConfig
+
+Solver = Callable[[Params, Problem], Step]
+Reduce = Callable[[Params], Params]
+"""Mean of every tensor over the ranks."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The inner steps.
+
+    Attributes:
+        gamma: learning rate.
+        steps: how many.
+        max_norm: the longest step, relative to the norm of the parameters that look ahead: a longer one is
+            shortened to it, with a smaller gamma, which counts as a constant when theta* is differentiated.
+            None: any length.
+    """
+
+    gamma: float
+    steps: int = 1
+    max_norm: float | None = None
+
+    def rate(self, at: Params, slope: Params) -> Tensor | float:
+        """The learning rate of the step from ``at`` along minus ``slope``."""
+        if self.max_norm is None:
+            return self.gamma
+        length = norm(slope)
+        longest = self.max_norm * norm(only(at, slope))
+        return torch.where(self.gamma * length > longest, longest / length, self.gamma)
+
+
+def make_solver(config: BilevelConfig | None, reduce: Reduce | None = None) -> Solver:
+    """The solver that a configuration asks for.
+
+    Args:
+        config: solver, scope and their options. None: no lower level, :func:`plain`.
+        reduce: mean over ranks, applied to what a later pass starts from: the slopes of the inner steps, and
+            every direction before a product. Then all ranks look ahead to one theta*, and the mean of their
+            gradients, which the caller takes, is the gradient for the whole batch. None: each rank looks
+            ahead by itself.
+
+    Raises:
+        ValueError: options that contradict each other.
+    """
+    if config is None:
+        return plain
+    problems = list(step_contradictions(config))
+    if problems:
+        raise ValueError("; ".join(problems))
+    if config.solver == "single":
+        return single
+    average = reduce or _as_it_is
+    inner = Inner(config.gamma, config.inner_steps, config.max_inner_norm)
+    if config.solver in ("cg", "neumann"):
+        solve = conjugate_gradients if config.solver == "cg" else neumann_series
+        return lambda params, problem: implicit(
+            levels_of(problem, params, config.scope), inner, solve, config.iterations, average
+        )
+    curvature = {
+        "first_order": slope_only,
+        "fd": one_sided(config.fd_scale),
+        "fd_central": central(config.fd_scale),
+        "itd": kept_graph,
+        "hvp": recomputed_graph,
+    }[config.solver]
+    return lambda params, problem: unrolled(
+        levels_of(problem, params, config.scope), inner, curvature, average
+    )
 
 
 def plain(params: Params, problem: Problem) -> Step:
-    """The gradient of the upper loss at theta; no lower level. 1 forward and 1 backward pass."""
-    upper, gradient = _value_and_gradient(problem.upper, params)
-    return Step(gradient, None, upper)
+    """The gradient of the upper loss at theta; no lower level."""
+    at = leaves(params)
+    upper = problem.upper(at)
+    return Step(filled(gradient(upper, at), params), None, upper.detach())
 
 
 def single(params: Params, problem: Problem) -> Step:
-    """Single level (Table 8): the gradient of lower + upper at theta. 1 forward and 1 backward pass."""
-    leaves = _leaves(params)
-    lower, upper = problem.both(leaves)
-    return Step(_gradient(lower + upper, leaves), lower.detach(), upper.detach())
+    """Single level (Table 8): the gradient of lower + upper at theta."""
+    at = leaves(params)
+    lower, upper = problem.both(at)
+    return Step(filled(gradient(lower + upper, at), params), lower.detach(), upper.detach())
 
 
-def first_order(params: Params, problem: Problem, gamma: float) -> Step:
-    """Look ahead by one inner step and drop the Hessian: v. 2 forward and 2 backward passes."""
-    lower, g = _value_and_gradient(problem.lower, params)
-    upper, v = _value_and_gradient(problem.upper, _moved(params, g, -gamma))
-    return Step(v, lower, upper)
-
-
-def finite_difference(params: Params, problem: Problem, gamma: float, fd_scale: float) -> Step:
-    r"""The hypergradient with a one-sided difference that reuses the inner gradient. 3 forward and 3
-    backward passes.
-
-    .. math:: H v \approx (\nabla L_{pred}(\theta + \epsilon v) - g) / \epsilon, \quad
-              \epsilon = \mathrm{fd\_scale} \, \|\theta\| / \|v\|
-
-    Where v is 0 there is nothing to correct and v is returned.
+def unrolled(levels: Levels, inner: Inner, curvature: Curvature, reduce: Reduce) -> Step:
+    """Explicit inner steps and their derivative, applied from the last one to the first.
 
     Args:
-        params: theta.
-        problem: both losses.
-        gamma: learning rate of the inner step.
-        fd_scale: length of the difference relative to the norm of theta; 5e-5 to 5e-4 suits float32.
+        levels: both losses.
+        inner: the steps.
+        curvature: how products with second derivatives are taken; ``slope_only`` drops them (first order).
+        reduce: mean over ranks.
     """
-    lower, g = _value_and_gradient(problem.lower, params)
-    upper, v = _value_and_gradient(problem.upper, _moved(params, g, -gamma))
-    v_norm = _norm(v)
-    if v_norm == 0:
-        return Step(v, lower, upper)
-    epsilon = fd_scale * _norm(params) / v_norm
-    _, g_moved = _value_and_gradient(problem.lower, _moved(params, v, epsilon))
-    gradient = {name: v[name] - (gamma / epsilon) * (g_moved[name] - g[name]) for name in params}
-    return Step(gradient, lower, upper)
+    here, path = levels.start, []
+    value: Tensor | None = None
+    for _ in range(inner.steps):
+        point = curvature(levels.lower, here)
+        value = point.value if value is None else value
+        slope = reduce(only(point.gradient, levels.ahead))
+        rate = inner.rate(here, slope)
+        path.append((rate, point.product))
+        here = moved(here, slope, -rate)
+    del point
+    upper, total = _upper(levels, here)
+    if curvature is slope_only:
+        return _step(levels, value, upper, total, here, slope, None)
+    v = u = reduce(only(total, slope))
+    while path:
+        rate, product = path.pop()
+        total = moved(total | u, product(u), -rate)
+        u = only(total, slope)
+        if path:
+            u = reduce(u)
+    return _step(levels, value, upper, total, here, slope, v)
 
 
-def make_solver(name: str, gamma: float, fd_scale: float) -> Callable[[Params, Problem], Step]:
-    """The solver of that name: "fd", "first_order" or "single"; "plain" for no lower level."""
-    return {
-        "plain": plain,
-        "single": single,
-        "first_order": lambda params, problem: first_order(params, problem, gamma),
-        "fd": lambda params, problem: finite_difference(params, problem, gamma, fd_scale),
-    }[name]
+def implicit(
+    levels: Levels,
+    inner: Inner,
+    solve: Callable[[Product, Params, Tensor | float, int], Solution],
+    iterations: int,
+    reduce: Reduce,
+) -> Step:
+    r"""An implicit inner step, and a linear system for its derivative.
+
+    .. math:: \theta^* = \arg\min_\phi L_{pred}(\phi) + \|\phi - \theta\|^2 / 2 \gamma
+              \iff \theta^* = \theta - \gamma \nabla L_{pred}(\theta^*)
+
+    which n fixed-point iterations :math:`\phi \leftarrow \theta - \gamma \nabla L_{pred}(\phi)` approach from
+    theta; the first is Eq. 24. By the implicit function theorem, with H the Hessian of L_pred at theta*,
+
+    .. math:: \nabla_\theta [L_A + L_M](\theta^*(\theta)) = u, \quad (I + \gamma H) \, u = v .
+
+    Leaves that do not look ahead, x, get :math:`\partial_x [L_A + L_M] - \gamma \, \partial_x
+    \langle \nabla L_{pred}, u \rangle`.
+
+    Args:
+        levels: both losses.
+        inner: gamma and the number n of fixed-point iterations.
+        solve: for the linear system.
+        iterations: of it; one double backward pass each.
+        reduce: mean over ranks.
+    """
+    here, value = levels.start, None
+    for _ in range(inner.steps):
+        point = slope_only(levels.lower, here)
+        value = point.value if value is None else value
+        slope = reduce(only(point.gradient, levels.ahead))
+        rate = inner.rate(levels.start, slope)
+        here = moved(levels.start, slope, -rate)
+    upper, total = _upper(levels, here)
+    v = reduce(only(total, slope))
+    point = kept_graph(levels.lower, here)
+
+    def product(u: Params) -> Params:
+        found = point.product(u)
+        return found | reduce(only(found, slope))
+
+    solution = solve(product, v, rate, iterations)
+    total = moved(total | solution.u, solution.mixed, -rate)
+    return _step(levels, value, upper, total, here, slope, v)
 
 
-PASSES = {"plain": (1, 1), "single": (1, 1), "first_order": (2, 2), "fd": (3, 3)}
-"""Forward and backward passes of the backbone per step, by solver."""
+def _upper(levels: Levels, star: Params) -> tuple[Tensor, Params]:
+    at = leaves(star)
+    upper = levels.upper(at)
+    return upper.detach(), filled(gradient(upper, at), at)
 
 
-def _value_and_gradient(loss: Callable[[Params], Tensor], params: Params) -> tuple[Tensor, Params]:
-    leaves = _leaves(params)
-    value = loss(leaves)
-    return value.detach(), _gradient(value, leaves)
-
-
-def _leaves(params: Params) -> Params:
-    return {name: p.detach().requires_grad_() for name, p in params.items()}
-
-
-def _gradient(value: Tensor, leaves: Params) -> Params:
-    gradients = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-    return dict(zip(leaves, gradients))
-
-
-def _moved(params: Params, direction: Params, step: Tensor | float) -> Params:
-    return {name: p.detach() + step * direction[name] for name, p in params.items()}
-
-
-def _norm(tensors: Params) -> Tensor:
-    return torch.linalg.vector_norm(
-        torch.stack([torch.linalg.vector_norm(t.detach()) for t in tensors.values()])
+def _step(
+    levels: Levels,
+    lower: Tensor,
+    upper: Tensor,
+    total: Params,
+    star: Params,
+    ahead: Collection[str],
+    v: Params | None,
+) -> Step:
+    start = only(levels.start, ahead)
+    share = None
+    if v is not None:
+        length = norm(v)
+        share = torch.where(length > 0, norm(difference(v, total, 1.0)) / length, 0)
+    return Step(
+        levels.finish(total),
+        lower,
+        upper,
+        inner_step_norm=norm(difference(start, star, 1.0)) / norm(start),
+        hessian_share=share,
     )
+
+
+def _as_it_is(tensors: Params) -> Params:
+    return tensors

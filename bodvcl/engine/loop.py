@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from bodvcl.bilevel.solvers import PASSES, make_solver
+from bodvcl.bilevel.rules import bilevel_of, passes
+from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
 from bodvcl.data.batch import ClipBatch
@@ -62,14 +63,10 @@ class Outcome:
     encoder: VideoEncoder
 
 
-def solver_name(config: TrainConfig) -> str:
-    """Name of the bi-level solver that a configuration uses; "plain" without a lower level."""
-    return "plain" if config.decouple == "none" else config.bilevel.solver
-
-
 def passes_per_step(config: TrainConfig) -> tuple[int, int]:
     """Forward and backward passes of the backbone in one step."""
-    return PASSES[solver_name(config)]
+    forward, backward, _ = passes(bilevel_of(config))
+    return forward, backward
 
 
 class Trainer:
@@ -105,7 +102,7 @@ class Trainer:
             self.learner.trainable().values(), config.optim, config.optim.lr * self._factor, config.fast
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.arithmetic.scaled)
-        self.solve = make_solver(solver_name(config), config.bilevel.gamma, config.bilevel.fd_scale)
+        self.solve = make_solver(bilevel_of(config), self.ranks.mean)
         self.planned = config.epochs * source.steps_per_epoch
         self.total = self.planned if config.max_steps is None else min(self.planned, config.max_steps)
         self.step = 0

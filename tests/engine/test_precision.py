@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import TrainConfig
+from bodvcl.config import BilevelConfig, TrainConfig
 from bodvcl.engine.loop import Trainer
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.precision import Arithmetic, check_differences, pick_arithmetic, set_float32
@@ -80,10 +80,10 @@ class Quartic:
         return self.lower(params), self.upper(params)
 
 
-@pytest.mark.parametrize("solver", ["plain", "single", "first_order", "fd"])
+@pytest.mark.parametrize("solver", [None, "single", "first_order", "fd", "itd", "cg", "neumann"])
 def test_a_scaled_loss_gives_the_scaled_gradient_and_the_loss_as_it_is(solver):
     params = {"w": torch.linspace(0.1, 1.0, 5, dtype=torch.float64)}
-    solve = make_solver(solver, 0.1, 1e-4)
+    solve = make_solver(BilevelConfig(solver=solver, fd_scale=1e-4) if solver else None)
     want = solve(params, Quartic())
     problem = ScaledProblem(Quartic(), lambda loss: 1024 * loss)
     got = solve(params, problem)

@@ -126,13 +126,14 @@ def test_fast_and_reference_gradients_agree_in_float64(decouple, solver):
         config = TrainConfig(
             decouple=decouple, fast=fast, model=ModelConfig(width=4, embed_dim=12, hidden_dim=16)
         )
+        config.bilevel.solver = solver
         config.koopman.max_gain = None
         learner = build_learner(config).double().train()
         generator = torch.Generator().manual_seed(2)
         clips = torch.randn(8, 3, 8, 16, 16, generator=generator, dtype=torch.float64)
         videos = torch.arange(4).repeat_interleave(2)
         problem = BatchProblem(learner, clips, videos, config, autocast=None)
-        step = make_solver(solver, 0.1, 2e-4)(learner.trainable(), problem)
+        step = make_solver(config.bilevel)(learner.trainable(), problem)
         gradients.append(torch.cat([g.flatten() for g in step.gradient.values()]))
     torch.testing.assert_close(
         gradients[0], gradients[1], rtol=0, atol=1e-6 * gradients[1].abs().max().item()

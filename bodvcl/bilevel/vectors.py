@@ -1,0 +1,61 @@
+"""Parameters as vectors: what the solvers need of linear algebra and of autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from bodvcl.bilevel.problem import Params
+
+
+def leaves(params: Params) -> Params:
+    """The same values as new leaves that gradients are taken in; the storage is shared."""
+    return {name: p.detach().requires_grad_() for name, p in params.items()}
+
+
+def gradient(value: Tensor, at: Params, *, twice: bool = False) -> Params:
+    """Gradient of a scalar, without the names that it does not depend on.
+
+    Args:
+        value: a scalar.
+        at: leaves of its graph.
+        twice: the gradient can be differentiated in turn.
+    """
+    found = torch.autograd.grad(value, list(at.values()), create_graph=twice, allow_unused=True)
+    return {name: g for name, g in zip(at, found) if g is not None}
+
+
+def filled(partial: Params, like: Params) -> Params:
+    """With zeros for the names that are missing."""
+    return {name: partial[name] if name in partial else torch.zeros_like(p) for name, p in like.items()}
+
+
+def only(tensors: Params, names: Collection[str]) -> Params:
+    """Those of these names that there are."""
+    return {name: t for name, t in tensors.items() if name in names}
+
+
+def moved(params: Params, direction: Params, step: Tensor | float) -> Params:
+    """``params + step * direction``, without a graph; a name without direction stays as it is."""
+    return {
+        name: p.detach() + step * direction[name] if name in direction else p.detach()
+        for name, p in params.items()
+    }
+
+
+def difference(a: Params, b: Params, factor: Tensor | float) -> Params:
+    """``factor * (a - b)``."""
+    return {name: factor * (a[name] - b[name]) for name in a}
+
+
+def norm(tensors: Params) -> Tensor:
+    """Euclidean norm of all entries, a scalar."""
+    return get_total_norm([t.detach() for t in tensors.values()])
+
+
+def dot(a: Params, b: Params) -> Tensor:
+    """Sum of the products of all entries, a scalar."""
+    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
