@@ -8,7 +8,7 @@ no figure of that paper is reproduced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -48,6 +48,7 @@ class HDC(ClipObjective):
     """
 
     invariance: Tensor
+    measured: Tensor
 
     def __init__(
         self, dims: Sequence[int], hidden: int, embed_dim: int, layers: int, norm: bool, tau: float
@@ -60,6 +61,7 @@ class HDC(ClipObjective):
 
         self.spatial, self.temporal = heads(self.depths - 1), heads(self.depths)
         self.register_buffer("invariance", torch.ones(len(TASKS), self.depths))
+        self.register_buffer("measured", torch.ones(len(TASKS), self.depths))
 
     def forward(
         self, encoder: VideoEncoder, clips: Tensor, videos: Tensor, views: int
@@ -86,7 +88,7 @@ class HDC(ClipObjective):
 
     @torch.no_grad()
     def _measure(self, z: Tensor, videos: Tensor, windows: Tensor, rows: Tensor) -> None:
-        """Move the averages towards the invariance of embeddings ``(2, depths, N, M)`` of all processes."""
+        """Note the invariance of embeddings ``(2, depths, N, M)`` of all processes."""
         u = normalize(z, dim=-1)
         same_video, same_window = (ids[:, None] == ids for ids in (videos, windows))
         positive = torch.stack([same_video & ~same_window, same_window & (rows[:, None] != rows)])
@@ -96,7 +98,11 @@ class HDC(ClipObjective):
             dist.all_reduce(both)
             both /= world_size()
         invariance = both[..., 0] - both[..., 1:].square().sum(-1)
-        self.invariance.lerp_(invariance.clamp_min(SMALLEST), 1 - AVERAGING)
+        self.measured.copy_(invariance.clamp_min(SMALLEST))
+
+    @torch.no_grad()
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
+        self.invariance.lerp_(self.measured, 1 - AVERAGING)
 
     def diagnostics(self) -> dict[str, Tensor]:
         weights = self.invariance / self.invariance.sum(1, keepdim=True)

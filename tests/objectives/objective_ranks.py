@@ -99,6 +99,7 @@ def clips_of(method: str, rank: int, ranks: int) -> dict[str, Tensor]:
     values = average(
         [torch.stack(list(losses.values())).detach(), *(grad.contiguous() for grad in grads)], ranks
     )
+    objective.after_step([], 0.1)
     out = {f"{method} {n}": value for n, value in enumerate(values)}
     return out | {f"{method} {name}": t.clone() for name, t in objective.named_buffers()}
 

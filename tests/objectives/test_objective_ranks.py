@@ -45,7 +45,7 @@ def test_two_ranks_equal_one(two_ranks, one_rank, method):
 def test_the_states_of_both_ranks_are_the_same_bits(two_ranks):
     first, second = two_ranks
     states = [name for name in first if "queue" in name or "invariance" in name]
-    assert len(states) == 3
+    assert len(states) == 3, "keys, count, invariance"
     for name in states:
         assert torch.equal(first[name], second[name]), name
 

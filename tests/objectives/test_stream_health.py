@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from bodvcl.config import KoopmanConfig
+from bodvcl.models.streams import Streams, koopman_streams, stream_health
+
+
+def health(z, views=2):
+    return {k: v.item() for k, v in stream_health(Streams({"s": z}, None, {}), views).items()}
+
+
+def test_values_are_those_of_the_formulas():
+    z = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z[3] = 0
+    found = health(z)
+    u = normalize(z, dim=-1)
+    cosines = [
+        u[i] @ u[j] for i, j in itertools.permutations(range(8), 2) if i // 2 != j // 2 and 3 not in (i, j)
+    ]
+    assert found["mean_cosine_s"] == pytest.approx(torch.stack(cosines).mean().item())
+    p = torch.linalg.svdvals(u)
+    p = p / p.sum()
+    assert found["effective_rank_s"] == pytest.approx((-(p * p.log()).sum()).exp().item())
+
+
+def test_collapse_and_spread_are_told_apart():
+    assert health(torch.ones(8, 5)) == pytest.approx(
+        {"mean_cosine_s": 1.0, "effective_rank_s": 1.0}, abs=1e-3
+    )
+    assert health(torch.eye(8)) == pytest.approx({"mean_cosine_s": 0.0, "effective_rank_s": 8.0}, abs=1e-3)
+
+
+def test_nothing_and_nan_are_no_crash():
+    assert health(torch.zeros(4, 3))["mean_cosine_s"] == 0
+    z = torch.randn(4, 3)
+    z[1, 1] = torch.nan
+    assert all(value == value for value in health(z).values())
+
+
+def test_the_spectrum_of_a_rotation_is_on_the_circle():
+    angle = torch.arange(8) * 0.7
+    turning = torch.stack([angle.cos(), angle.sin(), torch.ones(8)], -1).double()
+    still = torch.ones(8, 3, dtype=torch.float64)
+    clips = torch.stack([turning, turning, still, still])
+    koopman = KoopmanConfig(mask="hard", ridge=0.0, normalize=False)
+    found = stream_health(koopman_streams(clips, koopman, None), 2)
+    assert found["circle_distance"].item() == pytest.approx(0, abs=1e-6)
+    assert found["split_margin"].item() == pytest.approx(koopman.xi, rel=0.05)
+    faded = clips * torch.linspace(1, 0.5, 8, dtype=torch.float64)[:, None]
+    assert stream_health(koopman_streams(faded, koopman, None), 2)["circle_distance"].item() > 0.02
