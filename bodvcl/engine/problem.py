@@ -14,6 +14,7 @@ from torch.func import functional_call
 from bodvcl.bilevel.solvers import Params
 from bodvcl.config import TrainConfig
 from bodvcl.engine.learner import Learner
+from bodvcl.models.backbones.vit import attention_route
 from bodvcl.models.streams import Streams, koopman_streams, prediction_loss, stream_health, video_stream
 from bodvcl.models.strict import central_slice
 from bodvcl.objectives.objective import ClipObjective, StreamBatch
@@ -79,10 +80,11 @@ class BatchProblem:
             twice: by operators that can be differentiated twice.
         """
         rows = self._lower_rows()
-        if self.config.prediction.strict and features is None:
-            embeddings = self._embed_strict(params, _first(self.clips, rows))
-        else:
-            embeddings = self._embed(params, features, None, rows)
+        with attention_route(twice):
+            if self.config.prediction.strict and features is None:
+                embeddings = self._embed_strict(params, _first(self.clips, rows))
+            else:
+                embeddings = self._embed(params, features, None, rows)
         return self._predict(embeddings, twice)
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:

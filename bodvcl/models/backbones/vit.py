@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.models import VisionTransformer
 
 from bodvcl.models.backbones.base import Backbone
@@ -58,6 +60,12 @@ class TubeletViT(Backbone):
             if count % (len(self.blocks) // 4) == 0:
                 maps.append(tokens.transpose(1, 2).unflatten(2, shape))
         return maps
+
+
+def attention_route(twice: bool) -> AbstractContextManager[object]:
+    """The context to run a pass in: with ``twice`` attention is computed by operators that can be
+    differentiated twice, which PyTorch's fused ones cannot."""
+    return sdpa_kernel(SDPBackend.MATH) if twice else nullcontext()
 
 
 def position_code(shape: tuple[int, ...], dim: int, grid: int, device: torch.device | str = "cpu") -> Tensor:
