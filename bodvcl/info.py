@@ -16,6 +16,7 @@ import torch
 import bodvcl
 from bodvcl import _dispatch, _native
 from bodvcl.console import run_verb
+from bodvcl.optim.apex import apex_lamb_usable
 
 PACKAGES = (
     "torch",
@@ -46,6 +47,10 @@ def collect() -> dict[str, object]:
         "libraries": {name: status._asdict() for name, status in _native.STATUS.items()},
         "operators": _dispatch.report(),
         "decoders": _decoders(),
+        "optimisers": {
+            "sgd, lars, adamw": "fused kernels of PyTorch",
+            "lamb": f"kernels of PyTorch; apex: {apex_lamb_usable().reason}",
+        },
     }
 
 
@@ -102,6 +107,9 @@ def _print(report: dict) -> None:
     print("\ndecoders")
     for name, text in report["decoders"].items():
         print(f"  {name:<12} {text}")
+    print("\noptimisers")
+    for name, text in report["optimisers"].items():
+        print(f"  {name:<18} {text}")
 
 
 def _version(name: str) -> str | None:

@@ -21,7 +21,9 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from bodvcl.bilevel.rules import bilevel_contradictions
 from bodvcl.config import TrainConfig
+from bodvcl.engine.rules import engine_contradictions
 from bodvcl.errors import ConfigError
 from bodvcl.models.geometry import model_contradictions
 from bodvcl.objectives.rules import method_contradictions
@@ -182,8 +184,10 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
     power = config.koopman.smooth_power
     if power & (power - 1):
         yield f"koopman.smooth_power: expected a power of two, got {power}"
+    yield from engine_contradictions(config)
     yield from model_contradictions(config)
     yield from method_contradictions(config)
+    yield from bilevel_contradictions(config)
     a = config.augment
     for name, (low, high), top in (
         ("crop_area", a.crop_area, 1.0),
