@@ -143,10 +143,12 @@ def _find_videos(config: TrainConfig) -> ScanResult:
 
 
 def _divide(found: ScanResult) -> tuple[list[VideoInfo], list[VideoInfo]]:
-    """Videos to train on, and videos to probe with: those of splits named probe_*, where there are any."""
+    """Videos to train on, and videos to probe with: those of splits named probe_*, where there are any.
+
+    Else all: the probe then keeps to the data's own train and test splits.
+    """
     probe = [video for video in found.videos if video.split.startswith("probe")]
-    train = found.training()
-    return train, probe or train
+    return found.training(), probe or found.videos
 
 
 def _evaluate(
