@@ -227,6 +227,25 @@ def test_no_single_frame_shows_the_appearance() -> None:
     assert 0.25 < accuracy(controlled) < 0.75
 
 
+def test_motion_can_still_be_read_from_the_control() -> None:
+    steps = {"left": (-2, 0), "right": (2, 0), "up": (0, -2), "down": (0, 2)}
+    labels = list(steps) * 12
+    control = DynamicControl(seed=0, flow=TVL1(), stride=1)
+    clips = [translating(steps[name], frames=2, size=24, seed=n) for n, name in enumerate(labels)]
+    made = [control(clip[None], video)[0] for video, clip in enumerate(clips)]
+
+    def matches(clip: np.ndarray) -> list[float]:
+        """How well the second frame is the first one, moved each way."""
+        inner = slice(5, -5)
+        return [
+            correlation(clip[1][inner, inner], moved(clip[0], *step)[inner, inner]) for step in steps.values()
+        ]
+
+    x = np.array([matches(clip) for clip in made])
+    score = probe_table(x[:24], labels[:24], x[24:], labels[24:], probes=("ridge",))[0]
+    assert score.value > 0.9
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> object:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
