@@ -52,6 +52,7 @@ def test_a_row_is_what_its_name_says(name):
     koopman = config.koopman
     assert (koopman.mask, koopman.xi, koopman.weights, koopman.ridge) == ("hard", 0.1, "eigenvalue", 0)
     assert (config.prediction.mode, config.prediction.nu) == ("train", 1e-4)
+    assert (config.bilevel.solver, config.bilevel.inner_steps) == ("fd_central", 1)
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.endswith("slow_r50_8x8_rho2")])
@@ -77,4 +78,5 @@ def test_our_own_split_goes_on_top_of_a_row(tmp_path):
     default = load_yaml(find_recipe("shapes"))
     assert config.koopman == default.koopman
     assert config.prediction == default.prediction
+    assert config.bilevel == default.bilevel
     assert (config.model, config.optim, config.clip) == (row.model, row.optim, row.clip)
