@@ -1,0 +1,184 @@
+"""The contact sheet shows what training sees, and says what was drawn."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from video_files import write_video
+
+from bodvcl.config import AugmentConfig, ClipConfig, TrainConfig
+from bodvcl.data.augment import finish
+from bodvcl.data.clips import colour_matrix, draw_clips
+from bodvcl.data.loader import ClipLoader
+from bodvcl.data.show import MOST_FRAMES, colour_factors, described, drawn_lines, main, png, see
+from bodvcl.data.video import probe_video
+from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet
+
+RECIPE = AugmentConfig(
+    crop_area=(0.2, 0.766), brightness=0.6, contrast=0.6, saturation=0.6, hue=0.15, gray=0.2, blur=0.5
+)
+
+
+@pytest.fixture(autouse=True)
+def own_index(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_factors_are_read_back_from_a_colour_matrix():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        factors = *rng.uniform(0.4, 1.6, 3), rng.uniform(-0.15, 0.15)
+        for gray in (False, True):
+            got = colour_factors(colour_matrix(*factors, gray=gray).astype(np.float32))
+            assert got.gray is gray
+            known = factors[:2] if gray else factors
+            np.testing.assert_allclose(got[: len(known)], known, atol=1e-5)
+
+
+def test_the_sheet_shows_the_pixels_that_training_gets(video_folder):
+    videos = [probe_video(path) for path in sorted(video_folder.rglob("*.mp4"))[:3]]
+    config = TrainConfig(clip=ClipConfig(frames=4, size=32), augment=RECIPE, seed=5)
+    loader = ClipLoader(videos, config.clip, RECIPE, batch_size=3, seed=5, workers=0)
+    batch = next(loader.epoch(2))
+    expected = finish(batch, RECIPE).permute(0, 2, 3, 4, 1) * RECIPE.std + RECIPE.mean
+    for place, index in enumerate(batch.videos.tolist()):
+        seen = see(videos[index], index, config, 2)
+        want = expected[2 * place : 2 * place + 2].numpy() * 255
+        assert np.abs(seen.after - want).max() <= 0.51
+        assert seen.before.shape == (2, 4, 48, 80, 3)
+
+
+def test_every_drawn_parameter_is_told(good_video):
+    video = probe_video(good_video)
+    clip = ClipConfig(frames=4, size=32, views=40)
+    draws = draw_clips(video, clip, RECIPE, seed=0, epoch=0, index=0)
+    seen_gray, seen_still = False, False
+    for view in range(40):
+        text = "\n".join(drawn_lines(video, draws, view))
+        width, height, x, y = map(int, re.search(r"crop (\d+) x (\d+) at x (\d+), y (\d+)", text).groups())
+        box = np.array([y / 48, x / 80, height / 48, width / 80])
+        np.testing.assert_allclose(box, draws.boxes[view], atol=0.025)
+        assert ("mirrored: yes" in text) == draws.flip[view]
+        assert ("blur: none" in text) == (draws.sigma[view] == 0)
+        seen_gray |= "grayscale" in text
+        seen_still |= "colours: unchanged" in text
+    assert seen_gray
+    assert seen_still
+
+
+def picture(frames: int, height: int, width: int, value: int) -> np.ndarray:
+    return np.full((frames, height, width, 3), value, np.uint8)
+
+
+def test_frames_keep_their_pixels_and_lie_below_each_other():
+    before, after = picture(2, 40, 60, 10), picture(2, 40, 40, 77)
+    view = SheetView("clip 1", ["one", "two"], ["a", "b"], before, (0.25, 0.5, 0.5, 0.25), after)
+    image = sheet_pixels(png("", [SheetVideo("video $a^b$", "facts", [view])] * 2))
+    before, after = (image == 10).all(-1), (image == 77).all(-1)
+    assert after.sum() == 2 * 2 * CELL * CELL
+    assert 0.9 < before.sum() / (2 * 2 * CELL * 1.5 * CELL) < 1
+    assert np.flatnonzero(before.any(1))[0] < np.flatnonzero(after.any(1))[0]
+    assert np.flatnonzero(before.any(0))[0] == np.flatnonzero(after.any(0))[0]
+
+
+def sheet_pixels(data: bytes) -> np.ndarray:
+    image = imread(io.BytesIO(data))[..., :3]
+    return (image * 255).round().astype(np.uint8)
+
+
+def test_long_clips_show_some_frames_and_a_long_name_is_cut(tmp_path):
+    path = write_video(tmp_path / ("long name " * 14 + ".mp4"), 40)
+    config = TrainConfig(clip=ClipConfig(frames=16, stride=1, size=16))
+    sheet = described(see(probe_video(path), 0, config, 0))
+    assert [len(view.labels) for view in sheet.views] == [MOST_FRAMES] * 2
+    texts = [text.get_text() for text in draw_sheet("title", [sheet]).axes[0].texts]
+    assert any(text.startswith("…") and text.endswith("name .mp4") for text in texts)
+    assert all(len(text) <= 120 for text in texts)
+
+
+def test_the_verb_writes_a_picture(video_folder, tmp_path, capsys):
+    out = tmp_path / "sheet.png"
+    options = [
+        "--out",
+        str(out),
+        "--videos",
+        "2",
+        "--clip.size",
+        "32",
+        "--clip.frames",
+        "4",
+        "--workers",
+        "0",
+    ]
+    assert main([str(video_folder), *options]) == 0
+    assert "2 videos, 4 clips" in capsys.readouterr().out
+    height, width = imread(out).shape[:2]
+    assert height > 4 * 2 * 112
+    assert width > 4 * 112
+    first = out.read_bytes()
+    assert main([str(video_folder), *options, "--epoch", "1"]) == 0
+    assert out.read_bytes() != first
+
+
+def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path):
+    out = tmp_path / "sheet.html"
+    assert main([str(video_folder), "--out", str(out), "--videos", "1", "--workers", "0"]) == 0
+    page = out.read_text()
+    assert page.count('src="data:image/png;base64,') == 1
+    assert re.search(r'alt="[^"]*clip 1: crop \d+ x \d+', page)
+    assert "http" not in page
+
+
+def test_a_file_that_cannot_be_decoded_is_named_and_left_out(video_folder, tmp_path, capsys, monkeypatch):
+    from bodvcl.data import show
+
+    refused = []
+
+    def fail_once(video, *arguments):
+        if not refused:
+            refused.append(video.path)
+            raise show.BadVideo(video.path, "frame 3 is damaged")
+        return see(video, *arguments)
+
+    monkeypatch.setattr(show, "see", fail_once)
+    out = tmp_path / "sheet.png"
+    assert main([str(video_folder), "--out", str(out), "--videos", "1", "--workers", "0"]) == 0
+    assert f"left out: {refused[0]}: frame 3 is damaged" in capsys.readouterr().err
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "sheet.jpg"], "expected a name that ends in .png or .html"),
+        (["--videos", "0"], "--videos must be 1 or more"),
+        (["--out", "/no/such/folder/sheet.png", "--videos", "1", "--workers", "0"], "cannot write"),
+        (["--clip.sise", "32"], "unknown option --clip.sise"),
+    ],
+)
+def test_mistakes_are_one_line(video_folder, capsys, options, message):
+    assert main([str(video_folder), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_the_data_come_first(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--videos", "2", "folder"])
+    assert stop.value.code == 2
+    assert "DATA comes first" in capsys.readouterr().err
+
+
+def test_what_is_seen_depends_on_seed_and_epoch(good_video):
+    video = probe_video(good_video)
+    config = TrainConfig(clip=ClipConfig(frames=3, size=16), augment=RECIPE)
+    base = see(video, 0, config, 0)
+    assert np.array_equal(see(video, 0, config, 0).after, base.after)
+    assert not np.array_equal(see(video, 0, config, 1).after, base.after)
+    assert not np.array_equal(see(video, 0, replace(config, seed=1), 0).after, base.after)
