@@ -5,11 +5,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Params = dict[str, Tensor]
+from bodvcl.bilevel.problem import Params, Step
+from bodvcl.bilevel.solvers import make_solver
+from bodvcl.config import BilevelConfig
+
+GAMMA = 0.1
+SOLVERS = ("fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order")
 
 
 class _Counted(torch.autograd.Function):
@@ -141,3 +147,36 @@ def flat(tensors: Params) -> Tensor:
 
 def relative_error(got: Params, want: Params) -> float:
     return float((flat(got) - flat(want)).norm() / flat(want).norm())
+
+
+def solve(problem: SmallProblem, **options: Any) -> Step:
+    return make_solver(BilevelConfig(**{"gamma": GAMMA, **options}))(problem.params, problem)
+
+
+def moving(problem: SmallProblem, scope: str) -> list[str]:
+    """Names that the inner steps move: not the objective's, which L_pred does not depend on."""
+    return sorted(problem.head if scope == "head" else [n for n in problem.params if "objective" not in n])
+
+
+def slope(problem: SmallProblem, params: Params, names: list[str], twice: bool) -> Params:
+    """Gradient of the lower loss in the named parameters."""
+    return dict(
+        zip(names, torch.autograd.grad(problem.lower(params), [params[n] for n in names], create_graph=twice))
+    )
+
+
+def explicit_step(
+    problem: SmallProblem, params: Params, names: list[str], rate: float, twice: bool = True
+) -> Params:
+    """Eq. 24 with its graph."""
+    g = slope(problem, params, names, twice)
+    return {n: p - rate * g[n] if n in g else p for n, p in params.items()}
+
+
+def exact_hypergradient(problem: SmallProblem, steps: int, scope: str, rate: float = GAMMA) -> Params:
+    """By autograd through every inner step."""
+    leaves = {n: p.detach().requires_grad_() for n, p in problem.params.items()}
+    star = leaves
+    for _ in range(steps):
+        star = explicit_step(problem, star, moving(problem, scope), rate)
+    return dict(zip(leaves, torch.autograd.grad(problem.upper(star), list(leaves.values()))))

@@ -6,44 +6,23 @@ import itertools
 
 import pytest
 import torch
-from bilevel_problems import FlatUpper, SmallProblem, relative_error
+from bilevel_problems import (
+    GAMMA,
+    SOLVERS,
+    FlatUpper,
+    SmallProblem,
+    exact_hypergradient,
+    explicit_step,
+    moving,
+    relative_error,
+    slope,
+    solve,
+)
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig
 
-GAMMA = 0.1
-SOLVERS = ("fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order")
 UNROLLED = ("fd", "fd_central", "itd", "hvp")
 TOLERANCE = {"fd": 1e-2, "fd_central": 1e-4, "itd": 1e-12, "hvp": 1e-12}
-
-
-def solve(problem, **options):
-    return make_solver(BilevelConfig(**{"gamma": GAMMA, **options}))(problem.params, problem)
-
-
-def moving(problem, scope):
-    """Names that the inner steps move: not the objective's, which L_pred does not depend on."""
-    return sorted(problem.head if scope == "head" else [n for n in problem.params if "objective" not in n])
-
-
-def slope(problem, params, names, twice):
-    return dict(
-        zip(names, torch.autograd.grad(problem.lower(params), [params[n] for n in names], create_graph=twice))
-    )
-
-
-def explicit_step(problem, params, names, rate, twice=True):
-    g = slope(problem, params, names, twice)
-    return {n: p - rate * g[n] if n in g else p for n, p in params.items()}
-
-
-def exact_hypergradient(problem, steps, scope, rate=GAMMA):
-    """By autograd through every inner step."""
-    leaves = {n: p.detach().requires_grad_() for n, p in problem.params.items()}
-    star = leaves
-    for _ in range(steps):
-        star = explicit_step(problem, star, moving(problem, scope), rate)
-    return dict(zip(leaves, torch.autograd.grad(problem.upper(star), list(leaves.values()))))
 
 
 @pytest.mark.parametrize(
