@@ -292,6 +292,11 @@ def test_a_folder_that_is_laid_out_otherwise(name, tmp_path, tiny_video):
         open_dataset(f"{name}:{tmp_path / 'nowhere'}")
 
 
+def test_the_manual_has_every_data_set():
+    text = (Path(__file__).parents[2] / "docs" / "data_sets.md").read_text()
+    assert [name for name in DATA_SETS if f"`{name}:`" not in text] == []
+
+
 def test_names(tmp_path):
     with pytest.raises(DataError, match=r"no data set named ucf11 \(did you mean ucf101\?\)"):
         open_dataset("ucf11:/somewhere")
