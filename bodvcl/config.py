@@ -119,7 +119,7 @@ class AugmentConfig:
     crop_aspect: tuple[float, float] = (0.75, 1.3333333333333333)
     """Range of the crop's aspect ratio, drawn log-uniformly."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability of a horizontal flip."""
+    """Probability of a horizontal flip. 0 where a class says left or right."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability of colour jitter."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -133,9 +133,9 @@ class AugmentConfig:
     gray: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability of grayscale."""
     blur: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of Gaussian blur."""
+    """Probability of Gaussian blur. 0 also saves the room that the kernel keeps for it."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Range of the blur's standard deviation in pixels."""
+    """Range of the blur's standard deviation in pixels of the clip."""
     mean: float = 0.45
     """Subtracted from every channel after scaling to [0, 1]."""
     std: Annotated[float, Field(gt=0)] = 0.225
