@@ -181,7 +181,7 @@ def _columns(
     if not columns:
         raise DataError(
             "no video has a label; a probe needs a .csv list with label columns, a folder per class "
-            "(classes:FOLDER), or a labelled data set by name"
+            "(class-folders:FOLDER), or a labelled data set by name"
         )
     missing = [name for name in wanted if name not in columns]
     if missing:

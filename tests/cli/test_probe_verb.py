@@ -166,6 +166,18 @@ def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Pat
     assert "half of each class trains and the other half tests, drawn with seed 5" in text
 
 
+def test_a_folder_per_class(probe, rows, tmp_path: Path) -> None:
+    for number, row in enumerate(rows):
+        folder = tmp_path / "data" / row["background"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.mp4").symlink_to(row["path"])
+    out = tmp_path / "probe.json"
+    code, *_ = probe("--data", f"class-folders:{tmp_path / 'data'}", "--probe", "ridge", "--out", str(out))
+    assert code == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["train"], row["test"], row["classes"], row["skipped"]) == (16, 16, 2, None)
+
+
 def test_an_unreadable_video_is_left_out_and_counted(probe, rows, tmp_path: Path) -> None:
     copy = tmp_path / "broken.mp4"
     data = bytearray(Path(rows[0]["path"]).read_bytes())
