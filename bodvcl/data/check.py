@@ -68,7 +68,7 @@ def check_files(
 
 def _probed(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Checked, bool]]:
     """(path, result, whether it would be the same again), in order."""
-    for path, result in zip(paths, each(_Probe(paths), len(paths), workers=workers, timeout=_TIMEOUT)):
+    for result, path in zip(each(_Probe(paths), len(paths), workers=workers, timeout=_TIMEOUT), paths):
         if isinstance(result, Lost):
             yield path, BadVideo(path, result.reason), result.lasting
         else:

@@ -77,7 +77,7 @@ class ScanResult:
         if self.data.others:
             be = "is" if self.data.others == 1 else "are"
             lines.append(f"ignored {_count(self.data.others, 'file')} that {be} no video")
-        lines += self.data.notes
+        lines += [f"note: {note}" for note in self.data.notes]
         if self.data.missing:
             listed = len(self.data.rows) + len(self.data.missing)
             lines.append(f"missing {_count(len(self.data.missing), 'video')} of {listed:,} that are listed:")

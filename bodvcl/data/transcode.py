@@ -227,9 +227,11 @@ def transcode(
     data = open_dataset(source)
     if not data.rows:
         raise DataError(f"{data.name}: no video to copy")
-    folder = Path(destination).expanduser().absolute()
+    folder = Path(os.path.abspath(Path(destination).expanduser()))
     root = _common_root(data)
-    _prepare(folder, root, settings)
+    if not _is_list(data) and (folder == root or root in folder.parents):
+        raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
+    _prepare(folder, settings)
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         known, _ = check_files(paths, index, workers=workers, progress=progress)
@@ -253,7 +255,7 @@ def transcode(
         each(_Copy(todo, settings), len(todo), workers=count),
         desc="transcoding", total=len(todo), unit="video", disable=not (progress and todo),
     )  # fmt: skip
-    for job, outcome in zip(todo, outcomes):
+    for outcome, job in zip(outcomes, todo):
         if isinstance(outcome, Lost):
             outcome = Outcome(0, reason=outcome.reason)
         if outcome.fatal:
@@ -297,9 +299,7 @@ def _common_root(data: DatasetRows) -> Path:
     return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
 
 
-def _prepare(folder: Path, root: Path, settings: CopySettings) -> None:
-    if folder == root or root in folder.parents:
-        raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
+def _prepare(folder: Path, settings: CopySettings) -> None:
     path = folder / SETTINGS
     try:
         if path.exists():
@@ -342,7 +342,7 @@ def _write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple
     for path in map(Path, data.annotations):
         for neighbour in path.parent.glob(f"*{path.suffix}"):  # the lists of the other official splits
             if neighbour.name not in (SETTINGS, FAILED):
-                target = folder / neighbour.absolute().relative_to(root)
+                target = folder / os.path.relpath(neighbour, root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(neighbour, target)
 

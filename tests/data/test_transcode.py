@@ -229,6 +229,17 @@ def test_the_copy_of_an_official_layout_is_read_like_it(name, tmp_path):
         assert open_dataset(f"ucf101@2:{tmp_path / 'out'}").missing == []
 
 
+def test_paths_may_be_relative(tmp_path, monkeypatch):
+    layouts.ucf101(tmp_path / "in", write_video(tmp_path / "tiny.mp4", 5))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert copied("ucf101:../in", "../out").failed == []
+    assert len(open_dataset(f"ucf101:{tmp_path / 'out'}").rows) == 6
+    (tmp_path / "here" / "list.csv").write_text("path\n../in/UCF-101/Hammering/v_Hammering_g01_c01.avi\n")
+    report = copied("list.csv", "copy")  # beside the list: a list is not searched
+    assert [Path(row.path).is_file() for row in open_dataset(report.source).rows] == [True]
+
+
 def test_segments_are_cut_out(tmp_path):
     video = write_video(tmp_path / "tiny.mp4", 50)
     root = layouts.finegym(tmp_path / "in", video, cut=False)
