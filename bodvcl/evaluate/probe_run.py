@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import bodvcl
 from bodvcl.config import ClipConfig, TrainConfig
 from bodvcl.data import shapes
+from bodvcl.data.clips import required_frames
 from bodvcl.data.scan import scan
 from bodvcl.data.video import VideoInfo
 from bodvcl.engine.checkpoint import load_run
@@ -73,6 +74,8 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     other = _other(options, config)
     flow = choose_flow(options.flow, device) if options.control == "dynamic" else None
     videos = _videos(options, config, say)
+    if other is not None:
+        videos = _long_enough(videos, other[1].clip, say)
     division = divide(videos, options.seed)
     chosen = [videos[row] for row in division.rows]
     columns = _columns(chosen, options.labels, division.train)
@@ -166,6 +169,25 @@ def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], Non
     for line in found.summary():
         say(line)
     return found.videos
+
+
+def _long_enough(
+    videos: Sequence[VideoInfo], clip: ClipConfig, say: Callable[[str], None]
+) -> list[VideoInfo]:
+    """The videos that hold a clip of the other encoder."""
+    if clip.short == "repeat":
+        return list(videos)
+    kept = [video for video in videos if required_frames(video, clip) <= video.frames]
+    if len(kept) < len(videos):
+        say(
+            f"{len(videos) - len(kept)} of {len(videos)} videos are too short for the other encoder: left out"
+        )
+    if not kept:
+        raise DataError(
+            f"every video is too short for the other encoder's clips of {clip.frames} frames with stride "
+            f"{clip.stride}; set clips for both, with --clip.frames and --clip.stride"
+        )
+    return kept
 
 
 def _columns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,21 @@ def test_an_encoder_gains_nothing_over_itself(probe, runs: list[Path], tmp_path:
     assert {row["gain"] for row in json.loads(out.read_text())["rows"]} == {0.0}
 
 
+def test_another_encoder_with_longer_clips(
+    probe, config: TrainConfig, rows: list[dict[str, str]], tmp_path: Path
+) -> None:
+    listed = write_list(tmp_path / "list.csv", rows)
+    other = tmp_path / "other"
+    for stride, code, message in ((3, 0, ""), (5, 2, "every video is too short for the other encoder")):
+        longer = replace(config, clip=replace(config.clip, stride=stride))
+        (other / "checkpoint").mkdir(parents=True, exist_ok=True)
+        save_encoder(other, 1, longer, build_encoder(config.model))
+        options = ("--data", listed, "--against", str(other), "--labels", "shape", "--probe", "ridge")
+        found, _, error = probe(*options)
+        assert (found, message in error) == (code, True)
+    assert probe(*options, "--clip.stride", "2")[0] == 0
+
+
 def test_against_the_untrained_encoder(probe, tmp_path: Path) -> None:
     out = tmp_path / "probe.json"
     code, text, _ = probe("--against", "untrained", "--labels", "shape", "--out", str(out))
@@ -253,3 +269,14 @@ def test_a_class_that_is_only_tested_is_refused(probe, rows, tmp_path: Path) -> 
     code, _, error = probe("--data", write_list(tmp_path / "list.csv", listed))
     assert code == 2
     assert "label x: new can only be found among the videos to test on" in error
+
+
+def test_the_page_names_options_that_exist_and_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"])
+    known = set(re.findall(r"--[a-z][a-z.-]*[a-z]", capsys.readouterr().out)) | {"--k"}
+    page = (Path(__file__).parents[2] / "docs" / "probe.md").read_text()
+    assert set(re.findall(r"--[a-z][a-z.-]*[a-z]|--k\b", page)) <= known
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})
+    assert "retrieval R@50" in capsys.readouterr().out
