@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -230,23 +230,35 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
     )
 
 
-def _numbered(container, stream, info: VideoInfo, start: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode on from the current place, or from key frame number `start`: (frame number, frame)."""
+def _numbered(
+    container, stream, info: VideoInfo, start: int | None, wanted: Set[int] | None
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode on from the current place, or from key frame number `start`: (frame number, frame).
+
+    With `wanted` timestamps, H.264 frames that are neither wanted nor a reference of others are skipped.
+    """
     if start is not None:
         container.seek(info.pts_of(int(info.keyframes[start])), stream=stream)
-    for count, frame in enumerate(container.decode(stream)):
-        number = count if info.sequential else info.frame_at(frame.pts)
-        if number >= 0:
-            yield number, frame
+    skipping = wanted is not None and info.codec == "h264" and not info.sequential
+    count = 0
+    for packet in container.demux(stream):
+        skip = skipping and packet.pts not in wanted
+        stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+        for frame in packet.decode():
+            number = count if info.sequential else info.frame_at(frame.pts)
+            count += 1
+            if number >= 0:
+                yield number, frame
 
 
 def _find(container, stream, info: VideoInfo, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """The wanted frames, in increasing order, with one seek per run of groups of pictures."""
-    position, frames = -1, _numbered(container, stream, info, None)
+    stamps = {info.pts_of(number) for number in wanted}
+    position, frames = -1, _numbered(container, stream, info, None, stamps)
     for target in wanted:
         key = int(np.searchsorted(info.keyframes, target, side="right")) - 1
         if not info.sequential and info.keyframes[key] > position + 1:
-            frames = _numbered(container, stream, info, key)
+            frames = _numbered(container, stream, info, key, stamps)
         back = 1
         while True:
             position, frame = next((pair for pair in frames if pair[0] >= target), (info.frames, None))
@@ -255,7 +267,7 @@ def _find(container, stream, info: VideoInfo, wanted: list[int]) -> Iterator[tup
             if info.sequential or key <= 0:
                 raise BadVideo(info.path, f"frame {target} of {info.frames} cannot be decoded")
             key, back = max(key - back, 0), back * 2
-            frames = _numbered(container, stream, info, key)
+            frames = _numbered(container, stream, info, key, None)
         if frame.is_corrupt:
             raise BadVideo(info.path, f"frame {target} of {info.frames} is damaged")
         yield target, frame

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -341,11 +342,12 @@ def test_evaluation_leaves_out_what_cannot_be_read(breakable, caplog):
     assert len(caplog.records) == 2
 
 
-def test_large_videos_are_decoded_small(videos):
-    clip = ClipConfig(size=16)
-    assert decode_size(videos[0], clip, 1.0) == (16, 27)
-    assert decode_size(videos[0], clip, 0.25) == (32, 53)
-    assert decode_size(videos[0], ClipConfig(size=64), 1.0) == (48, 80)
+def test_only_very_large_videos_are_decoded_small(videos):
+    clip, large = ClipConfig(size=16), replace(videos[0], height=480, width=800)
+    assert decode_size(videos[0], clip, 1.0) == (48, 80)
+    assert decode_size(large, clip, 1.0) == (16, 27)
+    assert decode_size(large, clip, 0.25) == (32, 53)
+    assert decode_size(large, ClipConfig(size=121), 1.0) == (480, 800)
 
 
 @pytest.mark.slow

@@ -114,6 +114,27 @@ def test_matches_pyav_pixel_for_pixel(good_video):
     np.testing.assert_array_equal(read_frames(probe_video(good_video), indices), truth[indices])
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        "bframes=3:b-pyramid=none",
+        "bframes=8:b-pyramid=normal:b-adapt=2:ref=4",
+        "bframes=5:b-pyramid=strict:open-gop=1",
+        "bframes=3:weightp=2:tff=1",
+        "bframes=0",
+    ],
+)
+def test_skipping_frames_that_nothing_refers_to_changes_no_pixel(tmp_path, params):
+    path = write_video(tmp_path / "a.mp4", 60, gop=20, options={"x264-params": params})
+    info = probe_video(path)
+    with av.open(str(path)) as container:
+        truth = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 5, 9, 30):
+        indices = rng.integers(0, 60, count)
+        np.testing.assert_array_equal(read_frames(info, indices), truth[indices])
+
+
 def bad_file(kind: str, good, folder):
     """A file that cannot be used, and a part of the reason that should be given."""
     path = folder / f"{kind}.mp4"
