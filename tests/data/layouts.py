@@ -118,8 +118,8 @@ def ssv2(root: Path, video: Path, old: bool = False) -> Path:
 
 GYM_ELEMENTS = ["0LtLS9wROrk_E_002407_002435_A_0003_0005", "_A_wROrk-_E_E_000010_000012_A_0000_0001"]
 GYM_CATEGORIES = """\
-Clabel: 0; set: 1; Glabel: 1; (VT) round-off, flic-flac with 0.5 turn on, stretched salto forward
-Clabel: 1; set: 21; Glabel: 141; (FX) switch leap with 1 turn
+Clabel:   0; set:  1; Glabel:   1; (VT) round-off, flic-flac with 0.5 turn on, stretched salto forward
+Clabel:   1; set: 21; Glabel: 141; (FX) switch leap with 1 turn      
 """
 
 
