@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import time
 import xml.etree.ElementTree as ET
@@ -43,7 +44,9 @@ def benchmarks_summary(path: Path) -> list[dict]:
 
 
 def git(*arguments: str) -> str | None:
-    """Output of a git command, or None outside a checkout."""
+    """Output of a git command, or None outside a checkout and without git."""
+    if shutil.which("git") is None:
+        return None
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -69,7 +72,9 @@ def main() -> None:
         "build": info["build"],
         "tests": {"exit_code": options.tests} | tests_summary(options.work / "tests.xml"),
         "benchmarks_exit_code": options.benchmarks,
-        "benchmarks": benchmarks_summary(options.work / "bench.json"),
+        "benchmarks": [
+            entry for path in sorted(options.work.glob("bench*.json")) for entry in benchmarks_summary(path)
+        ],
     }
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = options.out / f"{'gpu' if has_gpu else 'cpu'}-{slug}-{result['date']}.json"

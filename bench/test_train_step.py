@@ -1,58 +1,190 @@
-"""A whole training step, --fast beside --no-fast, on the same clips; the figure in brackets is the ratio
-to the fastest of the group. Equality of the losses and of the gradient is asserted first, in float32 and
-without the finite difference, which magnifies rounding."""
+"""A whole training step, from clips on the device to moved weights, for every solver and scope.
+
+``ratio_to_plain`` is against the plain method of the same group; ``mfu`` counts the passes that the solver
+makes. Before anything is timed, the loss of the fast route is compared with the reference route's on the same
+clips, in float32 and without a finite difference, which magnifies rounding. The larger networks need a GPU.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import statistics
+import time
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from bodvcl.bilevel.rules import bilevel_of
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import TrainConfig
+from bodvcl.config import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.device import pick_device
+from bodvcl.engine.flops import forward_flops, peak_of, step_flops
 from bodvcl.engine.learner import build_learner
-from bodvcl.engine.precision import pick_arithmetic
+from bodvcl.engine.loop import passes_per_step
+from bodvcl.engine.precision import pick_arithmetic, set_float32
 from bodvcl.engine.problem import BatchProblem
+from bodvcl.engine.ranks import Ranks, World
+from bodvcl.engine.step import step_gradient
 from bodvcl.models.layout import memory_layout
+from bodvcl.optim.factory import make_optimizer
 
-VIDEOS = 16
+DEVICE = pick_device("auto")
+ALONE = Ranks(World(), DEVICE)
+VIEWS = 2
 
 
-def make_step(decouple: str, fast: bool, precision: str, solver: str | None = None):
-    config = TrainConfig(decouple=decouple, fast=fast, precision=precision)
-    config.bilevel.solver = solver or config.bilevel.solver
-    device = pick_device("auto")
-    learner = build_learner(config).to(device, memory_format=memory_layout(fast)).train()
+@dataclass(frozen=True)
+class Case:
+    """A network and its clips."""
+
+    model: ModelConfig
+    clip: ClipConfig
+    videos: int
+
+
+PROJECTOR = {"embed_dim": 128, "hidden_dim": 2048, "projector_layers": 3}
+CASES = {
+    "tiny 8x48x48": Case(ModelConfig(), ClipConfig(), 16),
+    "slow_r50 8x224x224": Case(
+        ModelConfig("slow_r50", **PROJECTOR), ClipConfig(frames=8, stride=8, size=224), 16
+    ),
+    "r2plus1d_18 16x112x112": Case(
+        ModelConfig("r2plus1d_18", **PROJECTOR), ClipConfig(frames=16, stride=4, size=112), 16
+    ),
+}
+METHODS = {
+    "none": ("none", BilevelConfig()),
+    "pred, fd": ("pred", BilevelConfig("fd")),
+    **{
+        f"bod, {solver}": ("bod", BilevelConfig(solver))
+        for solver in ("single", "first_order", "fd", "fd_central", "itd", "hvp", "cg", "neumann")
+    },
+    **{
+        f"bod, {solver}, head": ("bod", BilevelConfig(solver, scope="head"))
+        for solver in ("first_order", "fd", "itd", "hvp")
+    },
+}
+PLAIN: dict[tuple[str, bool], float] = {}
+"""Median seconds of the plain method's step, by case and route."""
+
+
+def make_config(case: Case, method: str, fast: bool, precision: str) -> TrainConfig:
+    decouple, bilevel = METHODS[method]
+    config = TrainConfig(
+        decouple=decouple,
+        fast=fast,
+        precision=precision,
+        model=case.model,
+        clip=case.clip,
+        bilevel=dataclasses.replace(bilevel),
+    )
+    config.koopman.max_gain = None
+    return config
+
+
+def make_step(case: Case, config: TrainConfig):
+    """A function that makes one step and returns its loss."""
+    arithmetic = pick_arithmetic(config.precision, config.fast, DEVICE)
+    set_float32(arithmetic)
+    layout = memory_layout(config.fast)
+    learner = build_learner(config).to(DEVICE, memory_format=layout).train()
     generator = torch.Generator().manual_seed(0)
-    shape = (VIDEOS * config.clip.views, 3, config.clip.frames, config.clip.size, config.clip.size)
-    clips = torch.randn(shape, generator=generator).to(device, memory_format=memory_layout(fast))
-    videos = torch.arange(VIDEOS, device=device).repeat_interleave(config.clip.views)
-    solve = make_solver(bilevel_of(config))
-    autocast = pick_arithmetic(precision, fast, device).autocast
-    params = learner.trainable()
+    shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
+    clips = torch.randn(shape, generator=generator).to(DEVICE, memory_format=layout)
+    videos = torch.arange(case.videos, device=DEVICE).repeat_interleave(VIEWS)
+    params, solve = learner.trainable(), make_solver(bilevel_of(config))
+    optimizer = make_optimizer(params.values(), config.optim, 1e-5, config.fast)
 
-    def step():
-        result = solve(params, BatchProblem(learner, clips, videos, config, autocast))
-        return result.upper.item(), result.gradient
+    def step() -> float:
+        problem = BatchProblem(learner, clips, videos, config, arithmetic.autocast)
+        found = step_gradient(solve, params, [(1.0, problem)], ALONE, None)
+        for name, p in params.items():
+            p.grad = found.gradient[name]
+        optimizer.step()
+        return found.values["loss"].item()
 
     return step
 
 
-@pytest.mark.parametrize("decouple", ["none", "pred", "bod"])
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "no-fast"])
-def test_step(benchmark, decouple, fast):
-    loss, gradient = make_step(decouple, fast, "fp32", "first_order")()
-    want_loss, want_gradient = make_step(decouple, False, "fp32", "first_order")()
-    assert loss == pytest.approx(want_loss, rel=1e-5)
-    scale = max(g.abs().max().item() for g in want_gradient.values())
-    for name, g in gradient.items():
-        torch.testing.assert_close(g, want_gradient[name], rtol=0, atol=2e-3 * scale)
+@functools.cache
+def first_loss(name: str, method: str, fast: bool) -> float:
+    """Loss of the first step in float32."""
+    case = CASES[name]
+    return make_step(case, make_config(case, method, fast, "fp32"))()
 
-    step = make_step(decouple, fast, "auto")
-    benchmark.group = f"training step, tiny backbone, {decouple}, {2 * VIDEOS} clips of 8x48x48"
-    benchmark.extra_info |= {"clips": 2 * VIDEOS, "config": dataclasses.asdict(TrainConfig().bilevel)}
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "no-fast"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", CASES)
+def test_step(benchmark, name, method, fast):
+    case = CASES[name]
+    if not name.startswith("tiny"):
+        if DEVICE.type == "cpu":
+            pytest.skip("needs a GPU")
+        if not fast and method not in ("none", "bod, first_order"):
+            pytest.skip("the reference route is timed for two methods")
+    comparable = "bod, first_order" if method.startswith("bod") else "none"
+    assert first_loss(name, comparable, fast) == pytest.approx(first_loss(name, comparable, False), rel=1e-3)
+
+    config = make_config(case, method, fast, "auto")
+    step = make_step(case, config)
+    clips = case.videos * VIEWS
+    benchmark.group = f"training step, {name}, {clips} clips, {'fast' if fast else 'no-fast'}"
+    step()
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     benchmark.pedantic(step, warmup_rounds=1, rounds=5)
-    benchmark.extra_info["clips_per_second"] = 2 * VIDEOS / benchmark.stats.stats.median
+    median = benchmark.stats.stats.median
+    if method == "none":
+        PLAIN[name, fast] = median
+    found = {"clips": clips, "clips_per_second": clips / median, "passes": passes_per_step(config)}
+    if (name, fast) in PLAIN:
+        found["ratio_to_plain"] = median / PLAIN[name, fast]
+    if DEVICE.type == "cuda":
+        found["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    arithmetic = pick_arithmetic(config.precision, fast, DEVICE)
+    if peak := peak_of(DEVICE, arithmetic.name):
+        operations = step_flops(forward_flops(case.model, case.clip), passes_per_step(config))
+        found["mfu"] = operations * clips / median / peak
+    benchmark.extra_info |= found
+
+
+def test_share_of_a_step_beyond_the_backbone(benchmark):
+    """Koopman, losses, bi-level arithmetic and the optimiser: what a step of the tiny network takes beyond
+    three forward and backward passes of backbone and projector in the same arithmetic."""
+    case = CASES["tiny 8x48x48"]
+    config = make_config(case, "bod, fd", True, "auto")
+    whole, bare = make_step(case, config), make_passes(case, config)
+    seconds: dict[str, list[float]] = {"whole": [], "bare": []}
+    for _ in range(10):
+        for kind, run in (("whole", whole), ("bare", bare)):
+            start = time.perf_counter()
+            run()
+            seconds[kind].append(time.perf_counter() - start)
+    benchmark.group = "training step, tiny, beyond the backbone"
+    benchmark.pedantic(whole, rounds=3)
+    medians = {kind: statistics.median(values[2:]) for kind, values in seconds.items()}
+    benchmark.extra_info |= medians | {"share_beyond": 1 - medians["bare"] / medians["whole"]}
+
+
+def make_passes(case: Case, config: TrainConfig):
+    """The backbone's and projector's share of a step with one-sided differences: two passes of the lower
+    level, one of the upper."""
+    autocast = pick_arithmetic(config.precision, config.fast, DEVICE).autocast
+    layout = memory_layout(config.fast)
+    encoder = build_learner(config).to(DEVICE, memory_format=layout).train().encoder
+    shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
+    clips = torch.randn(shape).to(DEVICE, memory_format=layout)
+    parameters = list(encoder.parameters())
+
+    def passes() -> None:
+        for dtype in (None, autocast, None):
+            with torch.autocast(DEVICE.type, dtype, enabled=dtype is not None):
+                embeddings = encoder(clips)
+            torch.autograd.grad(embeddings.float().square().sum(), parameters)
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+
+    return passes
