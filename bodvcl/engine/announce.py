@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from bodvcl import info
+from bodvcl.bilevel.rules import bilevel_of, passes
 from bodvcl.config import TrainConfig
-from bodvcl.engine.loop import passes_per_step
 from bodvcl.engine.memory import estimate_memory
 from bodvcl.engine.precision import pick_arithmetic
 from bodvcl.models.backbones.weights import weights_report
@@ -23,7 +23,6 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     Raises:
         ConfigError: the device lacks the arithmetic that was asked for.
     """
-    forward, backward = passes_per_step(config)
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
     arithmetic = pick_arithmetic(config.precision, config.fast, device)
     where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
@@ -34,7 +33,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
         f"{config.clip.views} clips of {config.clip.frames}x{config.clip.size}x{config.clip.size} a step, "
         f"{config.epochs} epochs",
         f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
-        f"{forward} forward and {backward} backward passes a step; {where} on {device}",
+        f"{_passes(config)}; {where} on {device}",
         *weights_report(config.model),
     ]
     factor = batch_factor(config.optim, config.batch_size)
@@ -54,3 +53,9 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
         info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch"
     )
     return lines
+
+
+def _passes(config: TrainConfig) -> str:
+    forward, backward, double = passes(bilevel_of(config))
+    twice = f" and {double} through a backward pass" if double else ""
+    return f"{forward} forward and {backward} backward passes a step{twice}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from bodvcl.bilevel.rules import bilevel_of, passes
+from bodvcl.bilevel.rules import bilevel_of, differentiates_twice, passes
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
@@ -42,6 +42,8 @@ from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
+
+_MUST_BE_FINITE = ("loss", "grad_norm")
 
 
 @dataclass
@@ -94,7 +96,8 @@ class Trainer:
         self.layout = memory_layout(config.fast)
         self.learner = build_learner(config).to(self.device, memory_format=self.layout).train()
         if self.ranks.size > 1 and _synchronised(config):
-            synchronise_norms(self.learner, plain=self.device.type == "cpu")
+            plain = self.device.type == "cpu" or differentiates_twice(config)
+            synchronise_norms(self.learner, plain)
         if config.compile:
             compile_backbone(self.learner.encoder, self.device)
         self._factor = batch_factor(config.optim, config.batch_size)
@@ -213,7 +216,9 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in params.values()])
         values = _floats(found.values | {"grad_norm": norm})
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        broken = [
+            name for name in values if name.startswith(_MUST_BE_FINITE) and not math.isfinite(values[name])
+        ]
         if broken == ["grad_norm"] and self.arithmetic.scaled and self._overflows.tolerated():
             self.scaler.update()
             report.note(self._overflows.sentence(self.step + 1, self.scaler.get_scale()))

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from bodvcl.bilevel.rules import differentiates_twice
 from bodvcl.config import TrainConfig
 from bodvcl.engine.learner import build_learner
 
 _STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # parameter-sized tensors that each optimiser keeps
+
+_TWICE = 3  # a graph that is differentiated twice holds the backward pass too: 2.9 times, on a small network
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
         learner = build_learner(config).train()
     trainable = sum(p.numel() * p.element_size() for p in learner.trainable().values())
     weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values())
-    lookahead = config.decouple != "none" and config.bilevel.solver != "single"
+    bilevel = config.bilevel
+    lookahead = config.decouple != "none" and bilevel.solver != "single" and bilevel.scope == "all"
+    twice = lookahead and differentiates_twice(config)
     clips = -(-config.batch_size // (world_size * config.accumulate)) * config.clip.views
     shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
     wide = lookahead or autocast is None  # a lower level of its own runs in float32
@@ -67,7 +72,8 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
         weights=weights,
         gradients=trainable * (4 if lookahead else 1),
         optimizer=trainable * _STATE[config.optim.name],
-        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast),
+        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast)
+        * (_TWICE if twice else 1),
         clips=4 * torch.Size(shape).numel(),
     )
 

@@ -81,8 +81,12 @@ def step_gradient(
     for share, problem in problems:
         step = _solve_scaled(solve, params, problem, scale) if scale else solve(params, problem)
         found = problem.log | {"loss": step.upper}
-        if step.lower is not None:
-            found["loss_pred"] = step.lower
+        optional = {
+            "loss_pred": step.lower,
+            "inner_step_norm": step.inner_step_norm,
+            "hessian_share": step.hessian_share,
+        }
+        found |= {name: value for name, value in optional.items() if value is not None}
         values = _add(values, {name: v.detach().double() for name, v in found.items()}, share)
         gradient = _add(gradient, step.gradient, share)
         keys.append(problem.keys)

@@ -22,7 +22,8 @@ from bodvcl.parse import load_yaml
 from bodvcl.train import main
 
 SMOOTH = [
-    "--precision", "fp32", "--bilevel.solver", "single", "--optim.name", "sgd", "--optim.lr", "0.002",
+    "--precision", "fp32", "--bilevel.solver", "first_order", "--bilevel.gamma", "0.001",
+    "--optim.name", "sgd", "--optim.lr", "0.002",
     "--koopman.max-gain", "None", "--model.projector-norm", "--log.no-probe", "--log.no-report",
 ]  # fmt: skip
 """No amplified rounding: what two ways of summing give can be compared."""
