@@ -144,8 +144,10 @@ def centred(network):
     return network.double().eval()
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "r2plus1d_18", "s3d"])
-@pytest.mark.parametrize("padding", ["zero", "repeat"])
+@pytest.mark.parametrize(
+    ("name", "padding"),
+    [("r3d_18", "zero"), ("r2plus1d_18", "repeat"), ("s3d", "zero"), ("s3d", "repeat")],
+)
 def test_torchvision_s_checkpoints_load_into_networks_without_temporal_stride(tmp_path, name, padding):
     """With central slices only, a still clip has no stride to see: both networks give the same feature."""
     torch.manual_seed(0)

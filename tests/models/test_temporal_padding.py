@@ -3,11 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import conv3d, pad
 
 from bodvcl.config import ModelConfig
 from bodvcl.models.backbones.build import build_backbone
-from bodvcl.models.backbones.temporal import RepeatConv3d, remove_temporal_strides, repeat_outer_frames
+from bodvcl.models.backbones.temporal import (
+    RepeatConv3d,
+    remove_temporal_strides,
+    repeat_ends,
+    repeat_outer_frames,
+)
 
 KINDS = ["tiny", "slow_r50", "r3d_18_thin", "r2plus1d_18_thin", "s3d_g"]
 
@@ -59,6 +65,47 @@ def test_the_convolution_equals_replicate_padding(kernel, bias):
     padded = pad(padded, (padding[2], padding[2], padding[1], padding[1]))
     expected = conv3d(padded, conv.weight, conv.bias, stride=(1, 2, 2), groups=2)
     torch.testing.assert_close(net(x), expected)
+
+
+def test_first_and_second_derivatives():
+    torch.manual_seed(0)
+    conv = repeat_outer_frames(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1).double()))[0]
+    inputs = [torch.randn(2, 2, 3, 4, 4, dtype=torch.float64), conv.weight, conv.bias]
+    inputs = [t.detach().requires_grad_() for t in inputs]
+
+    def call(x, weight, bias):
+        return functional_call(conv, {"weight": weight, "bias": bias}, (1.5 * x,))
+
+    assert torch.autograd.gradcheck(call, inputs)
+    assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_repetition_is_not_kept_for_the_backward_pass(dtype):
+    """What autograd hands out as the saved input is made anew each time it is asked for."""
+    conv = repeat_outer_frames(nn.Sequential(nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0))))[0]
+    x = torch.randn(2, 4, 5, 3, 3, requires_grad=True).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        y = conv(x)
+    first, second = y.grad_fn._saved_input, y.grad_fn._saved_input
+    assert first.data_ptr() != second.data_ptr()
+    assert torch.equal(first, repeat_ends(x, 1))
+
+
+def test_an_input_changed_in_place_is_noticed():
+    conv = repeat_outer_frames(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1)))[0]
+    x = torch.randn(1, 2, 3, 4, 4, requires_grad=True) * 2
+    y = conv(x)
+    x.add_(1)
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        y.sum().backward()
+
+
+def test_it_compiles_into_one_graph():
+    conv = repeat_outer_frames(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1)))[0]
+    x = torch.randn(1, 2, 3, 4, 4)
+    compiled = torch.compile(conv, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), conv(x))
 
 
 def test_spatial_convolutions_stay_as_they_are():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import conv3d
 
 
@@ -19,13 +20,46 @@ class RepeatConv3d(nn.Conv3d):
 
     Parameters, their names and the arguments are those of :class:`torch.nn.Conv3d`; the temporal stride and
     dilation are 1.
+
+    For the backward pass the input is kept as it came and its ends are repeated again, so that repetition
+    costs no memory. torch.compile makes that choice itself.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        count, height, width = self.padding
-        if count:
-            x = torch.cat([x[:, :, :1]] * count + [x] + [x[:, :, -1:]] * count, dim=2)
-        return conv3d(x, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
+        count = self.padding[0]
+        if not count:
+            return self._convolve(x)
+        longer = repeat_ends(x, count)
+        if torch.compiler.is_compiling():
+            return self._convolve(longer)
+        with _saved_unrepeated(x, longer, count):
+            return self._convolve(longer)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        padding = (0, *self.padding[1:])
+        return conv3d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def repeat_ends(x: Tensor, count: int) -> Tensor:
+    """Repeat the first and the last frame ``count`` times: ``(N, C, T, h, w)`` -> T + 2 ``count`` frames."""
+    return torch.cat([x[:, :, :1]] * count + [x] + [x[:, :, -1:]] * count, dim=2)
+
+
+def _saved_unrepeated(x: Tensor, longer: Tensor, count: int) -> saved_tensors_hooks:
+    """Within it, autograd saves ``x`` where it would save ``longer = repeat_ends(x, count)``."""
+    source, version, storage = x.detach(), x._version, longer.untyped_storage()._cdata
+
+    def pack(tensor: Tensor) -> Tensor | None:
+        return None if tensor.untyped_storage()._cdata == storage else tensor
+
+    def unpack(packed: Tensor | None) -> Tensor:
+        if packed is not None:
+            return packed
+        if source._version != version:
+            raise RuntimeError("the input of a convolution that repeats outer frames was changed in place")
+        return repeat_ends(source, count)
+
+    return saved_tensors_hooks(pack, unpack)
 
 
 def remove_temporal_strides(network: nn.Module) -> nn.Module:
