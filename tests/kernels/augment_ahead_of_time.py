@@ -1,6 +1,7 @@
 """Compile the augmentation kernel for a GPU that is not there and print what it uses, as JSON lines.
 
-``python augment_ahead_of_time.py ARCH DTYPE``, in a process of its own: the interpreter must be off and the
+``python augment_ahead_of_time.py ARCH DTYPE [ones]``, with "ones" for clips of one frame, and of one pixel,
+in a process of its own: the interpreter must be off and the
 cache directory set before Triton is imported.
 """
 
@@ -20,15 +21,16 @@ from bodvcl._dispatch import AUGMENT_MAX_RADIUS
 
 POINTERS = {"CLIPS": "*u8", "COLOUR": "*fp32", "FLIP": "*u8", "SIGMA": "*fp32", "BOX": "*i32"}
 MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")
+CHANNELS_LAST = ("out_c_stride",)
 REALS = ("low", "high")
 
 
-def source(dtype: torch.dtype, radius: int, box: bool) -> ASTSource:
-    """The kernel as the launcher would specialise it for channels-last results, whose channel stride is 1."""
+def source(dtype: torch.dtype, radius: int, box: bool, ones: tuple[str, ...]) -> ASTSource:
+    """The kernel as the launcher would specialise it: ``ones`` are arguments that are 1, compiled in."""
     constants = {
         "HAS_BOX": box,
         **kernels.constants(radius, dtype),
-        "out_c_stride": 1,
+        **dict.fromkeys(ones, 1),
     }
     names = list(kernels.augment_kernel.arg_names)
 
@@ -46,24 +48,29 @@ def source(dtype: torch.dtype, radius: int, box: bool) -> ASTSource:
     return ASTSource(fn=kernels.augment_kernel, signature=signature, constexprs=constants, attrs=attrs)
 
 
-def main(arch: str, dtype: str) -> None:
+def main(arch: str, dtype: str, sizes: str = "") -> None:
     chosen = next(t for t, name in NAMES.items() if name == dtype)
-    for radius in (0, 6, AUGMENT_MAX_RADIUS):
-        for box in (False, True):
-            warps = kernels.tiles(radius, chosen).warps
-            compiled = triton.compile(
-                source(chosen, radius, box),
-                target=GPUTarget("cuda", int(arch), 32),
-                options={"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True},
-            )
-            ptx = compiled.asm["ptx"]
-            entry = {
-                "radius": radius,
-                "box": box,
-                "shared": compiled.metadata.shared,
-                "mma": sum(ptx.count(name) for name in MATRIX_INSTRUCTIONS),
-            }
-            print(json.dumps(entry | resources(compiled.asm["cubin"])))
+    cases = [(radius, box, CHANNELS_LAST) for radius in (0, 6, AUGMENT_MAX_RADIUS) for box in (False, True)]
+    if sizes == "ones":
+        cases = [(6, True, ("FRAMES", "out_x_stride")), (0, True, ("FRAMES", "SIZE", "out_x_stride"))]
+    for radius, box, ones in cases:
+        compiled = triton.compile(
+            source(chosen, radius, box, ones),
+            target=GPUTarget("cuda", int(arch), 32),
+            options={
+                "num_warps": kernels.tiles(radius, chosen).warps,
+                "num_stages": 1,
+                "enable_fp_fusion": True,
+            },
+        )
+        ptx = compiled.asm["ptx"]
+        entry = {
+            "radius": radius,
+            "box": box,
+            "shared": compiled.metadata.shared,
+            "mma": sum(ptx.count(name) for name in MATRIX_INSTRUCTIONS),
+        }
+        print(json.dumps(entry | resources(compiled.asm["cubin"])))
 
 
 if __name__ == "__main__":

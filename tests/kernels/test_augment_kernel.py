@@ -49,6 +49,14 @@ def test_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
         assert (entry["mma"] > 0) == (entry["radius"] > 0), entry
 
 
+@pytest.mark.slow
+@needs_triton
+def test_compiles_with_sizes_of_one(tmp_path):
+    script = FOLDER / "augment_ahead_of_time.py"
+    entries = process(script, 90, "fp32", "ones", TRITON_CACHE_DIR=str(tmp_path)).splitlines()
+    assert [json.loads(entry)["local"] for entry in entries] == [0, 0]
+
+
 # ------------------------------------------------------------ on a GPU
 
 

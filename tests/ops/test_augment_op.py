@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -263,6 +266,14 @@ def test_the_report_says_why_not(monkeypatch):
     row = _dispatch.report()["augment"]["cpu"]
     assert row["backend"] == "torch"
     assert row["triton"]
+
+
+def test_the_example_of_the_documentation_runs():
+    text = (Path(__file__).parents[2] / "docs" / "augment.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["out"].isfinite().all()
 
 
 def test_colours_that_change_nothing():
