@@ -2,7 +2,8 @@
 
 DALI's own readers and random numbers are not used: files, frame numbers and boxes come from the plan, so
 that resuming, elastic training and the other sources give the same clips. Colour, flip, blur and
-normalisation stay with :func:`bodvcl.data.augment.finish`, the one definition of them.
+normalisation stay with :func:`bodvcl.data.augment.finish`, the one definition of them. DALI converts every
+file as BT.601; what that does to a BT.709 file is undone in its clips' colour matrix.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,22 @@ from bodvcl.data.plan import ClipPlan, collect
 from bodvcl.data.stream import BatchStream
 from bodvcl.data.video import VideoInfo
 
+_BT_709 = 1  # number of ITU-T H.273
+
+
+def _rgb_of(red: float, blue: float) -> np.ndarray:
+    """(3, 3): R'G'B' from luma and colour differences, for the luma weights of red and blue."""
+    green = 1 - red - blue
+    return np.array(
+        [
+            [1, 0, 2 * (1 - red)],
+            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+            [1, 2 * (1 - blue), 0],
+        ]
+    )
+
+
+_TO_BT_709 = _rgb_of(0.2126, 0.0722) @ np.linalg.inv(_rgb_of(0.299, 0.114))
 _READ_AHEAD = 4  # batches whose files are being read, beyond those that DALI holds
 _PREFETCH = 2  # batches that DALI prepares ahead
 
@@ -107,6 +124,15 @@ def _read(path: str) -> np.ndarray | str:
     except OSError as error:
         return error.strerror or str(error)
     return encoded if len(encoded) else "empty file (0 bytes)"
+
+
+def _corrected(draws: ClipDraws, video: VideoInfo) -> ClipDraws:
+    """Draws whose colour matrix takes pixels of a BT.709 file that were converted as BT.601."""
+    if video.colour_space != _BT_709:
+        return draws
+    linear, offset = draws.colour[:, :, :3], draws.colour[:, :, 3:]
+    colour = np.concatenate([linear @ _TO_BT_709, offset], axis=2).astype(np.float32)
+    return replace(draws, colour=colour)
 
 
 def _reason(error: RuntimeError) -> str:
@@ -200,19 +226,19 @@ class DaliSource(BatchStream):
     def _items(self, first: int) -> Generator[_Item]:
         """Batches from a place on, their files read ahead by threads."""
         pending: deque[tuple[int, int, list[tuple[int, Future]]]] = deque()
-        with ThreadPoolExecutor(self._threads) as pool:
-            try:
-                for number in itertools.count(first):
-                    epoch, step = divmod(number, self.steps_per_epoch)
-                    reads = [
-                        (index, pool.submit(_read, self.plan.videos[index].path))
-                        for index in self.plan.indices(epoch, step)
-                    ]
-                    pending.append((epoch, step, reads))
-                    if len(pending) > _READ_AHEAD:
-                        yield self._item(*pending.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pool = ThreadPoolExecutor(self._threads)
+        try:
+            for number in itertools.count(first):
+                epoch, step = divmod(number, self.steps_per_epoch)
+                reads = [
+                    (index, pool.submit(_read, self.plan.videos[index].path))
+                    for index in self.plan.indices(epoch, step)
+                ]
+                pending.append((epoch, step, reads))
+                if len(pending) > _READ_AHEAD:
+                    yield self._item(*pending.popleft())
+        finally:  # does not wait: a forgotten source may be collected in one of these threads
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _item(self, epoch: int, step: int, reads: list[tuple[int, Future]]) -> _Item:
         item = _Item(epoch, step)
@@ -221,7 +247,7 @@ class DaliSource(BatchStream):
             if isinstance(encoded, str):
                 item.failures.append((video.path, encoded))
             else:
-                item.add(index, self.plan.draws(epoch, index), video, encoded)
+                item.add(index, _corrected(self.plan.draws(epoch, index), video), video, encoded)
         return item
 
     def _batch(self, item: _Item, clips: Tensor) -> ClipBatch:

@@ -16,7 +16,7 @@ Verdict = tuple[bool, str]
 _DALI_CPU = frozenset({"vp8", "vp9", "mjpeg"})
 _DALI_GPU = _DALI_CPU | {"h264", "hevc", "mpeg4", "av1"}
 _EIGHT_BIT_420 = frozenset({"yuv420p", "yuvj420p"})
-_BT_601 = frozenset({2, 5, 6})  # 2: the file does not tell; FFmpeg then assumes BT.601, as DALI always does
+_COLOURS = frozenset({1, 2, 5, 6})  # BT.709; not told, then taken as BT.601; BT.601
 
 
 def choose_decoder(
@@ -85,8 +85,8 @@ def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device
         return f"{video.streams} video streams, and DALI may decode another one"
     if video.pixel_format not in _EIGHT_BIT_420:
         return f"pixels are {video.pixel_format}; DALI converts 8-bit 4:2:0 only"
-    if video.colour_space not in _BT_601:
-        return f"colours are not BT.601 (matrix {video.colour_space} of H.273), which DALI assumes"
+    if video.colour_space not in _COLOURS:
+        return f"colours are neither BT.601 nor BT.709 (matrix {video.colour_space} of H.273)"
     return ""
 
 

@@ -81,14 +81,14 @@ class TorchCodecSource(BatchStream):
 
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
         pending: deque[tuple[int, int, list[tuple[int, ClipDraws, Future]]]] = deque()
-        with ThreadPoolExecutor(self._threads) as pool:
-            try:
-                for number in itertools.count(epoch * self.steps_per_epoch + step):
-                    pending.append(self._submit(pool, *divmod(number, self.steps_per_epoch)))
-                    if len(pending) > _AHEAD:
-                        yield self._collect(*pending.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pool = ThreadPoolExecutor(self._threads)
+        try:
+            for number in itertools.count(epoch * self.steps_per_epoch + step):
+                pending.append(self._submit(pool, *divmod(number, self.steps_per_epoch)))
+                if len(pending) > _AHEAD:
+                    yield self._collect(*pending.popleft())
+        finally:  # does not wait: a forgotten source may be collected in one of these threads
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(
         self, pool: ThreadPoolExecutor, epoch: int, step: int

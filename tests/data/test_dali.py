@@ -115,6 +115,20 @@ def test_pixels_are_close_to_those_of_pyav(waves, size):
         dali.close()
 
 
+def test_colours_of_a_bt709_file_are_corrected(tmp_path):
+    info = probe_video(write_waves(tmp_path / "a.webm", bt709=True, **VP9))
+    assert info.colour_space == 1
+    assert can_run_dali([info, info], CPU) == (True, "")
+    clip, augment = ClipConfig(frames=4, stride=2, size=96), AugmentConfig(crop_area=(0.5, 1.0))
+    dali = source_of([info, info], batch_size=2, clip=clip, augment=augment)
+    ours = next(dali.epoch(0))
+    dali.close()
+    truth = next(ClipLoader([info, info], clip, augment, batch_size=2, seed=0, workers=0).epoch(0))
+    assert (ours.clips.float() - truth.clips.float()).abs().mean() > MEAN
+    finished = (finish(ours, augment) - finish(truth, augment)).abs() * augment.std * 255
+    assert finished.mean() < MEAN
+
+
 def test_batches_stay_what_they_were(videos):
     source = source_of(videos)
     try:

@@ -58,7 +58,8 @@ def vp9(tmp_path_factory):
         ({"rotation": 90}, "rotation"),
         ({"streams": 2}, "2 video streams"),
         ({"pixel_format": "yuv420p10le"}, "yuv420p10le"),
-        ({"colour_space": 1}, "not BT.601"),
+        ({"colour_space": 1}, ""),
+        ({"colour_space": 9}, "neither BT.601 nor BT.709 (matrix 9"),
     ],
 )
 def test_dali_is_for_files_that_it_reads_exactly(vp9, change, reason):
