@@ -74,9 +74,12 @@ def _scan(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     def scan() -> int:
+        from bodvcl.config import TrainConfig
+        from bodvcl.data.built_in import prepare_built_in
         from bodvcl.data.scan import scan
 
-        found = scan(options.data, clip=None, workers=options.workers)
+        source = prepare_built_in(TrainConfig(data=options.data)) or options.data
+        found = scan(source, clip=None, workers=options.workers)
         if options.json:
             print(json.dumps(scan_report(found), indent=1))
         else:

@@ -12,6 +12,7 @@ import pytest
 from video_files import write_video
 
 from bodvcl.cli import main
+from bodvcl.data import built_in
 from bodvcl.data_cli import ACTIONS, fault_kind
 
 
@@ -109,3 +110,13 @@ def test_the_package_is_the_verb():
 
 def test_faults_are_counted_without_their_numbers():
     assert fault_kind("14 frames, needs 15.5") == "N frames, needs N"
+
+
+def test_the_built_in_data_has_its_name(shapes_list, capsys, monkeypatch):
+    monkeypatch.setattr(
+        built_in, "prepare_built_in", lambda config: shapes_list if config.data == "shapes" else None
+    )
+    assert main(["data", "scan", "shapes", "--workers", "0", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["splits"] == {"train": 16, "probe_train": 8, "probe_test": 8}
+    assert set(report["classes"]) == {"background", "shape", "brightness", "trajectory"}

@@ -85,6 +85,33 @@ def test_damage_is_refused_or_gives_what_a_plain_decode_gives(folder, tmp_path, 
         assert len(reasons) >= 3  # cut in the middle, an .mp4 file has lost its table of contents
 
 
+def test_two_recordings_in_one_stream(folder, tmp_path):
+    """The second has another picture size: its frames are scaled to that of the first."""
+    small = render(folder, "h264.h264")
+    large = write_video(tmp_path / "large.h264", 30, size=(96, 160), container="h264")
+    path = tmp_path / "both.h264"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    info = probe_video(path)
+    assert (info.frames, info.height, info.width) == (80, 48, 80)
+    images = read_frames(info, range(80))
+    assert [read_barcode(image) for image in images[:50]] == list(range(50))
+    np.testing.assert_array_equal(read_frames(info, [79, 3, 60]), images[[79, 3, 60]])
+    assert [read_barcode(image) for image in read_frames(info, range(50, 80), size=(96, 160))] == list(
+        range(30)
+    )
+
+
+def test_a_stream_that_begins_between_key_frames(folder, tmp_path):
+    data = render(folder, "h264.ts").read_bytes()
+    path = tmp_path / "begin.ts"
+    path.write_bytes(data[188 * (len(data) // 188 // 3) :])
+    truth = [read_barcode(image) for image in plain_decode(path)]
+    info = probe_video(path)
+    assert 10 < info.frames == len(truth) < 50
+    assert [read_barcode(image) for image in read_frames(info, range(info.frames))] == truth
+    assert truth == list(range(truth[0], 50))
+
+
 def test_a_scan_of_all_of_them(folder, tmp_path):
     good = [name for name in CATALOGUE if can_encode(name)]
     for name in good:
