@@ -90,6 +90,28 @@ class SmallProblem:
         return torch.logsumexp(out @ params["objective.prototypes"], -1).mean()
 
 
+class HalfFeatures(SmallProblem):
+    """The backbone's features arrive in bfloat16; what follows is float32."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.float32)
+
+    def features(self, params: Params) -> Tensor:
+        return super().features(params).bfloat16()
+
+    def _project(self, params: Params, features: Tensor | None) -> Tensor:
+        features = self.features(params) if features is None else features
+        return super()._project(params, features.float())
+
+
+class HugePrototypes(SmallProblem):
+    """An objective far larger than the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params["objective.prototypes"] *= 1e6
+
+
 class FlatUpper(SmallProblem):
     """Nothing to learn in the upper level: v is 0."""
 
