@@ -176,9 +176,17 @@ def test_controls(probe, tmp_path: Path) -> None:
 
 
 def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Path) -> None:
-    data = write_list(tmp_path / "list.csv", rows)
-    code, text, _ = probe("--data", data, "--seed", "5", "--labels", "background")
+    data = write_list(tmp_path / "list.csv", [{**row, "camera": "same"} for row in rows])
+    out, plot = tmp_path / "probe.json", tmp_path / "probe.png"
+    options = ("--seed", "5", "--labels", "background", "camera", "--out", str(out), "--plot", str(plot))
+    code, text, _ = probe("--data", data, *options)
     assert code == 0
+    assert "camera skipped: all videos have the same label" in text
+    skipped = [
+        row for row in json.loads(out.read_text(), parse_constant=pytest.fail)["rows"] if row["skipped"]
+    ]
+    assert [(row["semantic"], "value" in row) for row in skipped] == [("camera", False)]
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert "half of each class trains and the other half tests, drawn with seed 5" in text
 
 

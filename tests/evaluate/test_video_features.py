@@ -199,3 +199,17 @@ def test_a_cache_that_cannot_be_written_is_said(
     )
     assert len(found.rows) == 2
     assert "are not kept: cannot write to" in said[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_features(
+    config: TrainConfig, videos: list[VideoInfo], encoder: VideoEncoder, tmp_path: Path
+) -> None:
+    options = {"name": "e", "clips_per_video": 2, "workers": 0, "cache": tmp_path}
+    here = video_features(encoder, config, videos, CPU, **options)
+    there = video_features(encoder, config, videos, torch.device("cuda"), **options)
+    assert len(list(tmp_path.iterdir())) == 2
+    for kind, values in here.kinds.items():
+        assert there.kinds[kind].device == CPU
+        assert torch.cosine_similarity(values, there.kinds[kind]).min() > 0.999, kind
