@@ -59,9 +59,8 @@ def open_source(
         ConfigError: the decoder that was asked for cannot be used, or the batch cannot be shared equally.
         DataError: more videos per batch than there are videos.
     """
-    name, reason = choose_decoder(
-        config.decoder, device, can_run_dali(videos, device), can_run_torchcodec(videos)
-    )
+    torchcodec = can_run_torchcodec(videos) if config.decoder == "torchcodec" else (False, "not asked for")
+    name, reason = choose_decoder(config.decoder, device, can_run_dali(videos, device), torchcodec)
     if rank == 0:
         print(f"decoding with {name}: {reason}")
     settings = {

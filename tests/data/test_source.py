@@ -9,6 +9,7 @@ import torch
 from video_files import cut_without_decoding, write_video
 
 from bodvcl.config import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
+from bodvcl.data import source_choice
 from bodvcl.data.loader import ClipLoader
 from bodvcl.data.source import open_source
 from bodvcl.data.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
@@ -108,3 +109,26 @@ def test_pyav_is_what_a_cpu_gets(vp9, capsys):
     second = open_source(config(), [vp9, vp9], 1, 2, CPU)
     assert len(next(second.epoch(0)).videos) == 1
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["dali", "torchcodec"])
+def test_asking_for_what_is_not_installed_names_the_extra(vp9, name, monkeypatch):
+    monkeypatch.setattr(source_choice, "_is_installed", lambda module: False)
+    with pytest.raises(
+        ConfigError, match=rf"--decoder {name} cannot be used: .*pip install bodvcl\[{name}\]"
+    ):
+        open_source(config(decoder=name), [vp9, vp9], 0, 1, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("dali", "nvidia.dali"), ("torchcodec", "torchcodec")], ids=["dali", "torchcodec"]
+)
+def test_asking_for_what_is_installed_gives_it(vp9, name, module, capsys):
+    pytest.importorskip(module, reason=f"{name} is not installed (pip install bodvcl[{name}])")
+    if name == "torchcodec" and not can_run_torchcodec([vp9])[0]:
+        pytest.skip(can_run_torchcodec([vp9])[1])
+    source = open_source(config(decoder=name), [vp9, vp9], 0, 1, CPU)
+    assert type(source).__name__.lower() == f"{name}source"
+    assert next(source.epoch(0)).clips.shape == (4, 3, 16, 16, 3)
+    assert capsys.readouterr().out == f"decoding with {name}: as asked for\n"
+    source.close()
