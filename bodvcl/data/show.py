@@ -17,7 +17,7 @@ import torch
 
 from bodvcl.config import TrainConfig
 from bodvcl.console import run_verb
-from bodvcl.data.clips import ClipDraws, box_in_pixels, draw_clips
+from bodvcl.data.clips import ClipDraws, box_in_pixels, colour_matrix, draw_clips
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 from bodvcl.errors import ConfigError, DataError
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 MOST_FRAMES = 8
 """Frames of a clip shown at most, evenly spread."""
 _FORMATS = (".png", ".html")
-_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,8 +154,9 @@ class ColourFactors(NamedTuple):
 def colour_factors(matrix: np.ndarray) -> ColourFactors:
     """The factors of a colour matrix (3, 4). Of a gray one, saturation is 0 and hue is 0: they left no trace.
 
-    The offset is (1 - contrast) / 2 in every channel, a row sums to contrast x brightness, and in YIQ the
-    chroma is turned by the hue and scaled by the saturation.
+    The offset is (1 - contrast) / 2 in every channel, and a row sums to contrast x brightness. What is left
+    is grayscale + saturation (cos(hue) still + sin(hue) quarter), with the matrices of no and of a quarter
+    turn less that of grayscale.
     """
     matrix = np.asarray(matrix, np.float64)
     contrast = float(1 - 2 * matrix[:, 3].mean())
@@ -164,10 +164,14 @@ def colour_factors(matrix: np.ndarray) -> ColourFactors:
     brightness = gain / contrast if contrast else 1.0
     if np.ptp(matrix[:, :3], axis=0).max() < 1e-5 * max(abs(gain), 1e-3):
         return ColourFactors(brightness, contrast, 0.0, 0.0, True)
-    (cos, _), (sin, _) = (_YIQ @ (matrix[:, :3] / gain) @ np.linalg.inv(_YIQ))[1:, 1:]
-    return ColourFactors(
-        brightness, contrast, math.hypot(cos, sin), math.atan2(sin, cos) / (2 * math.pi), False
+    gray, still, quarter = (
+        colour_matrix(1, 1, 1, turn, without_colour)[:, :3].ravel()
+        for turn, without_colour in ((0, True), (0, False), (0.25, False))
     )
+    basis = np.stack([still - gray, quarter - gray], axis=1)
+    cos, sin = np.linalg.lstsq(basis, matrix[:, :3].ravel() / gain - gray, rcond=None)[0]
+    hue = math.atan2(sin, cos) / (2 * math.pi)
+    return ColourFactors(brightness, contrast, math.hypot(cos, sin), hue, False)
 
 
 def drawn_lines(video: VideoInfo, draws: ClipDraws, view: int) -> list[str]:

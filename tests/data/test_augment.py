@@ -8,10 +8,13 @@ import torch
 from scipy.ndimage import correlate1d
 from torch.nn import functional as F
 
-from bodvcl.config import AugmentConfig
+from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.augment import crop_resize, finish
 from bodvcl.data.batch import ClipBatch, ClipParams
-from bodvcl.data.clips import colour_matrix
+from bodvcl.data.clips import colour_matrix, draw_clips
+from bodvcl.data.show import colour_factors
+from bodvcl.data.video import probe_video
+from bodvcl.parse import find_recipe, load_yaml
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:
@@ -119,6 +122,31 @@ def test_empty_batch_keeps_its_shape():
         frames=batch.frames[:0],
     )
     assert finish(empty, AugmentConfig()).shape == (0, 3, 3, 16, 16)
+
+
+def test_the_k400_recipe_draws_what_its_source_draws(good_video):
+    augment = load_yaml(find_recipe("k400")).augment
+    video, clip, count = probe_video(good_video), ClipConfig(frames=3), 600
+    draws = [draw_clips(video, clip, augment, seed=0, epoch=0, index=i) for i in range(count)]
+    colours = [colour_factors(matrix) for draw in draws for matrix in draw.colour]
+    flips, sigmas, boxes = (
+        np.concatenate([getattr(d, n) for d in draws]) for n in ("flip", "sigma", "boxes")
+    )
+    still = np.array([abs(c.brightness - 1) < 1e-6 for c in colours])
+    gray = np.array([c.gray for c in colours])
+    for share, expected in ((~still, 0.8), (gray, 0.2), (sigmas > 0, 0.5), (flips, 0.5)):
+        assert abs(share.mean() - expected) < 5 * np.sqrt(expected * (1 - expected) / (2 * count))
+    turned = np.array([c[:4] for c in colours if not c.gray])
+    assert (np.abs(turned - [1, 1, 1, 0]).max(0) <= np.array([0.6, 0.6, 0.6, 0.15]) + 1e-4).all()
+    assert (np.abs(turned - [1, 1, 1, 0]).max(0) > np.array([0.57, 0.57, 0.57, 0.14])).all()
+    assert 0.1 <= sigmas[sigmas > 0].min() < 0.2
+    assert 1.9 < sigmas.max() <= 2.0
+    areas = boxes[:, 2] * boxes[:, 3]
+    aspects = boxes[:, 3] * 80 / (boxes[:, 2] * 48)
+    assert areas.min() >= 0.2
+    assert areas.max() <= 0.7661
+    assert aspects.min() >= 0.75 - 1e-6
+    assert aspects.max() <= 4 / 3 + 1e-6
 
 
 def test_crop_is_the_box_of_every_frame():
