@@ -81,20 +81,21 @@ class ScanResult:
         if self.data.missing:
             listed = len(self.data.rows) + len(self.data.missing)
             lines.append(f"missing {_count(len(self.data.missing), 'video')} of {listed:,} that are listed:")
-            lines += [f"  {name}" for name in self.data.missing[:shown]]
-            if len(self.data.missing) > shown:
-                lines.append(f"  and {len(self.data.missing) - shown} more")
+            lines += _first(self.data.missing, shown)
         if self.skipped:
             lines.append(f"skipped {_count(len(self.skipped), 'file')}:")
-            lines += [f"  {printable(path)}: {reason}" for path, reason in self.skipped[:shown]]
-            if len(self.skipped) > shown:
-                lines.append(f"  and {len(self.skipped) - shown} more")
+            lines += _first([f"{printable(path)}: {reason}" for path, reason in self.skipped], shown)
         return lines
 
 
 def printable(path: str) -> str:
     """A path as text, also where its bytes are none."""
     return os.fsencode(path).decode(errors="replace")
+
+
+def _first(lines: Sequence[str], shown: int) -> list[str]:
+    more = [f"  and {len(lines) - shown} more"] if len(lines) > shown else []
+    return [*(f"  {line}" for line in lines[:shown]), *more]
 
 
 def _count(number: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -145,9 +146,14 @@ def _frames_of(info: VideoInfo, segment: Segment | None) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def time_unit(seconds: float) -> Fraction:
+    """A unit of time as the fraction that it was before it was rounded; MP4 holds denominators below 2^31."""
+    return Fraction(seconds).limit_denominator(2**31 - 1)
+
+
 def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) -> None:
     width, height = copy_size(info.width, info.height, settings.short_side)
-    unit = Fraction(info.time_base).limit_denominator(1_000_000)
+    unit = time_unit(info.time_base)
     if unit <= 0:
         raise BadVideo(info.path, "does not tell its frame rate")
     rate = Fraction(info.fps).limit_denominator(1001) if info.fps else 1 / unit
@@ -231,7 +237,7 @@ def transcode(
     root = _common_root(data)
     if not _is_list(data) and (folder == root or root in folder.parents):
         raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
-    _prepare(folder, settings)
+    _prepare(folder, {"source": str(root), **asdict(settings)})
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         known, _ = check_files(paths, index, workers=workers, progress=progress)
@@ -239,7 +245,10 @@ def transcode(
     report = CopyReport(folder, _source_of(data, os.fspath(source), folder))
     todo: list[_Job] = []
     done: set[str] = set()
-    for key, row in {_key(row): row for row in reversed(data.rows)}.items():
+    first: dict[str, VideoRow] = {}
+    for row in data.rows:
+        first.setdefault(_key(row), row)
+    for key, row in first.items():
         info, target = known[row.path], folder / names[key]
         if isinstance(info, BadVideo):
             report.failed.append((row.path, info.reason))
@@ -259,7 +268,7 @@ def transcode(
         if isinstance(outcome, Lost):
             outcome = Outcome(0, reason=outcome.reason)
         if outcome.fatal:
-            raise DataError(f"{job.target}: {outcome.reason}; make room and run the same command again")
+            raise DataError(f"{job.target}: {outcome.reason}; mend that and run the same command again")
         if outcome.reason is not None:
             report.failed.append((job.row.path, outcome.reason))
             continue
@@ -299,21 +308,21 @@ def _common_root(data: DatasetRows) -> Path:
     return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
 
 
-def _prepare(folder: Path, settings: CopySettings) -> None:
+def _prepare(folder: Path, what: dict[str, Any]) -> None:
+    """Make the folder of a copy, or see that it is that of the same copy."""
     path = folder / SETTINGS
     try:
         if path.exists():
             earlier = json.loads(path.read_text())
-            if earlier != asdict(settings):
-                raise DataError(
-                    f"{folder}: holds a copy made with {earlier}; use the same settings or another folder"
-                )
+            if earlier != what:
+                differ = [f"{k} {earlier.get(k)}, now {v}" for k, v in what.items() if earlier.get(k) != v]
+                raise DataError(f"{folder}: holds another copy ({'; '.join(differ)}); choose another folder")
             return
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder}: is not empty and holds no training copy; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(settings)) + "\n")
-    except (OSError, ValueError) as error:
+        path.write_text(json.dumps(what) + "\n")
+    except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: cannot be used for the copy: {error}") from error
 
 

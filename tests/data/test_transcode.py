@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ from video_files import VARIABLE, read_barcode, write_video
 from bodvcl.cli import main
 from bodvcl.data import transcode as module
 from bodvcl.data.sets import VideoRow, open_dataset
-from bodvcl.data.transcode import FAILED, CopySettings, copy_names, copy_size, transcode
+from bodvcl.data.transcode import FAILED, CopySettings, copy_names, copy_size, time_unit, transcode
 from bodvcl.data.video import probe_video, read_frames
 from bodvcl.errors import DataError
 
@@ -135,8 +136,16 @@ def test_a_second_run_only_does_what_is_missing(tmp_path):
     assert report.after == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.mp4"))
     assert (tmp_path / "out" / "a.mp4").stat().st_mtime_ns == before["a.mp4"]
     assert not list((tmp_path / "out").glob(".*"))
-    with pytest.raises(DataError, match=r"holds a copy made with .*'short_side': 48"):
+    with pytest.raises(DataError, match=r"holds another copy \(short_side 48, now 32\)"):
         copied(tmp_path / "in", tmp_path / "out", CopySettings(short_side=32))
+    write_video(tmp_path / "other" / "a.mp4", 20)
+    with pytest.raises(DataError, match=r"holds another copy \(source .*in, now .*other\)"):
+        copied(tmp_path / "other", tmp_path / "out")
+
+
+@pytest.mark.parametrize("unit", ["1/25", "1001/30000", "1/12800", "1/90000", "1/1000000000"])
+def test_a_unit_of_time_survives_its_rounding(unit):
+    assert time_unit(float(Fraction(unit))) == Fraction(unit)
 
 
 def test_an_interrupted_file_is_not_there(tmp_path, good_video, monkeypatch):

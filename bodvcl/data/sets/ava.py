@@ -84,7 +84,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
         rows += [VideoRow(videos[name], split) for name in names if name in videos]
         missing += [name for name in names if name not in videos]
     classes = tuple(actions.names[number] for number in sorted(actions.names))
-    return DatasetRows(AVA.name, str(root), rows, {"action": classes}, missing, layout.read)
+    return DatasetRows(AVA.name, str(root), rows, {"action": classes}, missing, layout.annotations)
 
 
 def _layout(root: Path) -> Layout:

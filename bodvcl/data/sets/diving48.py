@@ -34,7 +34,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
                 rows.append(VideoRow(videos[name], split, {"label": label}))
             else:
                 missing.append(f"{name}.mp4")
-    return DatasetRows(DIVING48.name, str(root), rows, {"label": classes}, missing, layout.read)
+    return DatasetRows(DIVING48.name, str(root), rows, {"label": classes}, missing, layout.annotations)
 
 
 DIVING48 = DataSet(

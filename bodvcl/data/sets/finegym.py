@@ -51,7 +51,7 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
             else:
                 missing.append(f"{element}.mp4")
     classes = tuple(names.get(number, str(number)) for number in range(max(numbers, default=-1) + 1))
-    return DatasetRows(entry_name, str(root), rows, {"label": classes}, missing, layout.read)
+    return DatasetRows(entry_name, str(root), rows, {"label": classes}, missing, layout.annotations)
 
 
 def _categories(layout: Layout, name: str) -> dict[int, str]:

@@ -36,7 +36,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
                 missing.append(f"{label}/{name.strip()}")
             else:
                 rows.append(VideoRow(file, _SPLIT_OF_TAG[tag], {"label": label}))
-    return DatasetRows(HMDB51.name, str(root), rows, {"label": tuple(classes)}, missing, layout.read)
+    return DatasetRows(HMDB51.name, str(root), rows, {"label": tuple(classes)}, missing, layout.annotations)
 
 
 HMDB51 = DataSet(

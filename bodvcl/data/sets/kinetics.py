@@ -59,7 +59,7 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label} if label else {}))
     return DatasetRows(
-        entry.name, str(root), rows, {"label": tuple(sorted(labels))}, missing, layout.read, [_NOTE]
+        entry.name, str(root), rows, {"label": tuple(sorted(labels))}, missing, layout.annotations, [_NOTE]
     )
 
 

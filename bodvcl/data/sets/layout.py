@@ -60,11 +60,17 @@ class Layout:
         root: the folder that was given.
         title: name of the data set.
         expected: the layout in one line, for messages.
+
+    Attributes:
+        annotations: the files that were read.
+
+    Raises:
+        DataError: the root is no folder.
     """
 
     def __init__(self, root: Path, title: str, expected: str) -> None:
         self.root, self.title, self.expected = root, title, expected
-        self.read: list[str] = []
+        self.annotations: list[str] = []
         if not root.is_dir():
             what = "a file, not a folder" if root.exists() else "no such folder"
             raise DataError(f"{root}: {what}; expected the root of {title}: {expected}")
@@ -133,7 +139,7 @@ class Layout:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        self.read.append(str(path))
+        self.annotations.append(str(path))
         return text
 
     def broken(self, path: Path, line: str, expected: str) -> DataError:

@@ -69,17 +69,12 @@ class DatasetRows:
     def flip_forbidden_by(self) -> str | None:
         """A class name that says left or right, so that a mirrored video would have another label."""
         names = (name for column in self.classes.values() for name in column)
-        return next(names_of_sides(names), None)
+        return next(filter(_SIDES.search, names), None)
 
     @property
     def flip_allowed(self) -> bool:
         """Whether a video may be mirrored without changing its label."""
         return self.flip_forbidden_by is None
-
-
-def names_of_sides(names: Iterable[str]) -> Iterable[str]:
-    """The names that contain the word left or right."""
-    return (name for name in names if _SIDES.search(name))
 
 
 def classes_of(rows: Iterable[VideoRow]) -> dict[str, tuple[str, ...]]:

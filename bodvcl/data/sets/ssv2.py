@@ -48,7 +48,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label} if label else {}))
     classes = tuple(sorted(numbers, key=numbers.__getitem__))
-    return DatasetRows(SSV2.name, str(root), rows, {"label": classes}, missing, layout.read)
+    return DatasetRows(SSV2.name, str(root), rows, {"label": classes}, missing, layout.annotations)
 
 
 def _item(item: Any) -> tuple[str | None, str]:

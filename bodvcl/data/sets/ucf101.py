@@ -38,7 +38,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label}))
     classes = tuple(numbered[number] for number in sorted(numbered))
-    return DatasetRows("ucf101", str(root), rows, {"label": classes}, missing, layout.read)
+    return DatasetRows("ucf101", str(root), rows, {"label": classes}, missing, layout.annotations)
 
 
 def _number(text: str) -> int:
