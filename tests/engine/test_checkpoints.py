@@ -94,7 +94,7 @@ def test_wandb_that_is_not_installed_is_refused_before_anything_is_done(tiny, tm
     monkeypatch.setattr("bodvcl.engine.wandb_log.find_spec", lambda name: None)
     run = tmp_path / "r"
     assert main([*tiny, "--log.wandb", "p", "--run-dir", str(run)]) == 2
-    assert "--log.wandb: wandb is not installed; pip install wandb" in capsys.readouterr().err
+    assert "--log.wandb: Weights & Biases is not installed; pip install wandb" in capsys.readouterr().err
     assert not run.exists()
 
 

@@ -105,7 +105,8 @@ def test_fast_and_reference_routes_agree_in_float32(tiny, tmp_path, decouple, so
     for flag in ("--fast", "--no-fast"):
         runs[flag] = tmp_path / flag
         options = f"{flag} --decouple {decouple} --bilevel.solver {solver} --precision fp32 --max-steps 2 "
-        options += "--optim.name sgd --optim.lr 0.002 --koopman.max-gain None --log.no-probe --log.no-report"
+        options += "--optim.name sgd --optim.lr 0.002 --koopman.max-gain None --bilevel.gamma 0.001 "
+        options += "--log.no-probe --log.no-report"
         assert main([*tiny, *options.split(), "--run-dir", str(runs[flag])]) == 0
     for a, b in zip(metrics(runs["--fast"]), metrics(runs["--no-fast"])):
         for name in ("loss", "loss_pred", "loss_static", "loss_dynamic", "loss_video"):
