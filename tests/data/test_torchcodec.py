@@ -30,6 +30,9 @@ FORMATS = {
     },
     "variable.mkv": {"stamps": [i * 40 + (i % 7) * 3 for i in range(50)]},
     "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "odd_size.mp4": {"size": (47, 81), "pix_fmt": "yuv444p"},
+    "wide_colour.mov": {"codec": "mjpeg", "pix_fmt": "yuvj422p"},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
     "vp9.webm": VP9,
 }
 
