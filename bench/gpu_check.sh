@@ -36,6 +36,8 @@ build=(-S . -B "$work/build" -DTORCH_DIR="$torch_dir")
 if [ "$gpu" = 1 ]; then
   arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
   build+=(-DBODVCL_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$arch")
+else
+  build+=(-DBODVCL_CUDA=OFF)
 fi
 
 echo "== build${arch:+ for sm_$arch}"

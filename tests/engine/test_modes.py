@@ -44,7 +44,7 @@ def test_a_compiled_backbone_trains_as_the_plain_one(tiny, tmp_path):
 
 
 def test_parts_see_only_their_own_negatives_and_make_one_step(tiny, tmp_path):
-    """At a high temperature InfoNCE is near the log of the number of candidates: 3 in a part, 7 in a batch."""
+    """At a high temperature InfoNCE is near the log of the candidates: 3 in a part, 7 in a batch."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--decouple", "none", "--objective.tau", "10", "--optim.lr", "1e-9"]
     assert main([*tiny, *QUIET, *options, "--run-dir", str(whole)]) == 0
