@@ -67,7 +67,7 @@ def _strict(config: TrainConfig) -> Iterator[str]:
             "prediction.strict: with solver single both levels share one pass, and the strict one needs "
             "its own; use another solver"
         )
-    if getattr(config.bilevel, "scope", "all") == "head":
+    if config.bilevel.scope == "head":
         yield (
             "prediction.strict: with scope head the lower level starts from the features of the whole "
             "network; use scope all"

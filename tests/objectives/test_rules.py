@@ -24,6 +24,7 @@ TWIN = ["--clip.views", "3", "--clip.twin"]
             "a clip of 8 frames cannot be cut into 3 segments",
         ),
         (["--prediction.strict", "--bilevel.solver", "single"], "prediction.strict: with solver single"),
+        (["--prediction.strict", "--bilevel.scope", "head"], "prediction.strict: with scope head"),
         (
             ["--prediction.strict", "--model.backbone", "vit_b16", "--clip.size", "64"],
             "prediction.strict: attention mixes all frames",
