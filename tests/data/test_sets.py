@@ -306,6 +306,55 @@ def test_names(tmp_path):
     assert open_dataset(tmp_path / "a:b").rows == []
 
 
+GARBAGE = {
+    "empty": b"",
+    "bytes": bytes(range(256)),
+    "a list": b"[]",
+    "numbers": b"[1, 2]",
+    "an object": b"{}",
+    "nested": b'{"a": [1], "0LtLS9wROrk": 3}',
+    "objects": b'[{"id": 1}, {"vid_name": 2, "label": 99}]',
+    "a number": b"17",
+    "commas": b",,,,,,,,,,,,\n" * 3,
+    "words": "l\xe4ngst nicht\nwas erwartet wird\n".encode(),
+    "long": b"a" * 200_000 + b",b\n" + b"c" * 200_000,
+    "header": b"label,youtube_id,time_start,time_end,split\na,b,c,d,e,f,g\n",
+}
+ALL_LAYOUTS = {
+    "ucf101": layouts.ucf101,
+    "hmdb51": layouts.hmdb51,
+    "kinetics400": layouts.kinetics,
+    "ssv2": layouts.ssv2,
+    "gym99": lambda root, video: layouts.finegym(root, video, cut=False),
+    "diving48": layouts.diving48,
+    "ava": layouts.ava,
+}
+
+
+@pytest.mark.parametrize("name", ALL_LAYOUTS)
+def test_a_list_that_is_something_else_is_named(name, tmp_path, tiny_video):
+    root = ALL_LAYOUTS[name](tmp_path / "data", tiny_video)
+    for path in map(Path, open_dataset(f"{name}:{root}").annotations):
+        good = path.read_bytes()
+        messages = []
+        for garbage in GARBAGE.values():
+            path.write_bytes(garbage)
+            try:
+                open_dataset(f"{name}:{root}")
+            except DataError as error:
+                messages.append(str(error))
+        assert messages, path
+        assert all(str(root) in message and "\n" not in message for message in messages)
+        path.write_bytes(good)
+
+
+def test_excluded_seconds_of_ava_that_are_none(tmp_path, tiny_video):
+    root = layouts.ava(tmp_path, tiny_video)
+    (root / "annotations/ava_train_excluded_timestamps_v2.2.csv").write_text("-5KQ66BBWC4,9o3\n")
+    with pytest.raises(DataError, match=r"excluded_timestamps_v2.2.csv: cannot understand '-5KQ66BBWC4,9o3'"):
+        read_ava_keyframes(root, "train")
+
+
 def test_nothing_there_that_the_lists_name(tmp_path, tiny_video):
     root = layouts.diving48(tmp_path, tiny_video)
     for file in (root / "rgb").iterdir():

@@ -132,6 +132,8 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
     excluded = set()
     for line in layout.lines(excluded_path) if excluded_path else []:
         name, _, second = line.partition(",")
+        if not second.isdigit():
+            raise layout.broken(excluded_path, line, "`video,second`")
         excluded.add((name, int(second)))
     # one person has one line per action; a person is told by identity and box
     frames: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], list[int]]] = {}

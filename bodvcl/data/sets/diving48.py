@@ -25,7 +25,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     rows, missing = [], []
     for split in ("train", "test"):
         path = file(f"Diving48_V2_{split}.json")
-        for item in layout.json(path):
+        for item in layout.items(path):
             try:
                 name, label = str(item["vid_name"]), classes[int(item["label"])]
             except (TypeError, KeyError, ValueError, IndexError):

@@ -47,9 +47,7 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
         for line in layout.table(table, ("youtube_id", "time_start", "time_end")):
             name = _official_name(line)
             if name is None:
-                raise layout.broken(
-                    table, ",".join(line.values()), "label,youtube_id,time_start,time_end,split"
-                )
+                raise layout.broken(table, str(line), "label,youtube_id,time_start,time_end,split")
             label = line.get("label", "").strip().strip('"')
             labels |= {label} - {""}
             video = line["youtube_id"]

@@ -116,18 +116,33 @@ class Layout:
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: not valid JSON: {error}") from error
 
+    def items(self, path: Path) -> list[Any]:
+        """A JSON file that holds a list.
+
+        Raises:
+            DataError: it holds something else.
+        """
+        held = self.json(path)
+        if not isinstance(held, list):
+            raise self.broken(path, f"a {type(held).__name__}", "a list")
+        return held
+
     def table(self, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         """Rows of a CSV file with a header that must have these columns; a short row has "" at its end.
 
         Raises:
             DataError: a column is missing.
         """
-        reader = csv.DictReader(self.text(path).splitlines(), restval="")
-        absent = [name for name in columns if name not in (reader.fieldnames or [])]
+        reader = csv.DictReader(self.text(path).splitlines(), restval="", restkey="")
+        try:
+            header, rows = reader.fieldnames, list(reader)
+        except csv.Error as error:
+            raise DataError(f"{path}: cannot be read as a table: {error}") from error
+        absent = [name for name in columns if name not in (header or [])]
         if absent:
-            header = reader.fieldnames or "(empty file)"
-            raise DataError(f"{path}: no column {', '.join(absent)} in its first line {header}")
-        return list(reader)
+            first = header or "(empty file)"
+            raise DataError(f"{path}: no column {', '.join(absent)} in its first line {first}")
+        return rows
 
     def text(self, path: Path) -> str:
         """A text file, whatever its line ends; it counts as an annotation file of the data set.
