@@ -69,9 +69,7 @@ class VideoIndex:
             self._warn(error)
             self._database = self._open(":memory:")
         except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"{self.path}: not an index of videos ({error}); delete it, or set BODVCL_INDEX to another"
-            ) from error
+            raise self._no_index(error) from error
 
     @staticmethod
     def _open(name: str) -> sqlite3.Connection:
@@ -89,12 +87,26 @@ class VideoIndex:
             stacklevel=3,
         )
 
+    def _no_index(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.path}: not an index of videos ({error}); delete it, or set BODVCL_INDEX to another"
+        )
+
     def lookup(self, stamps: Mapping[str, Stamp]) -> dict[str, VideoInfo | BadVideo]:
         """What is known about files that have not changed since; the others are left out.
 
         Args:
             stamps: path to what :func:`stamp` says now.
+
+        Raises:
+            DataError: the file is damaged.
         """
+        try:
+            return self._lookup(stamps)
+        except sqlite3.Error as error:
+            raise self._no_index(error) from error
+
+    def _lookup(self, stamps: Mapping[str, Stamp]) -> dict[str, VideoInfo | BadVideo]:
         known: dict[str, VideoInfo | BadVideo] = {}
         paths = {_key(path): path for path in stamps}
         keys = list(paths)
@@ -116,6 +128,9 @@ class VideoIndex:
 
         Args:
             results: what :func:`stamp` said before a file was checked, and what the check said.
+
+        Raises:
+            DataError: the file is damaged.
         """
         rows = [
             (_key(result.path), *at, _PROBER, result.reason, None)
@@ -128,6 +143,8 @@ class VideoIndex:
                 self._database.executemany("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.OperationalError as error:
             self._warn(error)
+        except sqlite3.DatabaseError as error:
+            raise self._no_index(error) from error
 
     def close(self) -> None:
         """Close the file."""

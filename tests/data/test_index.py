@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
 
 import numpy as np
@@ -193,6 +195,25 @@ def test_another_file_in_its_place_is_refused(video_folder, index_file):
     index_file.parent.mkdir()
     index_file.write_text("something else, long enough to be no header of a database\n" * 50)
     with pytest.raises(DataError, match=r"not an index of videos.*delete it"):
+        quiet(video_folder)
+
+
+def test_a_damaged_index_is_refused(video_folder, index_file):
+    quiet(video_folder)
+    data = bytearray(index_file.read_bytes())
+    data[200:] = b"\xa5" * len(data[200:])
+    index_file.write_bytes(data)
+    with pytest.raises(DataError, match=r"videos.sqlite: not an index of videos"):
+        quiet(video_folder)
+    index_file.unlink()
+    assert quiet(video_folder).checked == 12
+
+
+def test_another_database_is_refused(video_folder, index_file):
+    index_file.parent.mkdir()
+    with closing(sqlite3.connect(index_file)) as database:
+        database.execute("CREATE TABLE videos (name TEXT)")
+    with pytest.raises(DataError, match="not an index of videos"):
         quiet(video_folder)
 
 
