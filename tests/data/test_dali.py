@@ -221,3 +221,25 @@ def test_a_batch_without_a_readable_video_stops(breakable):
     with pytest.raises(DataError, match="only 0 of 6 videos"):
         next(source.epoch(0))
     source.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("bt709", [False, True])
+def test_gpu_gives_the_clips_of_pyav(tmp_path, bt709):
+    size = {"size": (144, 192), "bt709": bt709}
+    videos = [probe_video(write_waves(tmp_path / f"{number}.mp4", **size)) for number in range(4)]
+    device = torch.device("cuda", torch.cuda.current_device())
+    assert can_run_dali(videos, device) == (True, "")
+    clip, augment = ClipConfig(frames=4, stride=2, size=144), AugmentConfig(crop_area=(0.5, 1.0))
+    dali = DaliSource(videos, clip, augment, device=device, batch_size=4, seed=0, workers=2)
+    pyav = ClipLoader(videos, clip, augment, batch_size=4, seed=0, workers=0)
+    held = []
+    for epoch in range(4):
+        ours, truth = next(dali.epoch(epoch)), next(pyav.epoch(epoch))
+        assert ours.clips.device == device
+        assert torch.equal(ours.frames, truth.frames)
+        held.append((finish(ours, augment, device), finish(truth, augment, device)))
+    dali.close()
+    for ours, truth in held:
+        assert ((ours - truth).abs() * augment.std * 255).mean() < MEAN

@@ -128,3 +128,18 @@ def test_a_bad_file_is_left_out_and_named(tmp_path, kind):
     assert sorted(batch.videos.tolist()) == [0, 2]
     assert list(source.failed) == [path]
     assert "TorchCodec" in source.failed[path]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_clips_of_pyav(tmp_path):
+    videos = [probe_video(write_waves(tmp_path / f"{n}.mp4", size=(144, 192))) for n in range(4)]
+    device = torch.device("cuda", torch.cuda.current_device())
+    clip, augment = ClipConfig(frames=4, stride=2, size=144), AugmentConfig(crop_area=(0.5, 1.0))
+    source = TorchCodecSource(videos, clip, augment, device=device, batch_size=4, seed=0, workers=2)
+    ours = next(source.epoch(0))
+    source.close()
+    truth = next(ClipLoader(videos, clip, augment, batch_size=4, seed=0, workers=0).epoch(0))
+    assert ours.clips.device == device
+    assert torch.equal(ours.frames, truth.frames)
+    assert (ours.clips.cpu().float() - truth.clips.float()).abs().mean() < MEAN
