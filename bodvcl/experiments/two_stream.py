@@ -29,7 +29,9 @@ from bodvcl.ops.contrastive import info_nce
 
 Loss = Literal["unified", "decoupled"]
 
-CLIP_FRAMES, CLIP_STRIDE = 8, 2
+CLIP_FRAMES = 8
+MOTION_NOISE = 1.0
+"""Standard deviation of the motion field's error: a pixel a frame, as an estimate from noisy video has it."""
 WARMUP_STEPS = 30
 
 
@@ -126,15 +128,15 @@ def train_two_stream(
 
 
 def draw_clips(videos: Videos, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random clip of each video, flipped and turned by quarters at random, with noise.
+    """A random clip of each video, flipped and turned by quarters at random.
 
     Returns:
-        (B, 3, S, S) first frames, normalised; (B, 3, L, S / 2, S / 2) motion over the stride.
+        (B, 3, S, S) first frames, normalised; (B, 3, L, S / 2, S / 2) motion.
     """
     count = len(rows)
-    last = videos.frames.shape[1] - CLIP_FRAMES * CLIP_STRIDE
+    last = videos.frames.shape[1] - CLIP_FRAMES
     starts = torch.randint(0, last + 1, (count,), generator=generator)
-    frames, motion = cut(videos, rows, starts)
+    frames, motion = cut(videos, rows, starts, generator)
     quarters = torch.randint(0, 4, (count,), generator=generator)
     mirrored = torch.rand(count, generator=generator) < 0.5
     for quarter, mirror in itertools.product(range(4), (False, True)):
@@ -142,17 +144,15 @@ def draw_clips(videos: Videos, rows: Tensor, generator: torch.Generator) -> tupl
         frames[chosen], motion[chosen] = turn(frames[chosen], motion[chosen], quarter, mirror)
     contrast = 1 + 0.4 * (torch.rand(count, 1, 1, 1, generator=generator) - 0.5)
     tint = 0.1 * torch.randn(count, 3, 1, 1, generator=generator)
-    frames = frames * contrast + tint + 0.1 * torch.randn(frames.shape, generator=generator)
-    return frames, motion + 0.3 * torch.randn(motion.shape, generator=generator)
+    return frames * contrast + tint + 0.1 * torch.randn(frames.shape, generator=generator), motion
 
 
-def cut(videos: Videos, rows: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """The clips that begin at `starts`: normalised first frames, and motion summed over the stride."""
+def cut(videos: Videos, rows: Tensor, starts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The clips that begin at `starts`: normalised first frames, and motion with its error."""
     frames = videos.frames[rows, starts].permute(0, 3, 1, 2).float().div(255).sub(0.45).div(0.225)
-    times = starts[:, None] + CLIP_STRIDE * torch.arange(CLIP_FRAMES)
-    motion = sum(videos.motion[rows[:, None], times + k].float() for k in range(CLIP_STRIDE))
-    assert isinstance(motion, Tensor)
-    return frames, motion.permute(0, 2, 1, 3, 4)
+    times = starts[:, None] + torch.arange(CLIP_FRAMES)
+    motion = videos.motion[rows[:, None], times].float().permute(0, 2, 1, 3, 4)
+    return frames, motion + MOTION_NOISE * torch.randn(motion.shape, generator=generator)
 
 
 def turn(frames: Tensor, motion: Tensor, quarters: int, mirror: bool) -> tuple[Tensor, Tensor]:
@@ -177,7 +177,7 @@ def probe_networks(nets: tuple[nn.Module, nn.Module], probe: tuple[Videos, Video
         net.eval()
     for videos in probe:
         rows = torch.arange(len(videos.frames))
-        inputs = cut(videos, rows, torch.zeros_like(rows))
+        inputs = cut(videos, rows, torch.zeros_like(rows), torch.Generator().manual_seed(0))
         features.append(torch.cat([net.features(x) for net, x in zip(nets, inputs)], 1).numpy())
     for net, mode in zip(nets, training):
         net.train(mode)
