@@ -34,7 +34,7 @@ class ClipBatch:
     """Clips of some videos; the clips of one video are neighbours: row v * views + k is clip k of video v.
 
     Attributes:
-        clips: uint8 (videos * views, L, H, W, 3).
+        clips: uint8 (videos * views, L, S, S, 3); on the CPU, or where the decoder left them.
         params: one row per clip.
         videos: int64 (videos,), numbers of the videos in the list that the batch was drawn from.
         frames: int64 (videos * views, L), frame numbers of the clips.

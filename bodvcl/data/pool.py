@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import traceback
 import weakref
 from collections import deque
@@ -34,7 +33,7 @@ class WorkerDied(Exception):
         exitcode: of the process; minus the signal's number if a signal ended it.
         task: what it had been asked for.
         note: what it last noted, -1 for nothing.
-        hung: it was ended because more than `timeout` seconds had passed since that note.
+        hung: it was ended because it did not get beyond that note within `timeout` seconds.
     """
 
     def __init__(self, exitcode: int | None, task: Any, note: int, hung: bool = False) -> None:
@@ -51,7 +50,8 @@ class WorkerPool:
     Args:
         function: called as function(task, note); it may call note(number) to say what it is doing.
         workers: number of processes. Task k is done by process k modulo this number.
-        timeout: seconds that may pass between a note and the next one or the answer. None: no limit.
+        timeout: seconds that :meth:`receive` waits for a worker that does not get beyond a note. None: no
+            limit.
     """
 
     def __init__(
@@ -63,15 +63,12 @@ class WorkerPool:
         self._connections: list[Connection] = []
         self._timeout = timeout
         self._notes = [context.Value("q", -1, lock=False) for _ in range(workers)]
-        self._times = [context.Value("d", 0.0, lock=False) for _ in range(workers)]
         self._processes = []
         self._kill = weakref.finalize(self, _kill, self._processes, self._connections, os.getpid())
         atexit.register(self._kill)  # before multiprocessing's own clean-up, which would wait for the workers
         for number in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_work, args=(function, theirs, self._notes[number], self._times[number]), daemon=True
-            )
+            process = context.Process(target=_work, args=(function, theirs, self._notes[number]), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -99,11 +96,10 @@ class WorkerPool:
         worker, task = self._pending.popleft()
         process, connection = self._processes[worker], self._connections[worker]
         try:
-            while not connection.poll(self._timeout and min(self._timeout, _LOOK)):
-                if self._overdue(worker):
-                    process.kill()
-                    process.join()
-                    raise WorkerDied(process.exitcode, task, self._notes[worker].value, hung=True)
+            if self._timeout and self._hangs(worker):
+                process.kill()
+                process.join()
+                raise WorkerDied(process.exitcode, task, self._notes[worker].value, hung=True)
             result, trouble = connection.recv()
         except (EOFError, OSError):
             process.join(timeout=5)
@@ -112,9 +108,19 @@ class WorkerPool:
             raise RuntimeError(f"in a decoding process:\n{trouble}")
         return result
 
-    def _overdue(self, worker: int) -> bool:
-        noted = self._notes[worker].value >= 0  # read before the time, which is written before the note
-        return noted and time.monotonic() - self._times[worker].value > self._timeout
+    def _hangs(self, worker: int) -> bool:
+        """Wait until a worker answers or ends; True if it stays at one note for longer than the limit.
+
+        Looks are counted, not the clock: time in which the whole program is stopped does not count.
+        """
+        last, looks = -1, 0
+        while not self._connections[worker].poll(_LOOK):
+            note = self._notes[worker].value
+            looks = looks + 1 if note == last else 0
+            last = note
+            if note >= 0 and looks * _LOOK >= self._timeout:
+                return True
+        return False
 
     def close(self) -> None:
         """End the processes at once, whatever they are doing."""
@@ -139,13 +145,12 @@ def _kill(processes: list, connections: list[Connection], owner: int) -> None:
         connection.close()
 
 
-def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any, noted_at: Any) -> None:
+def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any) -> None:
     leave_signals_to_parent()
     end_with_parent()
     torch.set_num_threads(1)
 
     def write_note(number: int) -> None:
-        noted_at.value = time.monotonic()
         note.value = number
 
     while True:

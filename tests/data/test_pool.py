@@ -6,14 +6,12 @@ import multiprocessing
 import os
 import signal
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bodvcl.data import pool as pool_module
 from bodvcl.data.pool import WorkerDied, WorkerPool
-from bodvcl.data.workers import process_context
 
 
 def act(task, note):
@@ -65,44 +63,34 @@ def test_a_death_says_what_was_being_done(kind, code):
             pool.receive()
 
 
-def hang(task, note):
-    note(task)
-    jump_clock()
-    time.sleep(3600)
-
-
-def jump_clock() -> None:
-    """An hour passes, for the pool."""
-    CLOCK.value += 3600.0
-
-
-CLOCK = process_context().Value("d", 0.0)
-
-
-@pytest.fixture
-def own_clock(monkeypatch):
-    """The pool sees a clock that a test, or a worker, can move on."""
-    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: CLOCK.value))
-
-
-def test_a_worker_that_hangs_is_ended(own_clock):
-    with WorkerPool(hang, 1, timeout=100) as pool:
-        pool.submit(7)
+def test_a_worker_that_hangs_is_ended():
+    with WorkerPool(act, 2, timeout=2) as pool:
+        pool.submit(("sleep", 360000))
+        pool.submit(("give", 1))
         with pytest.raises(WorkerDied) as caught:
             pool.receive()
-        assert (caught.value.hung, caught.value.task, caught.value.note) == (True, 7, 7)
+        assert (caught.value.hung, caught.value.task, caught.value.note) == (True, ("sleep", 360000), 360000)
         assert caught.value.exitcode == -signal.SIGKILL
-        assert not multiprocessing.active_children()
+        assert pool.receive()[0] == 1
+        assert len(multiprocessing.active_children()) == 1
 
 
 def silent(task, note):
-    jump_clock()
-    time.sleep(1)
+    time.sleep(3)
     return task
 
 
-def test_only_what_has_been_noted_can_hang(own_clock):
-    with WorkerPool(silent, 1, timeout=100) as pool:
+def several(task, note):
+    for number in range(6):
+        note(number)
+        time.sleep(0.5)
+    return task
+
+
+@pytest.mark.parametrize("function", [silent, several])
+def test_only_a_worker_that_stays_at_one_note_hangs(function, monkeypatch):
+    monkeypatch.setattr(pool_module, "_LOOK", 0.2)
+    with WorkerPool(function, 1, timeout=2) as pool:
         pool.submit(1)
         assert pool.receive() == 1
 
