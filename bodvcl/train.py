@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from bodvcl.console import run_verb
@@ -19,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             config = parse_config(arguments)
         except UserError:
-            if (
-                os.environ.get("RANK", "0") != "0"
-            ):  # every process finds the same mistake; one of them says so
-                raise SystemExit(2) from None
-            raise
+            if os.environ.get("RANK", "0") == "0":
+                raise
+            # Every process finds the same mistake: the first says so, then a launcher ends the others.
+            time.sleep(10)
+            raise SystemExit(2) from None
         from bodvcl.engine.pretrain import pretrain
 
         return pretrain(config)

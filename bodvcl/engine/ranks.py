@@ -103,12 +103,15 @@ class Ranks:
             return
         if kind is None:
             dist.destroy_process_group()
-        elif not issubclass(kind, PeerFailed):
-            earlier = self._failures(0)
-            if earlier and issubclass(kind, RuntimeError):  # a collective that a failed rank has left
-                self.speaks = False
+        elif issubclass(kind, PeerFailed):
+            self._outlive_the_speaker()
+        else:
+            left_alone = issubclass(kind, RuntimeError) and self._failures(0) > 0
+            self.speaks = not left_alone and self._failures(1) == 1
+            if not self.speaks:
+                self._outlive_the_speaker()
+            if left_alone:  # in a collective that a failed rank will never join
                 raise PeerFailed from error
-            self.speaks = self._failures(1) == 1
 
     def tell(self, make: Callable[[], Made]) -> Made:
         """Rank 0 makes something and all get it.
@@ -164,6 +167,11 @@ class Ranks:
             own = {n: b for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var"))}
             for name, value in (self.mean(own) if own else {}).items():
                 own[name].copy_(value)
+
+    def _outlive_the_speaker(self) -> None:
+        """Wait until the rank that tells the user has ended: a launcher ends all at the first one's end."""
+        with contextlib.suppress(RuntimeError):
+            dist.barrier(self._words)
 
     def _failures(self, more: int) -> int:
         """Failures that ranks have reported so far, ``more`` included."""
