@@ -205,6 +205,8 @@ class DaliSource(BatchStream):
                 try:
                     clips = self._clips(graph)
                 except (RuntimeError, StopIteration):
+                    if not fed:
+                        raise
                     clips = None
                 yield fed.popleft(), clips
                 if clips is None:
