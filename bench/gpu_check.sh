@@ -54,16 +54,17 @@ done
 "$python" -m bodvcl.info --brief
 
 echo "== GPU tests"
+limited() { env --default-signal=INT timeout --signal=INT --kill-after=10 "$@"; } # an interrupted pytest still reports
 tests=0
-timeout 150 "$python" -m pytest -q -m gpu tests --continue-on-collection-errors --junitxml="$work/tests.xml" || tests=$?
+limited 130 "$python" -m pytest -q -m gpu tests --continue-on-collection-errors --junitxml="$work/tests.xml" || tests=$?
 
 echo "== benchmarks"
 benchmarks=0
-# One process for each file: what one writes survives the next one's end. Seconds for each, most useful first.
-for file in test_train_step:130 test_koopman:50 test_contrastive:50 test_augment:20; do
+# One process for each file, with so many seconds: what one writes survives the next one's end.
+for file in test_train_step:120 test_koopman:40 test_contrastive:40 test_augment:20; do
   name=${file%:*}
   [ -e "bench/$name.py" ] || continue
-  timeout --signal=INT --kill-after=5 "${file#*:}" "$python" -m pytest -q "bench/$name.py" \
+  limited "${file#*:}" "$python" -m pytest -q "bench/$name.py" \
     --benchmark-max-time=0.3 --benchmark-json="$work/bench-$name.json" || benchmarks=$?
 done
 
