@@ -131,7 +131,7 @@ def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path)
     page = out.read_text()
     assert page.count('src="data:image/png;base64,') == 1
     assert re.search(r'alt="[^"]*clip 1: crop \d+ x \d+', page)
-    assert "http" not in page
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
 
 
 def test_a_file_that_cannot_be_decoded_is_named_and_left_out(video_folder, tmp_path, capsys, monkeypatch):
