@@ -107,7 +107,7 @@ class Reporter:
         self._line.advance()
 
     def _warn(self) -> None:
-        for finding in health_warnings(self._history):
+        for finding in health_warnings(list(self._history)):
             if finding.name not in self._warned:
                 self._warned.add(finding.name)
                 self.note(f"warning: {finding.text}")
