@@ -1,4 +1,5 @@
-r"""DualVar (Zhang et al., BMVC 2021): what the segments of a clip share, and what tells them apart.
+r"""DualVar (Zhang, She, Shen and Wang, BMVC 2021): what the segments of a clip share, and what tells them
+apart.
 
 Three losses on clips x1, x2 and x3, where x3 has the frames of x1 under another augmentation:
 
