@@ -93,6 +93,7 @@ class Trainer:
         self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
         check_differences(config, self.arithmetic)
         set_float32(self.arithmetic)
+        torch.backends.cudnn.benchmark = config.fast
         self.layout = memory_layout(config.fast)
         self.learner = build_learner(config).to(self.device, memory_format=self.layout).train()
         if self.ranks.size > 1 and _synchronised(config):

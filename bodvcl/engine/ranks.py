@@ -89,6 +89,8 @@ class Ranks:
         self._store: Any = None
 
     def __enter__(self) -> Ranks:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         if self.size > 1:
             self._store, _, _ = next(iter(dist.rendezvous("env://")))
             backend = "nccl" if self.device.type == "cuda" else "gloo"
