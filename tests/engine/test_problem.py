@@ -208,3 +208,18 @@ def test_health_is_in_the_log_where_it_is_asked_for(method):
     quiet = make(method)
     quiet.upper(quiet.learner.trainable())
     assert quiet.log.keys() < problem.log.keys()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_gives_the_losses_of_the_cpu(method, monkeypatch):
+    order = torch.tensor([[1, 0]] * VIDEOS)
+    monkeypatch.setattr("bodvcl.objectives.dualvar.random_order", lambda *a: order.to(a[-1]))
+    here, there = make(method, health=True), make(method, health=True)
+    there.learner.cuda()
+    there.clips, there.videos = there.clips.cuda(), there.videos.cuda()
+    here.upper(here.learner.trainable())
+    there.upper(there.learner.trainable())
+    for name, value in here.log.items():
+        torch.testing.assert_close(there.log[name].cpu(), value, rtol=1e-6, atol=1e-8, msg=name)
