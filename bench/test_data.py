@@ -8,7 +8,8 @@ figure is clips per second and core, whatever else the machine does.
 or colour. `torchcodec_torchvision`: `get_frames_at` for all frames of a video, then crop, resize, colour,
 blur and normalisation by torchvision v2, clip by clip. `decode`: our PyAV reader alone. `pyav`, `torchcodec`,
 `dali`: our sources, with the augmentation. DALI decodes only VP9 here, so it has files of its own.
-`times_bare` is the ratio to `bare_pyav`, timed in turn with it: above 1 is faster.
+`times_bare` and `times_torchcodec_torchvision` are ratios to these routes, timed in turn with them: above 1
+is faster.
 """
 
 from __future__ import annotations
@@ -255,19 +256,23 @@ def idle() -> float:
 
 
 def measure(benchmark, case: Case, name: str, run: Callable) -> None:
-    """Time a route in turn with the bare decode."""
+    """Time a route in turn with the bare decode, and with TorchCodec and torchvision where they are there."""
 
     def seconds(one: Callable) -> float:
         start = idle()
         one(case)
         return idle() - start
 
-    pairs = [(seconds(run_bare_pyav), seconds(run)) for _ in range(ROUNDS)]
-    own = statistics.median(own for _, own in pairs)
+    rivals = {"times_bare": run_bare_pyav}
+    if can_run_torchcodec([])[0]:
+        rivals["times_torchcodec_torchvision"] = run_torchcodec_torchvision
+    rounds = [(seconds(run), *map(seconds, rivals.values())) for _ in range(ROUNDS)]
+    own = statistics.median(own for own, *_ in rounds)
     benchmark.group = (
         f"data, {name}, 2 clips from each of {VIDEOS} videos of {FRAMES} frames {WIDTH}x{HEIGHT}"
     )
-    benchmark.extra_info["times_bare"] = statistics.median(bare / own for bare, own in pairs)
+    for place, rival in enumerate(rivals, start=1):
+        benchmark.extra_info[rival] = statistics.median(row[place] / row[0] for row in rounds)
     benchmark.extra_info["clips_per_cpu_second"] = case.clips / own
     benchmark.pedantic(run, args=(case,), rounds=1)
 
