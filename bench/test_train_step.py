@@ -23,7 +23,7 @@ from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
 from bodvcl.engine.learner import build_learner
 from bodvcl.engine.loop import passes_per_step
-from bodvcl.engine.precision import pick_arithmetic, set_float32
+from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import step_gradient
@@ -61,6 +61,7 @@ METHODS = {
         f"bod, {solver}": ("bod", BilevelConfig(solver))
         for solver in ("single", "first_order", "fd", "fd_central", "itd", "hvp", "cg", "neumann")
     },
+    "bod, first_order, lower as upper": ("bod", BilevelConfig("first_order")),
     **{
         f"bod, {solver}, head": ("bod", BilevelConfig(solver, scope="head"))
         for solver in ("first_order", "fd", "itd", "hvp")
@@ -81,13 +82,16 @@ def make_config(case: Case, method: str, fast: bool, precision: str) -> TrainCon
         bilevel=dataclasses.replace(bilevel),
     )
     config.koopman.max_gain = None
+    if method.endswith("lower as upper"):
+        config.lower_precision = "upper"
     return config
 
 
 def make_step(case: Case, config: TrainConfig):
     """A function that makes one step and returns its loss."""
     arithmetic = pick_arithmetic(config.precision, config.fast, DEVICE)
-    set_float32(arithmetic)
+    lower = pick_lower(config, arithmetic, DEVICE)
+    set_float32(arithmetic, lower)
     layout = memory_layout(config.fast)
     learner = build_learner(config).to(DEVICE, memory_format=layout).train()
     generator = torch.Generator().manual_seed(0)
@@ -98,7 +102,9 @@ def make_step(case: Case, config: TrainConfig):
     optimizer = make_optimizer(params.values(), config.optim, 1e-5, config.fast)
 
     def step() -> float:
-        problem = BatchProblem(learner, clips, videos, config, arithmetic.autocast)
+        problem = BatchProblem(
+            learner, clips, videos, config, arithmetic.autocast, lower_autocast=lower.autocast
+        )
         found = step_gradient(solve, params, [(1.0, problem)], ALONE, None)
         for name, p in params.items():
             p.grad = found.gradient[name]

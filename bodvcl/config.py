@@ -420,8 +420,11 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """Arithmetic of the backbone in the upper level; with solver single, of the pass that both levels share.
     auto: bf16 with --fast where the hardware has it, else fp32. fp16 scales the loss.
-    A lower level of its own, the Koopman algebra, losses and weights are always fp32 or wider
+    The Koopman algebra, losses and weights are always fp32 or wider
     (tf32: products of all passes are rounded, so no solver with differences)."""
+    lower_precision: Literal["fp32", "tf32", "upper"] = "fp32"
+    """Arithmetic of a lower level of its own. fp32: exact enough for differences, and slow on a GPU.
+    tf32, or upper (as the upper level's): for solvers that take no differences."""
     compile: bool = False
     """Compile the backbone with torch.compile. Needs a compiler, and a solver without double backward
     passes of the backbone."""

@@ -31,7 +31,7 @@ from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.learner import build_learner
-from bodvcl.engine.precision import check_differences, pick_arithmetic, set_float32
+from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
@@ -91,8 +91,8 @@ class Trainer:
         self.device = pick_device(config.device) if ranks is None else ranks.device
         self.ranks = ranks or Ranks(World(), self.device)
         self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
-        check_differences(config, self.arithmetic)
-        set_float32(self.arithmetic)
+        self.lower = pick_lower(config, self.arithmetic, self.device)
+        set_float32(self.arithmetic, self.lower)
         torch.backends.cudnn.benchmark = config.fast
         self.layout = memory_layout(config.fast)
         self.learner = build_learner(config).to(self.device, memory_format=self.layout).train()
@@ -252,7 +252,13 @@ class Trainer:
                 clips = finish(part, config.augment, self.device, self.layout)
                 videos = part.videos.to(self.device).repeat_interleave(config.clip.views)
                 problem = BatchProblem(
-                    self.learner, clips, videos, config, self.arithmetic.autocast, health=self._is_logged()
+                    self.learner,
+                    clips,
+                    videos,
+                    config,
+                    self.arithmetic.autocast,
+                    lower_autocast=self.lower.autocast,
+                    health=self._is_logged(),
                 )
                 if not first:
                     first.append(problem)

@@ -67,7 +67,7 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
     twice = lookahead and differentiates_twice(config)
     clips = -(-config.batch_size // (world_size * config.accumulate)) * config.clip.views
     shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
-    wide = lookahead or autocast is None  # a lower level of its own runs in float32
+    wide = autocast is None or (lookahead and config.lower_precision != "upper")
     return MemoryEstimate(
         weights=weights,
         gradients=trainable * (4 if lookahead else 1),

@@ -43,8 +43,7 @@ def pick_arithmetic(precision: str, fast: bool, device: torch.device) -> Arithme
     if precision == "auto":
         precision = "bf16" if fast and has_bf16 else "fp32"
     if precision == "tf32" and not has_tf32:
-        where = "this GPU has" if device.type == "cuda" else "a CPU has"
-        raise ConfigError(f"--precision tf32: {where} no TF32 arithmetic; use --precision fp32")
+        raise ConfigError(f"--precision tf32: {_NO_TF32[device.type]}; use --precision fp32")
     if precision == "bf16" and device.type == "cuda" and not has_bf16:
         raise ConfigError(
             "--precision bf16: this GPU has no bfloat16 arithmetic; use --precision fp16 or fp32"
@@ -52,29 +51,40 @@ def pick_arithmetic(precision: str, fast: bool, device: torch.device) -> Arithme
     return Arithmetic(precision, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision))
 
 
-def set_float32(arithmetic: Arithmetic) -> None:
+def pick_lower(config: TrainConfig, upper: Arithmetic, device: torch.device) -> Arithmetic:
+    """The arithmetic of a lower level of its own.
+
+    Raises:
+        ConfigError: TF32 on a device without it; a rounding that a solver's finite differences would magnify.
+    """
+    if config.decouple == "none":
+        return upper
+    if config.lower_precision == "tf32" and not _has_tf32(device):
+        raise ConfigError(f"--lower-precision tf32: {_NO_TF32[device.type]}; use fp32 or upper")
+    chosen = {"fp32": Arithmetic("fp32"), "tf32": Arithmetic("tf32"), "upper": upper}[config.lower_precision]
+    if upper.name == "tf32" and chosen.name == "fp32":  # the switch is one for both levels
+        chosen = upper
+    solver = config.bilevel.solver
+    if chosen.name != "fp32" and solver.startswith("fd"):
+        raise ConfigError(
+            f"--bilevel.solver {solver} takes differences of lower gradients, which {chosen.name} rounds to "
+            "noise: use --lower-precision fp32 (with --precision bf16, say), or --bilevel.solver first_order"
+        )
+    return chosen
+
+
+def set_float32(*used: Arithmetic) -> None:
     """Let float32 products and convolutions on a GPU round to TF32, or forbid it.
 
-    PyTorch lets convolutions do so by default. Here only ``--precision tf32`` does: the lower level and the
-    differences of its gradients are float32 even where the upper level is not.
+    PyTorch lets convolutions do so by default. Here only an arithmetic named "tf32" does, and then for all
+    passes in float32.
     """
-    how = "tf32" if arithmetic.name == "tf32" else "ieee"
+    how = "tf32" if any(arithmetic.name == "tf32" for arithmetic in used) else "ieee"
     torch.backends.cuda.matmul.fp32_precision = how
     torch.backends.cudnn.conv.fp32_precision = how
 
 
-def check_differences(config: TrainConfig, arithmetic: Arithmetic) -> None:
-    """Refuse finite differences of gradients that are rounded to ten bits.
-
-    Raises:
-        ConfigError: ``tf32`` together with a solver that takes differences.
-    """
-    if arithmetic.name == "tf32" and config.decouple != "none" and config.bilevel.solver.startswith("fd"):
-        raise ConfigError(
-            f"--precision tf32 with --bilevel.solver {config.bilevel.solver}: a difference of gradients "
-            "rounded to TF32 is noise; use --precision bf16 (the lower level stays float32), "
-            "or --bilevel.solver first_order"
-        )
+_NO_TF32 = {"cpu": "a CPU has no TF32 arithmetic", "cuda": "this GPU has no TF32 arithmetic"}
 
 
 def _has_bf16(device: torch.device) -> bool:

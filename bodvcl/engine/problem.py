@@ -34,6 +34,7 @@ class BatchProblem:
         videos: ``(N,)`` integers: which video a row is a clip of.
         config: what to compute, and how.
         autocast: dtype of the backbone's arithmetic in the upper level; None: that of the weights.
+        lower_autocast: likewise in a lower level of its own; finite differences need None.
         health: put :func:`~bodvcl.models.streams.stream_health` into the log; it waits for the device.
 
     Attributes:
@@ -51,10 +52,12 @@ class BatchProblem:
         config: TrainConfig,
         autocast: torch.dtype | None,
         *,
+        lower_autocast: torch.dtype | None = None,
         health: bool = False,
     ) -> None:
         self.learner, self.clips, self.videos = learner, clips, videos
         self.config, self.autocast, self.health = config, autocast, health
+        self.lower_autocast = lower_autocast
         self.head = frozenset(f"encoder.{name}" for name in learner.encoder.head_names())
         self.keys: dict[str, Tensor] = {}
         self.log: dict[str, Tensor] = {}
@@ -70,7 +73,7 @@ class BatchProblem:
             )
 
     def lower(self, params: Params, features: Tensor | None = None, *, twice: bool = False) -> Tensor:
-        """L_pred (Eq. 19), always in float32: finite differences in bfloat16 are noise.
+        """L_pred (Eq. 19), in the lower level's arithmetic: finite differences in bfloat16 are noise.
 
         A pass over a share of the clips, or through the strict network, leaves the buffers alone.
 
@@ -84,7 +87,7 @@ class BatchProblem:
             if self.config.prediction.strict and features is None:
                 embeddings = self._embed_strict(params, _first(self.clips, rows))
             else:
-                embeddings = self._embed(params, features, None, rows)
+                embeddings = self._embed(params, features, self.lower_autocast, rows)
         return self._predict(embeddings, twice)
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:

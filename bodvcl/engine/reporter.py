@@ -15,7 +15,7 @@ import yaml
 
 from bodvcl.config import TrainConfig
 from bodvcl.engine.flops import peak_of
-from bodvcl.engine.health import WINDOW, health_warnings
+from bodvcl.engine.health import HISTORY, health_warnings
 from bodvcl.engine.metrics import MetricsLog, ProgressLine, Stopwatch
 from bodvcl.engine.wandb_log import WandbLog
 from bodvcl.parse import dump_yaml
@@ -51,7 +51,7 @@ class Reporter:
         self._config, self._device, self._world_size, self._total = config, device, world_size, total
         self._watch = Stopwatch()
         self._clip_flops, self._peak = clip_flops, peak_of(device, arithmetic)
-        self._history: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
+        self._history: deque[Mapping[str, float]] = deque(maxlen=HISTORY)
         self._warned: set[str] = set()
         self._line = ProgressLine(total, step) if speaks else None
         self._logs: list[MetricsLog | WandbLog] = []

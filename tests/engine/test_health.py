@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bodvcl.engine.health import WINDOW, health_warnings
+from bodvcl.engine.health import HISTORY, WINDOW, health_warnings
 
 HEALTHY = {
     "loss": 5.0, "loss_pred": 0.1, "empty_static": 0.1, "empty_dynamic": 0.0, "mean_cosine_static": 0.3,
@@ -44,8 +44,7 @@ def test_a_healthy_run_gives_no_finding():
             "lower --optim.lr",
         ),
         ("effective_rank_dynamic", lambda n: {"effective_rank_dynamic": 1.1}, "raise --batch-size"),
-        ("circle_distance", lambda n: {"circle_distance": 0.7}, "lower --clip.stride"),
-        ("lower_rises", lambda n: {"loss_pred": 0.1 + 0.03 * n, "loss": 5 - 0.1 * n}, "--bilevel.gamma"),
+        ("circle_distance", lambda n: {"circle_distance": 0.95}, "lower --clip.stride"),
         ("data_wait", lambda n: {"data_wait": 0.8}, "raise --workers"),
         ("skipped_steps", lambda n: {"skipped_steps": 2 * n}, "--precision bf16"),
     ],
@@ -68,8 +67,16 @@ def test_one_collapsed_stream_is_no_collapse_of_all():
     assert names(lambda n: {"mean_cosine_static": 0.999}) == []
 
 
-def test_a_lower_loss_that_rises_with_the_upper_one_is_not_the_levels_fighting():
-    assert names(lambda n: {"loss_pred": 0.1 + 0.03 * n, "loss": 5 + 0.1 * n}) == []
+def test_a_lower_loss_that_rises_against_the_upper_one_is_found_after_the_start():
+    def rising(n):
+        return {"loss_pred": 0.01 * 1.1**n, "loss": 5 - 0.05 * n}
+
+    assert names(rising, HISTORY - 1) == []
+    (finding,) = health_warnings(history(rising, HISTORY))
+    assert finding.name == "lower_rises"
+    assert "--bilevel.gamma" in finding.text
+    assert names(lambda n: rising(n) | {"loss": 5 + 0.05 * n}, HISTORY) == []
+    assert names(lambda n: rising(min(n, WINDOW)), HISTORY) == []
 
 
 def test_missing_and_unknown_values_are_no_finding():

@@ -12,7 +12,7 @@ from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config import BilevelConfig, TrainConfig
 from bodvcl.engine.loop import Trainer
 from bodvcl.engine.metrics import METRICS
-from bodvcl.engine.precision import Arithmetic, check_differences, pick_arithmetic, set_float32
+from bodvcl.engine.precision import Arithmetic, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.scaled import ScaledProblem
 from bodvcl.errors import ConfigError
 from bodvcl.train import main
@@ -43,23 +43,54 @@ def test_a_gpu_without_the_arithmetic_is_refused(monkeypatch):
     assert pick_arithmetic("auto", fast=True, device=torch.device("cuda")).name == "fp32"
 
 
-def test_differences_of_rounded_gradients_are_refused():
-    tf32 = Arithmetic("tf32")
-    with pytest.raises(ConfigError, match="is noise; use --precision bf16"):
-        check_differences(TrainConfig(), tf32)
-    check_differences(TrainConfig(decouple="none"), tf32)
-    check_differences(TrainConfig(), Arithmetic("bf16", torch.bfloat16))
-    config = TrainConfig()
-    config.bilevel.solver = "first_order"
-    check_differences(config, tf32)
+def lower(precision="fp32", upper="bf16", solver="fd", decouple="bod", device=CPU):
+    config = TrainConfig(decouple=decouple, lower_precision=precision)
+    config.bilevel.solver = solver
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(upper)
+    return pick_lower(config, Arithmetic(upper, dtype), device)
+
+
+def test_the_lower_level_is_float32_unless_asked():
+    assert lower().autocast is None
+    assert lower(solver="first_order").name == "fp32"
+    assert lower("upper", solver="first_order").autocast == torch.bfloat16
+    assert lower("upper", upper="fp32").name == "fp32"
+    assert lower(upper="tf32", solver="first_order").name == "tf32"
+    assert lower("upper", decouple="none").name == "bf16"
+
+
+@pytest.mark.parametrize("solver", ["fd", "fd_central"])
+@pytest.mark.parametrize(("precision", "upper"), [("upper", "bf16"), ("upper", "fp16"), ("fp32", "tf32")])
+def test_differences_of_rounded_gradients_are_refused(solver, precision, upper):
+    with pytest.raises(ConfigError, match="rounds to noise: use --lower-precision fp32"):
+        lower(precision, upper, solver)
+
+
+def test_tf32_of_the_lower_level_needs_a_gpu():
+    with pytest.raises(ConfigError, match="--lower-precision tf32: a CPU has no TF32"):
+        lower("tf32", solver="first_order")
 
 
 def test_only_tf32_lets_float32_products_be_rounded():
-    set_float32(Arithmetic("tf32"))
+    bf16, fp32, tf32 = Arithmetic("bf16", torch.bfloat16), Arithmetic("fp32"), Arithmetic("tf32")
+    set_float32(bf16, tf32)
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"
-    set_float32(Arithmetic("bf16", torch.bfloat16))
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    set_float32(bf16, fp32)
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_a_lower_level_as_rounded_as_the_upper_one_trains(tiny, tmp_path):
+    losses = {}
+    for precision in ("fp32", "upper"):
+        run = tmp_path / precision
+        options = f"--precision bf16 --bilevel.solver first_order --lower-precision {precision} --max-steps 1"
+        quiet = ["--log.no-probe", "--log.no-report", "--run-dir", str(run)]
+        assert main([*tiny, *options.split(), *quiet]) == 0
+        losses[precision] = run_metrics(run)[0]["loss_pred"]
+    assert losses["fp32"] != losses["upper"]
+    assert losses["upper"] == pytest.approx(losses["fp32"], rel=0.2)
 
 
 class Quartic:
