@@ -20,11 +20,11 @@ LOW_RANK = 1.5
 """Effective rank of the embeddings of a stream, out of min(batch, M): below, they lie on a line."""
 OFF_CIRCLE = 0.9
 """Mean distance of the eigenvalues to the unit circle, at which nearly all are 0: one frame tells nothing
-about the next. Noise directions and the ridge pull them in, too: 0.6 in runs on the built-in data that learn."""
+about the next. Noise directions and the ridge pull them in, too: 0.6 in runs on the built-in data."""
 LOWER_RISES = 2.0
 """Growth of L_pred from one window to the next while the upper loss falls: the upper level wins. The first
-window is left out: the frames of an untrained network are nearly the same, so L_pred starts near 0 and rises as
-features appear."""
+window is left out: the frames of an untrained network are nearly the same, so L_pred starts near 0 and rises
+as features appear."""
 WAITS = 0.5
 """Share of the time spent waiting for data at which decoding sets the pace."""
 SKIPS = 0.2
