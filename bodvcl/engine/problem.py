@@ -167,7 +167,7 @@ class BatchProblem:
         encoder, twin = self.learner.encoder, self.learner.strict_encoder()
         own = {n.removeprefix(prefix): p for n, p in params.items() if n.startswith(prefix)}
         buffers = {name: b.clone() for name, b in encoder.named_buffers()}
-        with _replayed(self._random), self._arithmetic(None):
+        with _replayed(self._random), self._arithmetic(self.lower_autocast):
             return _wide(functional_call(twin, central_slice(own, encoder) | buffers, (clips,)))
 
     def _embed(
