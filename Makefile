@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train test test-slow lint bench bench-record wheel install clean
+.PHONY: train test test-slow test-dali lint bench bench-record wheel install clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -15,6 +15,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# DALI is optional and large; these tests skip without it.
+test-dali: $(STAMP)
+	$(BIN)/pip install -q "nvidia-dali-cuda130>=2.4"
+	$(BIN)/python -m pytest tests/data/test_dali.py tests/data/test_source.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
