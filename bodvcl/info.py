@@ -141,10 +141,20 @@ def _gpus() -> list[str]:
 
 
 def _decoders() -> dict[str, str]:
+    """Decoder to its version, or why it cannot be used here."""
     import av
 
+    from bodvcl.data.source_choice import can_run_dali, can_run_torchcodec
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ffmpeg = ".".join(str(n) for n in av.library_versions["libavcodec"])
-    return {"PyAV": f"{av.__version__} with libavcodec {ffmpeg}: used"}
+    found = {"PyAV": f"{av.__version__} with libavcodec {ffmpeg}"}
+    for name, (able, why_not) in {
+        "DALI": can_run_dali((), device),
+        "TorchCodec": can_run_torchcodec(()),
+    }.items():
+        found[name] = "usable" if able else why_not
+    return found
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ _NEVER_MATTER = (
     "config",
     "max_steps",
     "workers",
+    "decode",
     "device",
     "log",
     "shapes.cache",

@@ -249,7 +249,7 @@ class Trainer:
 
         def in_turn() -> Iterator[tuple[float, BatchProblem]]:
             for part in parts_of(batch, config.accumulate, config.clip.views):
-                clips = finish(part, config.augment, self.device, self.layout)
+                clips = finish(part, config.augment, self.device, self.layout, fast=config.fast)
                 videos = part.videos.to(self.device).repeat_interleave(config.clip.views)
                 problem = BatchProblem(
                     self.learner,
@@ -281,7 +281,7 @@ class Trainer:
         return lr
 
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], lr: float) -> Diverged:
-        clips = finish(batch, self.config.augment, self.device, self.layout)
+        clips = finish(batch, self.config.augment, self.device, self.layout, fast=self.config.fast)
         (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
         return diagnose(
             self.step + 1,
