@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,14 +33,15 @@ from bodvcl.run_dir import write_atomically
 
 @dataclass
 class Options:
-    """Compare the plain method, + L_pred and + BOD-VCL on built-in data, or search for settings."""
+    """Compare the plain method, + L_pred and + BOD-VCL on built-in data, or search for settings.
+
+    What follows ` -- ` goes to every `bodvcl train`: ... compare --seeds 3 -- --model.width 8"""
 
     out: Path = Path("runs/compare")
     """Folder of the runs and of the results. Finished runs that are already there are not repeated."""
     group: Literal["comparison", "search"] = "comparison"
-    """comparison: plain, + L_pred, + BOD-VCL and plain at equal compute. search: BOD-VCL with one thing
-    changed at
-    a time."""
+    """comparison: plain, + L_pred, + BOD-VCL and plain at equal compute.
+    search: BOD-VCL with one thing changed at a time."""
     data: tuple[Literal["shapes", "digits"], ...] = ("shapes", "digits")
     """Built-in data sets."""
     methods: tuple[Literal["simclr", "byol", "moco", "swav"], ...] = ("simclr", "byol")
@@ -51,9 +52,6 @@ class Options:
     """Passes over the training videos."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Runs at a time, one thread each. None: one per core."""
-    options: tuple[str, ...] = field(default_factory=tuple)
-    """Further options for every `bodvcl train`, written after `--options`, each as one word:
-    --options=--epochs=6."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,11 @@ class RunFailed(UserError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, then write table and plot; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
 
     def experiment() -> int:
-        options = parse_options(Options, arguments, "python -m bodvcl.experiments.compare")
-        tasks = list(plan(options))
+        options = parse_options(Options, arguments[:end], "python -m bodvcl.experiments.compare")
+        tasks = list(plan(options, arguments[end + 1 :]))
         train_missing(tasks, options.workers or available_cores())
         report(options, tasks)
         return 0
@@ -83,8 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_verb("experiments.compare", experiment)
 
 
-def plan(options: Options) -> Iterator[Task]:
-    """Every training of the comparison, all variants of one seed before the next seed."""
+def plan(options: Options, extra: Sequence[str] = ()) -> Iterator[Task]:
+    """Every training of the comparison, all variants of one seed before the next seed; ``extra``: further
+    options of every ``bodvcl train``."""
     for seed in range(options.seeds):
         for data in options.data:
             for method in options.methods:
@@ -92,7 +92,7 @@ def plan(options: Options) -> Iterator[Task]:
                     words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
                     arguments = [*DATA[data], "--method", method, "--seed", str(seed), "--workers", "0"]
                     arguments += ["--epochs", str(variant.epochs * options.epochs)]
-                    arguments += [*options.options, *variant.options]
+                    arguments += [*extra, *variant.options]
                     folder = options.out / data / method / words / str(seed)
                     yield Task(Cell(data, method, name), folder, tuple(arguments))
 
