@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from bodvcl.train import main as train_main
+
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+"""The same examples in every run, however slow the machine."""
 
 TINY = [
     "--device", "cpu", "--workers", "0", "--batch-size", "4", "--epochs", "2", "--seed", "1",

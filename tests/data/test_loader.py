@@ -248,12 +248,12 @@ def test_file_that_hangs_its_reader_is_left_out(videos, monkeypatch):
         return read_frames(info, *rest)
 
     monkeypatch.setattr(loader_module, "read_frames", hang)
-    loader = loader_of(videos, workers=2, timeout=10)
+    loader = loader_of(videos, workers=2, timeout=15)
     try:
         seen = [batch.videos.tolist() for epoch in range(3) for batch in loader.epoch(epoch)]
     finally:
         loader.close()
-    assert loader.failed == {videos[7].path: "not decoded within 10 seconds (--decode.timeout)"}
+    assert loader.failed == {videos[7].path: "not decoded within 15 seconds (--decode.timeout)"}
     epochs = [sorted(itertools.chain.from_iterable(seen[first : first + 3])) for first in (0, 3, 6)]
     assert epochs == 3 * [[*range(7), *range(8, 12)]]
 
@@ -295,8 +295,9 @@ def test_forgotten_workers_do_not_keep_the_program_from_ending(video_folder):
         "batches = loader.epoch(0)\n"
         "print(len(next(batches).videos))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_signals_are_left_to_the_main_process(videos):
@@ -312,7 +313,7 @@ def test_signals_are_left_to_the_main_process(videos):
         assert len(multiprocessing.active_children()) == 2
     finally:
         loader.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not multiprocessing.active_children()

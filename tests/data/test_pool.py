@@ -64,7 +64,7 @@ def test_a_death_says_what_was_being_done(kind, code):
 
 
 def test_a_worker_that_hangs_is_ended():
-    with WorkerPool(act, 2, timeout=2) as pool:
+    with WorkerPool(act, 2, timeout=4) as pool:
         pool.submit(("sleep", 360000))
         pool.submit(("give", 1))
         with pytest.raises(WorkerDied) as caught:
@@ -76,21 +76,21 @@ def test_a_worker_that_hangs_is_ended():
 
 
 def silent(task, note):
-    time.sleep(3)
+    time.sleep(4)
     return task
 
 
 def several(task, note):
-    for number in range(6):
+    for number in range(10):
         note(number)
-        time.sleep(0.5)
+        time.sleep(0.4)
     return task
 
 
 @pytest.mark.parametrize("function", [silent, several])
 def test_only_a_worker_that_stays_at_one_note_hangs(function, monkeypatch):
     monkeypatch.setattr(pool_module, "_LOOK", 0.2)
-    with WorkerPool(function, 1, timeout=2) as pool:
+    with WorkerPool(function, 1, timeout=3) as pool:
         pool.submit(1)
         assert pool.receive() == 1
 
@@ -100,7 +100,7 @@ def test_closing_does_not_wait_for_a_busy_worker():
     pool.submit(("sleep", 6000))
     start = time.monotonic()
     pool.close()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert not multiprocessing.active_children()
 
 

@@ -39,7 +39,11 @@ def start(options: Sequence[str], *, failing: bool = False) -> list[subprocess.P
 
 def finish(running: Sequence[subprocess.Popen]) -> list[tuple[int, str, str]]:
     """Exit code, standard output and standard error of every process."""
-    said = [process.communicate(timeout=300) for process in running]
+    try:
+        said = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
     return [(process.returncode, *texts) for process, texts in zip(running, said)]
 
 

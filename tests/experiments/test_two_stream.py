@@ -115,8 +115,8 @@ def test_one_network_s_decoupled_loss_is_no_affair_of_the_other_one(videos):
         for loss in ("unified", "decoupled")
         for name, data in (("whole", videos), ("blind", blind))
     }
-    assert norms["decoupled", "whole"] == norms["decoupled", "blind"]
-    assert norms["unified", "whole"] != norms["unified", "blind"]
+    assert norms["decoupled", "whole"] == pytest.approx(norms["decoupled", "blind"], rel=1e-5)
+    assert norms["unified", "whole"] != pytest.approx(norms["unified", "blind"], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def run(query, keys, options, backend, **more):
 
 def compare(query, keys, options, **more):
     got, want = (run(query, keys, options, backend, **more) for backend in ("triton", "torch"))
-    slack = {torch.float32: 2e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}[query.dtype]
+    slack = {torch.float32: 1e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}[query.dtype]
     for a, b in zip(got, want):
         torch.testing.assert_close(a.float(), b.float(), rtol=slack, atol=slack)
     return got
@@ -131,7 +131,7 @@ def test_loss_alone_needs_no_means():
     query, keys, options = case()
     with torch.no_grad():
         got, want = (info_nce(query, keys, backend=b, **options) for b in ("triton", "torch"))
-    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
 def test_operator_checks_and_compiles():

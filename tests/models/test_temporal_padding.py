@@ -121,14 +121,14 @@ def test_the_numbers_of_the_tiny_backbone():
         padding = (0, k[1] // 2, k[2] // 2)
         convs.append(nn.Conv3d(a, b, k, (1, 2, 2), padding, bias=False))
     torch.manual_seed(3)
-    backbone = build_backbone(ModelConfig(width=4)).train()
-    clips = torch.randn(2, 3, 5, 24, 24)
+    backbone = build_backbone(ModelConfig(width=4)).double().train()
+    clips = torch.randn(2, 3, 5, 24, 24, dtype=torch.float64)
     x = clips
     for conv in convs:
         if conv.kernel_size[0] == 3:
             x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
-        x = nn.BatchNorm3d(conv.out_channels)(conv(x)).relu()
-    assert torch.equal(backbone(clips), x.mean((-2, -1)).transpose(1, 2))
+        x = nn.BatchNorm3d(conv.out_channels).double()(conv.double()(x)).relu()
+    torch.testing.assert_close(backbone(clips), x.mean((-2, -1)).transpose(1, 2), rtol=1e-9, atol=1e-12)
 
 
 def test_pooling_without_padding_becomes_one_frame_long():

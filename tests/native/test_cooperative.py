@@ -47,6 +47,8 @@ def emulate(program, directory, x, settings, grads, lanes, mask=None, stage_byte
     parts += [x.numpy(), *([mask.numpy()] if mask is not None else []), *(g.numpy() for g in grads)]
     (directory / "in").write_bytes(b"".join(part.tobytes() for part in parts))
     done = subprocess.run([program, directory / "in", directory / "out"], capture_output=True, text=True)
+    if "FATAL: ThreadSanitizer" in done.stderr:
+        pytest.skip(f"the thread sanitizer does not run here: {done.stderr.strip().splitlines()[0]}")
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr
     flat = torch.from_numpy(np.fromfile(directory / "out"))

@@ -21,13 +21,13 @@ def batch() -> dict[str, torch.Tensor]:
     valid = torch.ones(2, rows, dtype=torch.bool)
     valid[0, 13] = False
     return {
-        "x": torch.randn(2, rows, 6, generator=g),
-        "weight": torch.randn(6, 8, generator=g),
+        "x": torch.randn(2, rows, 6, generator=g, dtype=torch.float64),
+        "weight": torch.randn(6, 8, generator=g, dtype=torch.float64),
         "video": torch.randperm(rows, generator=g) // 2,
         "clip": torch.arange(rows),
         "valid": valid,
-        "scores": torch.rand(2, rows, 7, generator=g),
-        "view_scores": torch.rand(2, 2, rows, 7, generator=g),
+        "scores": torch.rand(2, rows, 7, generator=g, dtype=torch.float64),
+        "view_scores": torch.rand(2, 2, rows, 7, generator=g, dtype=torch.float64),
     }
 
 

@@ -90,7 +90,7 @@ def test_nothing_outside_of_the_box_is_read():
 def test_all_frames_of_a_clip_share_its_draw():
     clips, params = case()
     out = run(clips[:, :1].expand(-1, 4, -1, -1, -1), params)
-    torch.testing.assert_close(out, out[:, :, :1].expand_as(out), rtol=0, atol=1e-6)
+    torch.testing.assert_close(out, out[:, :, :1].expand_as(out), rtol=0, atol=1e-5)
     assert (out[0] - out[1]).abs().max() > 0.1
 
 
@@ -100,13 +100,13 @@ def test_long_clips_are_taken_in_pieces():
     clips = torch.randint(0, 256, (2, 5, size, size, 3), dtype=torch.uint8, generator=g)
     params = plain(2, flip=torch.tensor([True, False]), sigma=torch.tensor([1.3, 0.0]))
     pieces = [run(clips[:, t : t + 1], params, size) for t in range(5)]
-    torch.testing.assert_close(run(clips, params, size), torch.cat(pieces, 2), rtol=0, atol=1e-6)
+    torch.testing.assert_close(run(clips, params, size), torch.cat(pieces, 2), rtol=0, atol=1e-5)
 
 
 def test_flip_mirrors_left_and_right():
     clips, _ = case()
     out = run(clips, plain(5, flip=torch.ones(5, dtype=torch.bool)))
-    torch.testing.assert_close(out.double(), normalised(clips.flip(3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(out.double(), normalised(clips.flip(3)), rtol=1e-5, atol=1e-5)
 
 
 def test_radius_is_that_of_the_widest_sigma():

@@ -19,7 +19,7 @@ def two_ranks(tmp_path_factory) -> list[dict]:
         subprocess.Popen([sys.executable, script, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(contrastive_ranks.RANKS)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in running]
+    errors = [process.communicate(timeout=300)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
     return [torch.load(folder / f"{rank}.pt") for rank in range(contrastive_ranks.RANKS)]
 
@@ -29,10 +29,10 @@ def test_two_ranks_equal_one(two_ranks, backend):
     one = contrastive_ranks.compute(0, 1, backend)
     for rank in two_ranks:
         for name in ("loss", "grad"):
-            torch.testing.assert_close(rank[backend][name], one[name], rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(rank[backend][name], one[name], rtol=1e-9, atol=1e-10)
     assignments = torch.cat([rank[backend]["assignments"] for rank in two_ranks], 1)
-    torch.testing.assert_close(assignments, one["assignments"], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(two_ranks[0][backend]["swav"], one["swav"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(assignments, one["assignments"], rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(two_ranks[0][backend]["swav"], one["swav"], rtol=1e-9, atol=1e-10)
 
 
 def test_ranks_with_different_numbers_of_rows_are_refused(two_ranks):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from koopman_cases import FAST, NATIVE, close, cotangents, put, walk
@@ -162,6 +164,7 @@ def test_compiles_with_sizes_left_open_and_a_frame_mask(backend):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("backend", ["torch", NATIVE])
 def test_compiles_through_inductor(backend):
     def step(x):
@@ -213,7 +216,7 @@ def test_works_in_a_functional_call(backend):
     grads = torch.autograd.grad(value, list(params.values()))
     head(x).backward()
     for a, b in zip(grads, head.parameters()):
-        assert torch.equal(a, b.grad)
+        close(a, b.grad, 1e-12)
 
 
 @pytest.mark.parametrize("backend", FAST)
