@@ -7,8 +7,9 @@ import torch
 from bodvcl import info
 from bodvcl.bilevel.rules import bilevel_of, passes
 from bodvcl.config import TrainConfig
+from bodvcl.data.order import check_share
 from bodvcl.engine.memory import estimate_memory
-from bodvcl.engine.precision import pick_arithmetic
+from bodvcl.engine.precision import pick_arithmetic, pick_lower
 from bodvcl.models.backbones.weights import weights_report
 from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
@@ -21,10 +22,14 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     estimate of the memory.
 
     Raises:
-        ConfigError: the device lacks the arithmetic that was asked for.
+        ConfigError: the device lacks the arithmetic that was asked for; the batch cannot be shared equally by
+            the processes.
+        CheckpointError: the weights to start from are not there.
     """
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
     arithmetic = pick_arithmetic(config.precision, config.fast, device)
+    pick_lower(config, arithmetic, device)
+    check_share(config.batch_size, 0, world_size)
     where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
     with torch.device("meta"):
         parameters = parameter_count(build_encoder(config.model))
@@ -58,4 +63,5 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
 def _passes(config: TrainConfig) -> str:
     forward, backward, double = passes(bilevel_of(config))
     twice = f" and {double} through a backward pass" if double else ""
-    return f"{forward} forward and {backward} backward passes a step{twice}"
+    momentum = ", 1 forward pass of the momentum encoder" if config.method in ("moco", "byol") else ""
+    return f"{forward} forward and {backward} backward passes a step{twice}{momentum}"

@@ -65,7 +65,8 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
     bilevel = config.bilevel
     lookahead = config.decouple != "none" and bilevel.solver != "single" and bilevel.scope == "all"
     twice = lookahead and differentiates_twice(config)
-    clips = -(-config.batch_size // (world_size * config.accumulate)) * config.clip.views
+    views = config.clip.views + (config.method == "dualvar")  # its shuffled clips pass with the others
+    clips = -(-config.batch_size // (world_size * config.accumulate)) * views
     shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
     wide = autocast is None or (lookahead and config.lower_precision != "upper")
     return MemoryEstimate(

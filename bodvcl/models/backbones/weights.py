@@ -22,6 +22,8 @@ from bodvcl.models.geometry import CAN_LOAD, GEOMETRY
 _PREFIXES = ("module.", "backbone.")
 """What a wrapper puts before a name: PyTorch's data parallelism, SlowFast's contrastive models."""
 
+_PUBLISHED_NAME = re.compile(r"\w+_Weights\.\w+")
+
 _CLASSIFIERS = ("head.", "blocks.5.", "fc.", "classifier.")
 
 _SLOWFAST = (
@@ -74,9 +76,15 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
 
 
 def weights_report(config: ModelConfig) -> list[str]:
-    """The lines that :func:`load_pretrained` gives for this configuration, without loading anything."""
+    """The lines that :func:`load_pretrained` gives for this configuration, without loading anything.
+
+    Raises:
+        CheckpointError: neither a file that is there nor a name of published weights.
+    """
     if config.weights is None:
         return []
+    if not Path(config.weights).expanduser().exists() and not _PUBLISHED_NAME.fullmatch(str(config.weights)):
+        raise CheckpointError(_not_there(config.weights, "No such file or directory"))
     return _report(config.weights, config.backbone, config.temporal_padding == "repeat")
 
 
@@ -102,15 +110,12 @@ def _our_name(name: str) -> str:
 
 def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
     path = Path(source).expanduser()
-    if not path.exists() and re.fullmatch(r"\w+_Weights\.\w+", source):
+    if not path.exists() and _PUBLISHED_NAME.fullmatch(source):
         return _published(source, backbone)
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(
-            f"cannot read weights {path}: {error.strerror or error}; expected a file or a name such as "
-            "R3D_18_Weights.KINETICS400_V1"
-        ) from error
+        raise CheckpointError(_not_there(path, error.strerror or str(error))) from error
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint that PyTorch can read safely (Caffe2's .pkl is not supported; "
@@ -121,6 +126,12 @@ def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path} holds no weights: expected a dictionary of tensors by name")
     return state
+
+
+def _not_there(path: str | Path, why: str) -> str:
+    return (
+        f"cannot read weights {path}: {why}; expected a file or a name such as R3D_18_Weights.KINETICS400_V1"
+    )
 
 
 def _inner(state: Mapping[str, Any]) -> Any:

@@ -1,0 +1,52 @@
+"""What is refused, and what is said, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.engine.announce import announcement
+from bodvcl.errors import CheckpointError, ConfigError
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "world_size", "error", "message"),
+    [
+        (
+            replace(CONFIG, lower_precision="tf32"),
+            1,
+            ConfigError,
+            "--lower-precision tf32: a CPU has no TF32",
+        ),
+        (
+            replace(CONFIG, precision="bf16", lower_precision="upper"),
+            1,
+            ConfigError,
+            "solver fd takes differences",
+        ),
+        (replace(CONFIG, batch_size=33), 2, ConfigError, "33 videos cannot be shared equally by 2 processes"),
+        (
+            replace(CONFIG, model=ModelConfig(backbone="slow_r50", weights="nowhere.pyth")),
+            1,
+            CheckpointError,
+            "cannot read weights nowhere.pyth: No such file",
+        ),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(config, world_size, error, message):
+    with pytest.raises(error, match=message):
+        announcement(config, CPU, world_size)
+
+
+@pytest.mark.parametrize(("method", "momentum"), [("simclr", False), ("moco", True), ("byol", True)])
+def test_passes_and_memory_are_announced(method, momentum):
+    lines = announcement(replace(CONFIG, method=method), CPU, 1)
+    (passes,) = [line for line in lines if "3 forward and 3 backward passes a step" in line]
+    assert ("1 forward pass of the momentum encoder" in passes) == momentum
+    assert any(line.startswith("memory, estimated") for line in lines)
