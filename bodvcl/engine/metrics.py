@@ -25,6 +25,9 @@ _SHORT = {
 }
 
 
+_STREAM_LOSSES = ("loss_static", "loss_dynamic", "loss_video")
+
+
 class MetricsLog:
     """Appends one line per logged step to ``metrics.jsonl`` and to TensorBoard events.
 
@@ -82,7 +85,8 @@ class Stopwatch:
 
 
 class ProgressLine:
-    """One line with losses, static modes per clip, clips/s, data wait and the time left.
+    """One line with losses, static modes per clip, the lowest effective rank of a stream, the share of empty
+    streams where there are any, clips/s, data wait, memory and the time left.
 
     Args:
         total: number of steps.
@@ -109,6 +113,9 @@ class ProgressLine:
     def show(self, values: Mapping[str, float]) -> None:
         """Replace the figures on the line."""
         parts = [f"{short} {values[name]:.3g}" for name, short in _SHORT.items() if name in values]
+        if not any(name in values for name in _STREAM_LOSSES):
+            parts.insert(0, f"loss {values['loss']:.3g}")
+        parts += _streams(values)
         parts.append(f"{values['clips_per_second']:.0f} clips/s")
         parts.append(f"wait {100 * values['data_wait']:.0f}%")
         if "mfu" in values:
@@ -119,6 +126,18 @@ class ProgressLine:
     def advance(self) -> None:
         """One more step is done."""
         self._bar.update()
+
+
+def _streams(values: Mapping[str, float]) -> list[str]:
+    """Health of the streams in a few words."""
+    parts = []
+    ranks = [value for name, value in values.items() if name.startswith("effective_rank")]
+    if ranks:
+        parts.append(f"rank {min(ranks):.3g}")
+    empty = max((value for name, value in values.items() if name.startswith("empty_")), default=0.0)
+    if empty > 0:
+        parts.append(f"empty {100 * empty:.0f}%")
+    return parts
 
 
 def _step_of(line: str) -> float:

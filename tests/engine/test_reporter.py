@@ -63,3 +63,27 @@ def test_a_silent_rank_writes_and_says_nothing(tmp_path, capsys):
     report(tmp_path, 2 * WINDOW, {"loss": 1.0, "empty_static": 1.0}, speaks=False)
     assert not list(tmp_path.iterdir())
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"loss": 2.5, "loss_clip": 1.0}, "loss 2.5 | "),
+        ({"loss": 3.0, "loss_video": 3.0}, "video 3 | "),
+        (
+            {
+                "loss": 3.0,
+                "loss_static": 1.0,
+                "loss_dynamic": 2.0,
+                "effective_rank_static": 4.0,
+                "effective_rank_dynamic": 3.0,
+                "empty_static": 0.25,
+                "empty_dynamic": 0.0,
+            },
+            "static 1 | dynamic 2 | rank 3 | empty 25% | ",
+        ),
+    ],
+)
+def test_the_progress_line_shows_losses_and_the_streams_health(tmp_path, capsys, values, expected):
+    report(tmp_path, 1, values)
+    assert f", {expected}" in capsys.readouterr().err
