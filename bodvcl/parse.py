@@ -199,13 +199,21 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
             yield f"augment.{name}: expected 0 < low <= high{limit}, got {low:g} {high:g}"
 
 
+_WHY_NOT_LESS = {
+    "batch_size": "a contrastive loss needs other videos as negatives",
+    "clip.views": "with one clip per video there is no positive",
+    "clip.frames": "the Koopman operator is fitted on two pairs of frames or more",
+    "model.embed_dim": "one number per frame cannot be split into a static and a dynamic part",
+}
+
+
 def _describe(error: Mapping[str, Any]) -> str:
     where = ".".join(
         str(part) for part in error["loc"] if part not in ("constrained-float", "constrained-int")
     )
     message = error["msg"][0].lower() + error["msg"][1:]
-    if where == "batch_size" and error["type"] == "greater_than_equal":
-        message += ": a contrastive loss needs other videos as negatives"
+    if error["type"] == "greater_than_equal" and where in _WHY_NOT_LESS:
+        message += f": {_WHY_NOT_LESS[where]}"
     return f"{where}: {message}, got {error['input']!r}"
 
 
@@ -243,6 +251,8 @@ def _negated(name: str) -> str:
 
 def _nearest(name: str, among: Iterable[str], dash: str = "") -> str:
     names = sorted(among)
+    if dash and name.startswith("no-") and _negated(name.removeprefix("no-")) in names:
+        return f" (did you mean {dash}{_negated(name.removeprefix('no-'))}?)"
     found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if not found:
         found = [n for n in names if n.rpartition(".")[2] == name]
