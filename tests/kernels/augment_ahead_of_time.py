@@ -1,8 +1,8 @@
 """Compile the augmentation kernel for a GPU that is not there and print what it uses, as JSON lines.
 
 ``python augment_ahead_of_time.py ARCH DTYPE [ones]``, with "ones" for clips of one frame, and of one pixel,
-in a process of its own: the interpreter must be off and the
-cache directory set before Triton is imported.
+in a process of its own: the interpreter must be off and the cache directory set before Triton is imported.
+The widest blur takes longest to compile; ``CASES`` holds it once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ POINTERS = {"CLIPS": "*u8", "COLOUR": "*fp32", "FLIP": "*u8", "SIGMA": "*fp32", 
 MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")
 CHANNELS_LAST = ("out_c_stride",)
 REALS = ("low", "high")
+CASES = ((0, False), (0, True), (6, True), (AUGMENT_MAX_RADIUS, False))
+"""Blur radius, and whether boxes are resized."""
 
 
 def source(dtype: torch.dtype, radius: int, box: bool, ones: tuple[str, ...]) -> ASTSource:
@@ -50,7 +52,7 @@ def source(dtype: torch.dtype, radius: int, box: bool, ones: tuple[str, ...]) ->
 
 def main(arch: str, dtype: str, sizes: str = "") -> None:
     chosen = next(t for t, name in NAMES.items() if name == dtype)
-    cases = [(radius, box, CHANNELS_LAST) for radius in (0, 6, AUGMENT_MAX_RADIUS) for box in (False, True)]
+    cases = [(radius, box, CHANNELS_LAST) for radius, box in CASES]
     if sizes == "ones":
         cases = [(6, True, ("FRAMES", "out_x_stride")), (0, True, ("FRAMES", "SIZE", "out_x_stride"))]
     for radius, box, ones in cases:
