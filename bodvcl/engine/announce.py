@@ -64,4 +64,5 @@ def _passes(config: TrainConfig) -> str:
     forward, backward, double = passes(bilevel_of(config))
     twice = f" and {double} through a backward pass" if double else ""
     momentum = ", 1 forward pass of the momentum encoder" if config.method in ("moco", "byol") else ""
-    return f"{forward} forward and {backward} backward passes a step{twice}{momentum}"
+    noun = "pass" if backward == 1 else "passes"
+    return f"{forward} forward and {backward} backward {noun} a step{twice}{momentum}"

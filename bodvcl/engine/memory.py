@@ -14,6 +14,8 @@ from bodvcl.engine.learner import build_learner
 
 _STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # parameter-sized tensors that each optimiser keeps
 
+_KEPT = {"fd": 2, "fd_central": 1, "hvp": 1}  # parameter-sized tensors for every further inner step
+
 _TWICE = 3  # a graph that is differentiated twice holds the backward pass too: 2.9 times, on a small network
 
 
@@ -23,7 +25,7 @@ class MemoryEstimate:
 
     Attributes:
         weights: parameters and buffers, momentum copies and queues among them.
-        gradients: of the parameters, with the copies that the look-ahead makes.
+        gradients: of the parameters, with the copies that the look-ahead makes at each inner step.
         optimizer: state of the optimiser.
         activations: what the backbone and the projector save for one backward pass.
         clips: the augmented clips of one part of a batch.
@@ -69,12 +71,13 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
     clips = -(-config.batch_size // (world_size * config.accumulate)) * views
     shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
     wide = autocast is None or (lookahead and config.lower_precision != "upper")
+    further = bilevel.inner_steps - 1
+    graphs = _TWICE * (bilevel.inner_steps if bilevel.solver == "itd" else 1) if twice else 1
     return MemoryEstimate(
         weights=weights,
-        gradients=trainable * (4 if lookahead else 1),
+        gradients=trainable * (4 + further * _KEPT.get(bilevel.solver, 0) if lookahead else 1),
         optimizer=trainable * _STATE[config.optim.name],
-        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast)
-        * (_TWICE if twice else 1),
+        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast) * graphs,
         clips=4 * torch.Size(shape).numel(),
     )
 

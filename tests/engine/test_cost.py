@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from bodvcl.config import ClipConfig, ModelConfig, TrainConfig
+from bodvcl.config import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.flops import forward_flops, peak_flops, peak_of, step_flops
 from bodvcl.engine.memory import estimate_memory, saved_bytes
 from bodvcl.models.encoder import build_encoder
@@ -80,3 +80,16 @@ def test_the_estimate_follows_batch_optimiser_and_parts():
     half = estimate_memory(config, torch.bfloat16)
     assert half.activations == pytest.approx(whole.activations / 2, rel=0.1)
     assert "activations" in str(whole)
+
+
+def test_further_inner_steps_take_what_their_solver_keeps():
+    def estimate(solver, steps):
+        bilevel = BilevelConfig(solver=solver, inner_steps=steps)
+        return estimate_memory(TrainConfig(model=MODEL, clip=CLIP, batch_size=4, bilevel=bilevel), None)
+
+    parameters = estimate("fd", 1).gradients // 4
+    assert estimate("fd", 3).gradients == 8 * parameters
+    assert estimate("fd_central", 3).gradients == 6 * parameters
+    assert estimate("first_order", 3).gradients == 4 * parameters
+    assert estimate("itd", 3).activations == 3 * estimate("itd", 1).activations
+    assert estimate("hvp", 3).activations == estimate("itd", 1).activations
