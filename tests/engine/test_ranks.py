@@ -11,6 +11,7 @@ import processes
 import pytest
 import torch
 import yaml
+from same_training import assert_same_movement
 
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.device import pick_device
@@ -36,16 +37,12 @@ def metrics(run):
 def assert_same_training(run, reference, steps):
     for got, want in zip(metrics(run), metrics(reference), strict=True):
         for name in ("loss", "loss_static", "loss_dynamic", "loss_pred", "static_modes", "grad_norm"):
-            assert got[name] == pytest.approx(want[name], rel=1e-3, abs=1e-6), (got["step"], name)
+            assert got[name] == pytest.approx(want[name], rel=2e-2, abs=1e-5), (got["step"], name)
     start = untrained_encoder(load_yaml(reference / "config.yaml")).state_dict()
     saved = [torch.load(r / LAST, weights_only=True) for r in (run, reference)]
     assert [s["step"] for s in saved] == [steps, steps]
     got, want = (s["learner"] for s in saved)
-    assert got.keys() == want.keys()
-    for name, value in want.items():
-        if value.is_floating_point():
-            moved = (value - start[name.removeprefix("encoder.")]).abs().max().item()
-            torch.testing.assert_close(got[name], value, rtol=0, atol=1e-2 * moved + 1e-9, msg=name)
+    assert_same_movement(got, want, {f"encoder.{name}": t for name, t in start.items()})
 
 
 @pytest.fixture(scope="module")

@@ -98,8 +98,10 @@ def test_an_unreadable_file_shifts_nothing(
     found = video_features(encoder, config, mixed, CPU, **options)
     plain = video_features(encoder, config, videos[:3], CPU, **options)
     assert found.rows.tolist() == [0, 2, 3]
-    for kind, values in plain.kinds.items():
-        torch.testing.assert_close(found.kinds[kind], values)
+    for kind, values in plain.kinds.items():  # batches of another size may round differently
+        torch.testing.assert_close(
+            found.kinds[kind], values, rtol=1e-2, atol=1e-2 * values.abs().max().item()
+        )
     with pytest.raises(DataError, match="none of 2 videos could be read"):
         video_features(encoder, config, [gone, gone], CPU, **options)
 

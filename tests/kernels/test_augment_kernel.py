@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
 from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
 
 
+@pytest.mark.slow
 @needs_triton
 def test_numbers_through_the_interpreter():
     import triton
