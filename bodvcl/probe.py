@@ -60,7 +60,7 @@ def _probe(given: argparse.Namespace) -> int:
         report.save(given.out)
         print(f"wrote {given.out}")
     if given.plot is not None:
-        figure = probe_figure(report.scores, report.against, str(given.against))
+        figure = probe_figure(report.scores, report.against, given.against or "")
         if figure is None:
             raise ConfigError("--plot: there is nothing to draw; add retrieval or a classifier to --probe")
         save_plot(figure, given.plot)
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
-    add("--data", help="labelled .csv list, NAME:FOLDER, or shapes; default: the data of the run")
+    add("--data", help="labelled .csv list, NAME:FOLDER, shapes or digits; default: the data of the run")
     add("--labels", nargs="+", default=[], metavar="COLUMN", help="label columns; default: all")
     add(
         "--probe",

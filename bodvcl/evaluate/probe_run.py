@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import bodvcl
 from bodvcl.config import ClipConfig, TrainConfig
-from bodvcl.data import shapes
+from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.clips import required_frames
 from bodvcl.data.scan import scan
 from bodvcl.data.video import VideoInfo
@@ -130,7 +130,7 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
         "bodvcl": bodvcl.__version__,
         "checkpoint": str(options.checkpoint),
         "against": options.against,
-        "data": options.data or config.data,
+        "data": config.data if options.data is None else options.data,
         "split": division.text,
         "videos": len(rows),
         "clip": dataclasses.asdict(config.clip),
@@ -163,9 +163,9 @@ def _control(options: ProbeOptions, clip: ClipConfig, flow: Flow | None) -> Cont
 
 
 def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]) -> list[VideoInfo]:
-    data = options.data or config.data
-    source = shapes.prepare(config.shapes, workers=options.workers) if data == "shapes" else data
-    found = scan(source, clip=config.clip, workers=options.workers)
+    data = config.data if options.data is None else options.data
+    source = prepare_built_in(replace(config, data=data, workers=options.workers))
+    found = scan(data if source is None else source, clip=config.clip, workers=options.workers)
     for line in found.summary():
         say(line)
     return found.videos

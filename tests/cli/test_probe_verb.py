@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bodvcl.cli import main
-from bodvcl.config import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.config import ClipConfig, DigitsConfig, ModelConfig, ShapesConfig, TrainConfig
 from bodvcl.data import shapes
 from bodvcl.engine.checkpoint import save_encoder
 from bodvcl.models.encoder import build_encoder
@@ -175,6 +175,21 @@ def test_controls(probe, tmp_path: Path) -> None:
     assert background["dynamic"] < 0.75
 
 
+def test_the_moving_digits_are_known_by_name(probe, config: TrainConfig, tmp_path: Path) -> None:
+    small = DigitsConfig(cache=tmp_path / "digits", train_videos=8, probe_videos=32, frames=12, size=32)
+    (tmp_path / "run" / "checkpoint").mkdir(parents=True)
+    encoder = build_encoder(config.model)
+    save_encoder(tmp_path / "run", 1, replace(config, data="digits", digits=small), encoder)
+    plot = tmp_path / "probe.svg"
+    code, text, _ = probe("--checkpoint", str(tmp_path / "run"), "--plot", str(plot))
+    assert code == 0
+    assert re.search(r"^ digit +backbone", text, re.MULTILINE)
+    assert re.search(r"^ traj\S+ +backbone", text, re.MULTILINE)
+    drawn = plot.read_text()
+    assert "chance" in drawn
+    assert "None" not in drawn
+
+
 def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Path) -> None:
     data = write_list(tmp_path / "list.csv", [{**row, "camera": "same"} for row in rows])
     out, plot = tmp_path / "probe.json", tmp_path / "probe.png"
@@ -223,6 +238,7 @@ def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
     ("options", "complaint"),
     [
         (["--checkpoint", "/nowhere"], r"no checkpoint at /nowhere"),
+        (["--data", ""], r"the data is an empty text"),
         (["--data", "/nowhere.csv"], r"/nowhere.csv: no such file"),
         (["--labels", "colour"], r"--labels colour: no such column; there are: background, shape"),
         (["--plot", "a.pdf"], r"--plot a.pdf: expected a name that ends in .png or .svg"),
