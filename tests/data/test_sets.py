@@ -302,6 +302,8 @@ def test_names(tmp_path):
         open_dataset("ucf11:/somewhere")
     with pytest.raises(DataError, match=r"no such file or folder.*kinetics400"):
         open_dataset("/nowhere/at/all")
+    with pytest.raises(DataError, match="empty text"):
+        open_dataset("")
     (tmp_path / "a:b").mkdir()
     assert open_dataset(tmp_path / "a:b").rows == []
 

@@ -48,6 +48,8 @@ def open_dataset(spec: str | os.PathLike[str]) -> DatasetRows:
             read.
     """
     text = os.fspath(spec)
+    if not text:
+        raise DataError("the data is an empty text; give a folder of videos, or . for the current folder")
     path = Path(text).expanduser()
     if path.is_dir():
         return read_folder(path)
