@@ -247,9 +247,13 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or no checkpoint"
-        raise CheckpointError(f"{path} is not a readable checkpoint ({why})") from error
+    except pickle.UnpicklingError as error:  # whose text advises to load the file unsafely
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint (damaged, or another kind of file)"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a bodvcl checkpoint of format {FORMAT}")
     return state
