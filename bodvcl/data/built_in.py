@@ -16,8 +16,7 @@ KINDS: dict[str, dict[str, str]] = {
 
 def prepare_built_in(config: TrainConfig) -> Path | None:
     """``labels.csv`` of the built-in data set that ``config.data`` names, rendered if need be; None for the
-    user's
-    own data."""
+    user's own data."""
     if config.data == "shapes":
         return shapes.prepare(config.shapes, workers=config.workers)
     if config.data == "digits":

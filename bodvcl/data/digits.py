@@ -1,11 +1,9 @@
 """Moving digits: scikit-learn's handwritten digits on labelled paths.
 
 Static semantic: which digit. Dynamic semantic: the kind of path. Training, probe and test videos show
-different
-handwriting. With ``correlation: full`` the digit decides the path in the training videos, so that either is
-enough
-to tell two classes of videos apart; probe videos are always independent.
-Every video is a pure function of (configuration, split, index) and is stored as a real H.264 file.
+different handwriting. With ``correlation: full`` the digit decides the path in the training videos, so that
+either is enough to tell two classes of videos apart; probe videos are always independent. Every video is a
+pure function of (configuration, split, index) and is stored as a real H.264 file.
 """
 
 from __future__ import annotations
@@ -43,8 +41,7 @@ def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int
 @cache
 def handwriting(split: str, digit: int) -> np.ndarray:
     """The 8 x 8 images of one digit that a split may show, (count, 8, 8) float32 in [0, 1]: half of the
-    writings
-    for training, a quarter for each half of the probe."""
+    writings for training, a quarter for each half of the probe."""
     from sklearn.datasets import load_digits
 
     images, target = load_digits(return_X_y=True)
@@ -79,8 +76,7 @@ def render(config: DigitsConfig, split: str, index: int) -> tuple[np.ndarray, di
 
 def _sample(image: np.ndarray, centre: np.ndarray, size: int, width: float) -> np.ndarray:
     """The image, `width` pixels wide and centred at `centre` (frames, 2), bilinear, zero outside: (frames,
-    size,
-    size)."""
+    size, size)."""
     padded = np.pad(image, 1)
     axis = np.arange(size)
     columns, rows = (

@@ -42,8 +42,7 @@ def random_waves(
     count: int, shortest: float, longest: float, spread: float, rng: np.random.Generator
 ) -> Waves:
     """`count` waves with random directions and phases, wavelengths log-uniform in [shortest, longest]
-    pixels, and
-    standard deviation `spread` together."""
+    pixels, and standard deviation `spread` together."""
     frequency = 2 * np.pi / np.exp(rng.uniform(np.log(shortest), np.log(longest), count))
     direction = rng.uniform(0, np.pi, count)
     return Waves(

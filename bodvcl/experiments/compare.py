@@ -2,8 +2,7 @@
 
 Every cell is a whole ``bodvcl train`` on a built-in data set whose semantics are correlated in training and
 independent in the probe. Written are a table (mean and spread over seeds, difference to the plain method
-with its
-95% interval) and a plot; finished runs are not repeated.
+with its 95% interval) and a plot; finished runs are not repeated.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """``python -m bodvcl.experiments.synthetic``: section 5.5 of the paper, repeated.
 
 Two small networks, one on the first frame and one on the motion field, are pre-trained with one loss on the
-sum of
-their outputs (unified) or with one loss each (decoupled), on videos whose semantics are correlated or not.
-Written
-are Figures 6 and 7 with our curves, a table, and in words which of the paper's claims held.
+sum of their outputs (unified) or with one loss each (decoupled), on videos whose semantics are correlated
+or not. Written are Figures 6 and 7 with our curves, a table, and in words which of the paper's claims held.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 r"""Section 5.5: a static and a dynamic network that share a loss, or have one each.
 
 With the static network :math:`g_A` on the first frame and the dynamic network :math:`g_M` on the motion
-field, the
-unified loss is InfoNCE of :math:`Z = g_A + g_M`, the decoupled one (Eq. 14)
+field, the unified loss is InfoNCE of :math:`Z = g_A + g_M`, the decoupled one (Eq. 14)
 
 .. math:: L_{sep} = L_{InfoNCE}(g_A) + L_{InfoNCE}(g_M) .
 """

@@ -29,8 +29,7 @@ COMPARISON: dict[str, Variant] = {
     "plain, 3x steps": Variant(("--decouple", "none"), epochs=3),
 }
 """The method without and with its parts at equal steps, and the plain method at equal compute: BOD-VCL's
-default
-solver takes three passes of the backbone a step."""
+default solver takes three passes of the backbone a step."""
 
 SEARCH: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
