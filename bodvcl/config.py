@@ -106,6 +106,9 @@ class DecodeConfig:
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the videos that may turn out to be unreadable while training before the run stops.
     One is always tolerated, unless this is 0."""
+    keep: Annotated[float, Field(ge=0)] = 0.0
+    """Gigabytes in which each decoding process keeps the videos that it has decoded, whole, for the epochs to
+    come. For data sets that fit; only with PyAV. 0: every clip is decoded when it is needed."""
 
 
 @dataclass

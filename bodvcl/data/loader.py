@@ -8,6 +8,7 @@ import math
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.augment import crop_resize
 from bodvcl.data.batch import ClipBatch
 from bodvcl.data.clips import ClipDraws, evaluation_draws
+from bodvcl.data.kept_frames import KeptFrames
 from bodvcl.data.plan import ClipPlan, collect
 from bodvcl.data.pool import Note, WorkerDied, WorkerPool
 from bodvcl.data.stream import BatchStream
@@ -53,15 +55,22 @@ def decode_size(info: VideoInfo, clip: ClipConfig, smallest_crop: float) -> tupl
 
 
 def load_clips(
-    info: VideoInfo, draws: ClipDraws, clip: ClipConfig, smallest_crop: float, out: Tensor
+    info: VideoInfo,
+    draws: ClipDraws,
+    clip: ClipConfig,
+    smallest_crop: float,
+    out: Tensor,
+    read: Callable[..., np.ndarray] = read_frames,
 ) -> None:
     """Decode, crop and resize all clips of one video, opening it once, into `out`: uint8 (views, L, S, S, 3).
+
+    ``read`` stands for :func:`~bodvcl.data.video.read_frames`.
 
     Raises:
         BadVideo: a frame cannot be decoded.
     """
     views, length = draws.frames.shape
-    frames = read_frames(info, draws.frames.reshape(-1), decode_size(info, clip, smallest_crop))
+    frames = read(info, draws.frames.reshape(-1), decode_size(info, clip, smallest_crop))
     for view, frames_of_view in enumerate(frames.reshape(views, length, *frames.shape[1:])):
         out[view] = crop_resize(frames_of_view, draws.boxes[view], clip.size)
 
@@ -75,6 +84,7 @@ def _assemble(
     unusable: Mapping[int, str],
     epoch: int = 0,
     step: int = 0,
+    read: Callable[..., np.ndarray] = read_frames,
 ) -> ClipBatch:
     """Read the clips of some videos; unreadable ones are left out and listed in `failures`."""
     loaded: list[ClipDraws] = []
@@ -90,7 +100,7 @@ def _assemble(
         try:
             if index in unusable:
                 raise BadVideo(videos[index].path, unusable[index])
-            load_clips(videos[index], draws, clip, smallest_crop, clips[place : place + views])
+            load_clips(videos[index], draws, clip, smallest_crop, clips[place : place + views], read)
         except BadVideo as error:
             failures.append((error.path, error.reason))
             continue
@@ -106,8 +116,9 @@ class _Batches:
         unusable: number to reason of the videos that may not be opened: they crash or hang their reader.
     """
 
-    def __init__(self, plan: ClipPlan) -> None:
+    def __init__(self, plan: ClipPlan, keep: float) -> None:
         self.plan = plan
+        self._read = KeptFrames(int(keep * 1e9))
         self.unusable: dict[int, str] = {}
 
     def __call__(self, address: tuple[int, int], note: Note) -> ClipBatch:
@@ -126,6 +137,7 @@ class _Batches:
             self.unusable,
             epoch,
             step,
+            self._read,
         )
 
 
@@ -152,6 +164,7 @@ class ClipLoader(BatchStream):
         world_size: int = 1,
         timeout: float | None = None,
         max_bad: float = 0.01,
+        keep: float = 0.0,
     ) -> None:
         """
         Args:
@@ -161,11 +174,12 @@ class ClipLoader(BatchStream):
             timeout: seconds that one video may take; its worker is then replaced and the file counts as
                 unreadable. None: no limit. Without workers there is none either.
             max_bad: share of the videos that may turn out to be unreadable.
+            keep: gigabytes per process for :class:`~bodvcl.data.kept_frames.KeptFrames`.
         """
         super().__init__(ClipPlan(videos, clip, augment, batch_size, seed, rank, world_size), max_bad)
         self._workers = default_workers() if workers is None else workers
         self._timeout = timeout
-        self._batches = _Batches(self.plan)
+        self._batches = _Batches(self.plan, keep)
 
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
         first = epoch * self.steps_per_epoch + step

@@ -12,6 +12,7 @@ from bodvcl.data.batch import ClipBatch
 from bodvcl.data.loader import ClipLoader
 from bodvcl.data.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
 from bodvcl.data.video import VideoInfo
+from bodvcl.errors import ConfigError
 
 
 class ClipSource(Protocol):
@@ -63,6 +64,8 @@ def open_source(
     name, reason = choose_decoder(config.decoder, device, can_run_dali(videos, device), torchcodec)
     if rank == 0:
         print(f"decoding with {name}: {reason}")
+    if config.decode.keep and name != "pyav":
+        raise ConfigError(f"--decode.keep is for --decoder pyav, and this run decodes with {name}: remove it")
     settings = {
         "batch_size": config.batch_size,
         "seed": config.seed,
@@ -79,4 +82,7 @@ def open_source(
         from bodvcl.data.torchcodec_source import TorchCodecSource
 
         return TorchCodecSource(videos, config.clip, config.augment, device=device, **settings)
-    return ClipLoader(videos, config.clip, config.augment, timeout=config.decode.timeout, **settings)
+    decode = config.decode
+    return ClipLoader(
+        videos, config.clip, config.augment, timeout=decode.timeout, keep=decode.keep, **settings
+    )
