@@ -12,9 +12,9 @@ from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 class KeptFrames:
     """:func:`~bodvcl.data.video.read_frames` with a memory.
 
-    A video is decoded whole at its first use and kept if it fits into what is left of the room; else its frames
-    are decoded every time. Kept are the videos that came first: with an order that is drawn anew every epoch
-    none is worth more than another.
+    A video is decoded whole at its first use and kept if it fits into what is left of the room; else its
+    frames are decoded every time. Kept are the videos that came first: with an order that is drawn anew
+    every epoch none is worth more than another.
 
     Args:
         room: bytes for decoded frames; 0: nothing is kept.
