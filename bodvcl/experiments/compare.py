@@ -2,7 +2,7 @@
 
 Every cell is a whole ``bodvcl train`` on a built-in data set whose semantics are correlated in training and
 independent in the probe. Written are a table (mean and spread over seeds, difference to the plain method
-with its 95% interval) and a plot; finished runs are not repeated.
+with its 95% interval) and a plot; finished runs are not repeated, interrupted ones go on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -21,13 +23,18 @@ from pydantic import Field
 from rich.console import Console
 
 from bodvcl.console import run_verb
+from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_report import Cell, markdown, plot, summarise
 from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.variants import DATA, GROUPS
+from bodvcl.parse import parse_config
 from bodvcl.progress import progress_bar
 from bodvcl.run_dir import write_atomically
+
+_SECONDS_TO_SAVE = 20
+"""What a training that is stopped gets to save its state."""
 
 
 @dataclass
@@ -45,12 +52,18 @@ class Options:
     """Built-in data sets."""
     methods: tuple[Literal["simclr", "byol", "moco", "swav"], ...] = ("simclr", "byol")
     """Contrastive methods."""
+    variants: tuple[str, ...] | None = None
+    """Variants of the group, the first to be trained first: --variants plain "+ BOD-VCL". None: all."""
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, order and augmentation."""
     epochs: Annotated[int, Field(ge=1)] = 12
     """Passes over the training videos."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Runs at a time, one thread each. None: one per core."""
+    """Runs at a time, one thread each (another OMP_NUM_THREADS holds) and, unless --workers follows ` -- `,
+    without decoding processes. None: one per core."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """After so many minutes start no run, stop those under way, and report what is finished; the same command
+    goes on later. None: until all runs are finished."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Task:
     """One training: where it is kept and the options that make it."""
 
     cell: Cell
+    seed: int
     folder: Path
     arguments: tuple[str, ...]
 
@@ -73,8 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def experiment() -> int:
         options = parse_options(Options, arguments[:end], "python -m bodvcl.experiments.compare")
+        until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
         tasks = list(plan(options, arguments[end + 1 :]))
-        train_missing(tasks, options.workers or available_cores())
+        try:
+            train_missing(tasks, options.workers or available_cores(), until)
+        except RunFailed:
+            if any(_finished(task) for task in tasks):
+                report(options, tasks)
+            raise
         report(options, tasks)
         return 0
 
@@ -82,22 +102,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def plan(options: Options, extra: Sequence[str] = ()) -> Iterator[Task]:
-    """Every training of the comparison, all variants of one seed before the next seed; ``extra``: further
-    options of every ``bodvcl train``."""
+    """Every training of the comparison: all of one seed before the next seed, and of a seed all of one
+    variant before the next variant. ``extra``: further options of every ``bodvcl train``.
+
+    Raises:
+        ConfigError: a variant that the group does not have.
+    """
+    group = GROUPS[options.group]
+    names = tuple(group) if options.variants is None else options.variants
+    if unknown := [name for name in names if name not in group]:
+        raise ConfigError(f"--variants {unknown[0]!r}: {options.group} has " + ", ".join(map(repr, group)))
     for seed in range(options.seeds):
-        for data in options.data:
-            for method in options.methods:
-                for name, variant in GROUPS[options.group].items():
-                    words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
+        for name in names:
+            variant = group[name]
+            words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
+            for data in options.data:
+                for method in options.methods:
                     arguments = [*DATA[data], "--method", method, "--seed", str(seed), "--workers", "0"]
                     arguments += ["--epochs", str(variant.epochs * options.epochs)]
                     arguments += [*extra, *variant.options]
                     folder = options.out / data / method / words / str(seed)
-                    yield Task(Cell(data, method, name), folder, tuple(arguments))
+                    yield Task(Cell(data, method, name), seed, folder, tuple(arguments))
 
 
-def train_missing(tasks: Sequence[Task], workers: int) -> None:
+def train_missing(tasks: Sequence[Task], workers: int, until: float | None = None) -> None:
     """Run the trainings that are not finished, several at a time.
+
+    Args:
+        tasks: all trainings of the comparison, those to start first at the front.
+        workers: trainings at a time.
+        until: time of ``time.monotonic`` from which on none is started and those under way are stopped.
 
     Raises:
         RunFailed: names the first run that failed, its command and its last line.
@@ -106,35 +140,94 @@ def train_missing(tasks: Sequence[Task], workers: int) -> None:
     missing = [task for task in tasks if not _finished(task)]
     if not missing:
         return
+    for task in {task.cell.data: task for task in missing}.values():  # once, not by every run that needs it
+        prepare_built_in(parse_config(task.arguments))
     with (
         ThreadPoolExecutor(min(workers, len(missing))) as pool,
         progress_bar(total=len(missing), desc="comparison", unit="run") as bar,
     ):
-        futures = [pool.submit(_train, task) for task in missing]
+        futures = [pool.submit(_train, task, until) for task in missing]
         try:
             for future in as_completed(futures):
-                future.result()
-                bar.update()
+                bar.update(future.result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def report(options: Options, tasks: Sequence[Task]) -> None:
-    """``table.md``, ``table.json`` and ``comparison.png`` in the folder; the table on the terminal."""
-    accuracies: dict[Cell, list[list[dict[str, object]]]] = {}
+def reported(tasks: Sequence[Task]) -> list[Task]:
+    """The finished trainings that can be set side by side: in every data set and method the same seeds of
+    every variant. A variant that shares no seed with those before it is left out."""
+    finished: dict[tuple[str, str], dict[Cell, set[int]]] = defaultdict(lambda: defaultdict(set))
     for task in tasks:
-        rows = json.loads((task.folder / "run" / "probe.json").read_text())["rows"]
-        accuracies.setdefault(task.cell, []).append(rows)
+        if _finished(task):
+            finished[task.cell.data, task.cell.method][task.cell].add(task.seed)
+    seeds: dict[Cell, set[int]] = {}
+    for cells in finished.values():
+        common = next(iter(cells.values()))
+        kept = []
+        for cell, own in cells.items():
+            if common & own:
+                common = common & own
+                kept.append(cell)
+        seeds |= dict.fromkeys(kept, common)
+    return [task for task in tasks if task.seed in seeds.get(task.cell, ())]
+
+
+def report(options: Options, tasks: Sequence[Task]) -> None:
+    """The table as .md and .json, what it leaves out as .left_out.json, and a plot as .png, all named after
+    the group, in the folder; the table on the terminal.
+
+    Raises:
+        ConfigError: no training is finished.
+    """
+    shown = reported(tasks)
+    if not shown:
+        raise ConfigError(
+            f"no run was finished within {options.minutes:g} minutes: "
+            "give the same command again, with more --minutes, to go on"
+        )
+    cells = {task.cell for task in shown}
+    accuracies = {task.cell: [] for task in tasks if task.cell in cells}
+    for task in shown:
+        accuracies[task.cell].append(json.loads((task.folder / "run" / "probe.json").read_text())["rows"])
     summary = summarise(accuracies)
+    left_out = [task for task in tasks if task not in shown]
     text = markdown(summary)
+    if left_out:
+        text += "\n" + _left_out(left_out)
     write_atomically(options.out / f"{options.group}.md", text.encode())
     write_atomically(
         options.out / f"{options.group}.json",
         json.dumps([asdict(line) for line in summary], indent=1).encode(),
     )
+    write_atomically(
+        options.out / f"{options.group}.left_out.json",
+        json.dumps(
+            [{**asdict(task.cell), "seed": task.seed, "finished": _finished(task)} for task in left_out],
+            indent=1,
+        ).encode(),
+    )
     plot(summary, options.out / f"{options.group}.png")
     Console().print(text, markup=False, highlight=False)
     print(f"{options.group}.md, .json and .png are in\n  {options.out}")
+
+
+def _left_out(tasks: Sequence[Task]) -> str:
+    """Paragraph that names the trainings that are not in the table."""
+    lines = []
+    reasons = {False: "Not finished", True: "Finished, but not for every variant shown"}
+    for finished, why in reasons.items():
+        seeds: dict[Cell, list[str]] = defaultdict(list)
+        for task in tasks:
+            if _finished(task) is finished:
+                seeds[task.cell].append(str(task.seed))
+        named = [
+            f"{cell.data}, {cell.method}, {cell.variant} (seed {', '.join(numbers)})"
+            for cell, numbers in seeds.items()
+        ]
+        if named:
+            lines.append(f"{why}, and left out: {'; '.join(named)}.\n")
+    return "\n".join(lines)
 
 
 def _finished(task: Task) -> bool:
@@ -148,18 +241,36 @@ def _finished(task: Task) -> bool:
     return (task.folder / "run" / "probe.json").exists()
 
 
-def _train(task: Task) -> None:
+def _train(task: Task, until: float | None) -> bool:
+    """Whether the training was finished before ``until``."""
+    if until is not None and time.monotonic() >= until:
+        return False
     task.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(task.folder / "arguments.json", json.dumps(task.arguments).encode())
     command = [sys.executable, "-m", "bodvcl.train", *task.arguments, "--resume", "--log.no-report"]
     command += ["--run-dir", str(task.folder / "run")]
     with open(task.folder / "log.txt", "a") as log:
-        code = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        ).returncode
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": "1", **os.environ}
+        )
+        try:
+            code = process.wait(None if until is None else max(until - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            _stop(process)
+            return False
     if code:
         last = (task.folder / "log.txt").read_text().strip().splitlines()[-1:]
         raise RunFailed(f"{' '.join(command)} ended with exit code {code}: {''.join(last)}")
+    return True
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_SAVE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

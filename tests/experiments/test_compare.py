@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from bodvcl.errors import ConfigError
 from bodvcl.experiments import compare
 from bodvcl.experiments.compare_report import Cell, markdown, plot, summarise
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
@@ -60,6 +64,91 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     assert "| untrained | 50.0 |" in text
     plot([plain, bod], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_what_matters_most_is_trained_first(tmp_path):
+    chosen = options(tmp_path, data=("shapes", "digits"), variants=("+ BOD-VCL", "plain"))
+    order = [(task.seed, task.cell.variant, task.cell.data) for task in compare.plan(chosen)]
+    assert order == [
+        (seed, variant, data)
+        for seed in (0, 1)
+        for variant in ("+ BOD-VCL", "plain")
+        for data in ("shapes", "digits")
+    ]
+    with pytest.raises(ConfigError, match=r"'BOD': comparison has 'plain', .*'\+ BOD-VCL'"):
+        list(compare.plan(options(tmp_path, variants=("plain", "BOD"))))
+
+
+def test_options_after_the_dashes_override_decoding_in_the_process(tmp_path):
+    (task, *_) = compare.plan(options(tmp_path), ["--workers", "3"])
+    assert parse_config(task.arguments).workers == 3
+
+
+def finish(task, value=0.5):
+    """Leaves what a finished training leaves."""
+    (task.folder / "run").mkdir(parents=True)
+    (task.folder / "arguments.json").write_text(json.dumps(task.arguments))
+    rows = [row("shape", features, value) for features in ("backbone", "static", "dynamic")]
+    (task.folder / "run" / "probe.json").write_text(json.dumps({"rows": rows}))
+
+
+def test_a_table_has_the_same_seeds_of_every_variant_and_names_what_it_leaves_out(tmp_path):
+    chosen = options(tmp_path, data=("shapes", "digits"), variants=("plain", "+ BOD-VCL", "+ L_pred"))
+    tasks = list(compare.plan(chosen))
+    done = {
+        ("shapes", "plain", 0), ("shapes", "plain", 1), ("shapes", "+ BOD-VCL", 1), ("digits", "plain", 0),
+        ("digits", "+ BOD-VCL", 1),
+    }  # fmt: skip
+    for task in tasks:
+        if (task.cell.data, task.cell.variant, task.seed) in done:
+            finish(task, 0.6 + 0.1 * task.seed)
+    compare.report(chosen, tasks)
+    shown = {(task.cell.data, task.cell.variant, task.seed) for task in compare.reported(tasks)}
+    assert shown == {("shapes", "plain", 1), ("shapes", "+ BOD-VCL", 1), ("digits", "plain", 0)}
+    lines = json.loads((tmp_path / "comparison.json").read_text())
+    assert {(line["data"], line["variant"], line["mean"], line["seeds"]) for line in lines} == {
+        ("shapes", "plain", 70, 1), ("shapes", "+ BOD-VCL", 70, 1), ("digits", "plain", 60, 1),
+    }  # fmt: skip
+    left_out = json.loads((tmp_path / "comparison.left_out.json").read_text())
+    assert {(x["data"], x["variant"], x["seed"]) for x in left_out if x["finished"]} == done - shown
+    assert len(left_out) == len(tasks) - len(shown)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "Not finished, and left out: shapes, simclr, + BOD-VCL (seed 0); digits, simclr, + BOD-VCL" in text
+    assert "shapes, simclr, + L_pred (seed 0, 1)" in text
+    assert "shown, and left out: shapes, simclr, plain (seed 0); digits, simclr, + BOD-VCL (seed 1)" in text
+    assert text.index("**shapes") < text.index("**digits")
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """Instead of training: a program that runs until it is stopped. Gives the processes that were started."""
+    popen, started = subprocess.Popen, []
+
+    def start(command, **options):
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(1000)"], **options))
+        return started[-1]
+
+    monkeypatch.setattr(compare.subprocess, "Popen", start)
+    monkeypatch.setattr(compare, "prepare_built_in", lambda config: None)
+    return started
+
+
+def test_when_time_is_up_runs_are_stopped_and_the_rest_is_reported(tmp_path, endless):
+    finish(next(compare.plan(options(tmp_path))))
+    command = ["--out", str(tmp_path), "--data", "shapes", "--methods", "simclr", "--seeds", "1"]
+    command += ["--workers", "2", "--minutes", "0.02"]
+    assert compare.main(command) == 0
+    assert len(endless) <= 2, "a run was started when the time was up"
+    assert all(process.returncode == -signal.SIGTERM for process in endless)
+    left_out = [f"shapes, simclr, {name} (seed 0)" for name in COMPARISON if name != "plain"]
+    text = (tmp_path / "comparison.md").read_text()
+    assert f"Not finished, and left out: {'; '.join(left_out)}.\n" in text
+
+
+def test_nothing_finished_is_said(tmp_path, endless, capsys):
+    command = ["--out", str(tmp_path), "--data", "shapes", "--methods", "simclr", "--minutes", "0.001"]
+    assert compare.main(command) == 2
+    assert "no run was finished within 0.001 minutes" in capsys.readouterr().err
 
 
 def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsys):
