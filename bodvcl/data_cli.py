@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bodvcl.console import run_verb
+from bodvcl.words import counted
 
 if TYPE_CHECKING:
     from bodvcl.data.scan import ScanResult
@@ -143,18 +144,22 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
         print(line)
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, title="usable videos", title_justify="left")
-    for name in ("split", "videos", "hours", *(f"classes of {column}" for column in report["classes"])):
-        table.add_column(name, justify="left" if name == "split" else "right")
+    table.add_column("split", overflow="fold")
+    table.add_column("videos", justify="right", no_wrap=True)
+    table.add_column("hours", justify="right", no_wrap=True)
+    if report["classes"]:
+        table.add_column("classes", overflow="fold")
     for split in report["splits"]:
         videos = found.split(split)
-        seen = [len({v.labels[c] for v in videos if v.labels.get(c)}) for c in report["classes"]]
+        seen = (f"{c} {len({v.labels[c] for v in videos if v.labels.get(c)}):,}" for c in report["classes"])
         hours = sum(video.duration for video in videos) / 3600
-        table.add_row(split or "(none)", f"{len(videos):,}", f"{hours:.2f}", *(f"{n:,}" for n in seen))
+        cells = [escape(split) or "(none)", f"{len(videos):,}", f"{hours:.2f}", escape(", ".join(seen))]
+        table.add_row(*cells[: len(table.columns)])
     console.print(table)
     kinds = Counter(fault_kind(reason) for _, reason in found.skipped)
     kinds["listed, but not there"] += len(found.data.missing)
     table = Table(box=box.SIMPLE_HEAD, title="files that cannot be used", title_justify="left")
-    table.add_column("why")
+    table.add_column("why", overflow="fold")
     table.add_column("files", justify="right")
     for kind, count in kinds.most_common():
         if count:
@@ -162,17 +167,17 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
     if table.row_count:
         console.print(table)
     for name, text in (
-        ("rotated", "are stored turned"),
-        ("variable_rate", "have a variable frame rate"),
-        ("without_timestamps", "have no usable timestamps and are decoded from their start"),
+        ("rotated", "stored turned"),
+        ("variable_rate", "with a variable frame rate"),
+        ("without_timestamps", "without usable timestamps, decoded from the start"),
     ):
         if report[name]:
-            print(f"{report[name]:,} videos {text}")
-    print(f"at most {report['frames_between_key_frames']} frames from one key frame to the next")
+            print(f"{counted(report[name], 'video')} {text}")
+    print(f"at most {counted(report['frames_between_key_frames'], 'frame')} from one key frame to the next")
     if not report["flip_allowed"]:
         print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
     known = len({row.path for row in found.data.rows}) - found.checked
-    print(f"{found.checked:,} files checked, {known:,} known already; index: {report['index']}")
+    print(f"{counted(found.checked, 'file')} checked, {known:,} known already; index: {report['index']}")
 
 
 def _transcode(argv: Sequence[str]) -> int:
@@ -216,7 +221,7 @@ def _print_copy(report: CopyReport) -> None:
     kept = f", {report.kept:,} were there" if report.kept else ""
     share = f" ({report.after / report.before:.0%})" if report.before else ""
     print(
-        f"{report.written:,} videos written{kept}: {report.before / 1e6:,.1f} MB before, "
+        f"{counted(report.written, 'video')} written{kept}: {report.before / 1e6:,.1f} MB before, "
         f"{report.after / 1e6:,.1f} MB after{share}"
     )
     if report.failed:

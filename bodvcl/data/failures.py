@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 from bodvcl.errors import DataError
+from bodvcl.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class BadFiles:
         first = "; ".join(f"{path}: {reason}" for path, reason in list(self.failed.items())[:_SHOWN])
         more = f"; and {len(self.failed) - _SHOWN} more" if len(self.failed) > _SHOWN else ""
         raise DataError(
-            f"{len(self.failed)} of {self._videos} videos could not be read while training, and "
+            f"{len(self.failed)} of {counted(self._videos, 'video')} could not be read while training, and "
             f"--decode.max-bad {self._max_bad:g} allows {self._allowed}: {first}{more}; mend or remove these "
             f"files, or raise --decode.max-bad"
         )

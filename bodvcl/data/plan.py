@@ -15,6 +15,7 @@ from bodvcl.data.clips import ClipDraws, draw_clips
 from bodvcl.data.order import check_share, epoch_order, step_videos
 from bodvcl.data.video import VideoInfo
 from bodvcl.errors import DataError
+from bodvcl.words import counted
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class ClipPlan:
             )
         if self.batch_size > len(self.videos):
             raise DataError(
-                f"a batch of {self.batch_size} videos cannot be filled from {len(self.videos)} usable "
-                f"videos; lower --batch-size to {len(self.videos)} or less, or add videos"
+                f"a batch of {self.batch_size} videos cannot be filled from "
+                f"{counted(len(self.videos), 'usable video')}; "
+                f"lower --batch-size to {len(self.videos)} or less, or add videos"
             )
 
     @property

@@ -15,6 +15,7 @@ from bodvcl.data.sets import DatasetRows, VideoRow, open_dataset
 from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
 from bodvcl.data.video import BadVideo, VideoInfo
 from bodvcl.errors import ConfigError, DataError
+from bodvcl.words import counted
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,26 @@ class ScanResult:
         sizes = Counter((video.width, video.height) for video in self.videos)
         codecs = Counter(video.codec for video in self.videos)
         (width, height), _ = sizes.most_common(1)[0]
-        more = f" and {len(sizes) - 1} other sizes" if len(sizes) > 1 else ""
+        more = f" and {counted(len(sizes) - 1, 'other size')}" if len(sizes) > 1 else ""
+        frames = [video.frames for video in self.videos]
         lines = [
-            f"found {_count(len(self.videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
+            f"found {counted(len(self.videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
             f"{_range([video.fps for video in self.videos])} fps, "
-            f"{_range([video.frames for video in self.videos])} frames each, {width}x{height}{more}, "
+            f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
             + ", ".join(
                 f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common()
             )
         ]
         if self.data.others:
             be = "is" if self.data.others == 1 else "are"
-            lines.append(f"ignored {_count(self.data.others, 'file')} that {be} no video")
+            lines.append(f"ignored {counted(self.data.others, 'file')} that {be} no video")
         lines += [f"note: {note}" for note in self.data.notes]
         if self.data.missing:
             listed = len(self.data.rows) + len(self.data.missing)
-            lines.append(f"missing {_count(len(self.data.missing), 'video')} of {listed:,} that are listed:")
+            lines.append(f"missing {counted(len(self.data.missing), 'video')} of {listed:,} that are listed:")
             lines += _first(self.data.missing, shown)
         if self.skipped:
-            lines.append(f"skipped {_count(len(self.skipped), 'file')}:")
+            lines.append(f"skipped {counted(len(self.skipped), 'file')}:")
             lines += _first([f"{printable(path)}: {reason}" for path, reason in self.skipped], shown)
         return lines
 
@@ -96,10 +98,6 @@ def printable(path: str) -> str:
 def _first(lines: Sequence[str], shown: int) -> list[str]:
     more = [f"  and {len(lines) - shown} more"] if len(lines) > shown else []
     return [*(f"  {line}" for line in lines[:shown]), *more]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:
@@ -125,8 +123,8 @@ def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | Non
         return None
     rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
     return (
-        f"{info.frames} frames, a clip of {clip.frames} frames with stride {clip.stride}{rate} needs "
-        f"{needed} (--clip.short repeat keeps it)"
+        f"{counted(info.frames, 'frame')}, a clip of {clip.frames} frames with stride {clip.stride}{rate} "
+        f"needs {needed} (--clip.short repeat keeps it)"
     )
 
 
@@ -169,17 +167,17 @@ def scan(
 def _nothing_usable(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
     if skipped:
         example, reason = skipped[0]
-        files = _count(len(skipped), "video file")
+        files = counted(len(skipped), "video file")
         return f"{data.name}: none of its {files} can be used; for example {printable(example)}: {reason}"
     if data.missing:
-        listed = _count(len(data.missing), "listed video")
+        listed = counted(len(data.missing), "listed video")
         return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"
     if data.annotations:
         return (
             f"{data.name}: the list has no row; expected a row per video below the line with the column names"
         )
     return (
-        f"{data.name}: no video found in it or below ({_count(data.others, 'other file')} seen); looked for "
+        f"{data.name}: no video found in it or below ({counted(data.others, 'other file')} seen); looked for "
         f"names ending in .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} more; a .csv list "
         f"may name any file"
     )

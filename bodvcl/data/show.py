@@ -20,6 +20,7 @@ from bodvcl.console import run_verb
 from bodvcl.data.clips import ClipDraws, box_in_pixels, colour_matrix, draw_clips
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 from bodvcl.errors import ConfigError, DataError
+from bodvcl.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,15 +84,16 @@ def _show(options: argparse.Namespace, training: Sequence[str]) -> int:
         except BadVideo as error:
             print(f"bodvcl data show: left out: {error}", file=sys.stderr)
     if not seen:
-        raise DataError(f"{config.data}: none of its {len(videos)} videos can be decoded")
+        raise DataError(f"{config.data}: none of its {counted(len(videos), 'video')} can be decoded")
     title = f"First clips of epoch {options.epoch}, seed {config.seed}"
     sheets = [described(one) for one in seen]
     content = html_page(title, sheets) if options.out.suffix == ".html" else png(title, sheets)
     try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"cannot write {options.out}: {error.strerror or error}") from error
-    print(f"{len(seen)} videos, {len(seen) * config.clip.views} clips: {options.out}")
+    print(f"{counted(len(seen), 'video')}, {counted(len(seen) * config.clip.views, 'clip')}: {options.out}")
     return 0
 
 
@@ -217,7 +219,7 @@ def described(seen: Seen) -> SheetVideo:
         )
 
     rate = f", {video.fps:.4g} frames per second" if video.fps else ""
-    facts = f"{video.width} x {video.height}, {video.frames} frames{rate}, {video.codec}"
+    facts = f"{video.width} x {video.height}, {counted(video.frames, 'frame')}{rate}, {video.codec}"
     return SheetVideo(printable(video.path), facts, [view(k) for k in range(len(draws.frames))])
 
 

@@ -9,6 +9,7 @@ import torch
 
 from bodvcl.data.video import VideoInfo
 from bodvcl.errors import ConfigError
+from bodvcl.words import counted
 
 Verdict = tuple[bool, str]
 """Whether a library can decode the videos, and if not, why."""
@@ -78,7 +79,7 @@ def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device
     if video.sequential:
         return "no usable timestamps"
     if video.hidden:
-        return f"{video.hidden} stored frames are not shown, and DALI counts them"
+        return f"{counted(video.hidden, 'stored frame')} not shown, and DALI counts them"
     if video.rotation:
         return "DALI does not apply the rotation"
     if video.streams > 1:
@@ -103,8 +104,9 @@ def _verdict(videos: Sequence[VideoInfo], why_not: Callable[[VideoInfo], str]) -
     if not reasons:
         return True, ""
     path, reason = reasons[0]
+    be = "is" if len(reasons) == 1 else "are"
     return False, (
-        f"{len(reasons)} of {len(videos)} videos are not for it, for example {path}: {reason} "
+        f"{len(reasons)} of {len(videos)} videos {be} not for it, for example {path}: {reason} "
         f"(`bodvcl data transcode` makes a copy that is)"
     )
 

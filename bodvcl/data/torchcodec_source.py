@@ -19,6 +19,7 @@ from bodvcl.data.loader import default_workers
 from bodvcl.data.plan import ClipPlan, collect
 from bodvcl.data.stream import BatchStream
 from bodvcl.data.video import BadVideo, VideoInfo
+from bodvcl.words import counted
 
 _AHEAD = 2  # batches that are being decoded while one is used
 
@@ -33,7 +34,9 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
     try:
         decoder = VideoDecoder(info.path, device=str(device), dimension_order="NHWC", seek_mode="exact")
         if len(decoder) != info.frames:
-            raise BadVideo(info.path, f"TorchCodec finds {len(decoder)} frames, the scan {info.frames}")
+            raise BadVideo(
+                info.path, f"TorchCodec finds {counted(len(decoder), 'frame')}, the scan {info.frames}"
+            )
         frames = decoder.get_frames_at(draws.frames.reshape(-1).tolist()).data
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,7 @@ from bodvcl.data.video import BadVideo, VideoInfo, probe_video, read_frames
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import DataError
 from bodvcl.progress import progress_bar
+from bodvcl.words import counted
 
 SETTINGS = "transcode.json"
 """In the folder of the copy: what it was made with."""
@@ -127,7 +128,9 @@ def write_copy(info: VideoInfo, segment: Segment | None, target: Path, settings:
         _encode(info, range(first, last), part, settings)
         found = probe_video(part)
         if found.frames != last - first:
-            raise BadVideo(info.path, f"its copy has {found.frames} frames instead of {last - first}")
+            raise BadVideo(
+                info.path, f"its copy has {counted(found.frames, 'frame')} instead of {last - first}"
+            )
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from bodvcl.errors import DataError
+from bodvcl.words import counted
 
 _NO_SEEK_FORMATS = {"avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
 _HIDDEN_FRAME_CODECS = {"vp8"}  # packets that decode to no frame: the packets cannot be counted
@@ -161,7 +162,7 @@ def _demux(
             hidden += 1
             continue
         if packet.is_corrupt:
-            raise BadVideo(path, f"truncated or damaged after {len(stamps)} frames")
+            raise BadVideo(path, f"truncated or damaged after {counted(len(stamps), 'frame')}")
         stamps.append(packet.pts)
         keys.append(packet.is_keyframe)
     return stamps, keys, hidden

@@ -15,6 +15,7 @@ from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
 from bodvcl.objectives.rules import TITLES
 from bodvcl.optim.schedule import batch_factor
+from bodvcl.words import counted
 
 
 def announcement(config: TrainConfig, device: torch.device, world_size: int) -> list[str]:
@@ -36,7 +37,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     lines = [
         f"{TITLES[config.method]} {method}: {config.batch_size} videos x "
         f"{config.clip.views} clips of {config.clip.frames}x{config.clip.size}x{config.clip.size} a step, "
-        f"{config.epochs} epochs",
+        f"{counted(config.epochs, 'epoch')}",
         f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
         f"{_passes(config)}; {where} on {device}",
         *weights_report(config.model),
@@ -44,11 +45,11 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     factor = batch_factor(config.optim, config.batch_size)
     if factor != 1:
         lines.append(
-            f"learning rate {config.optim.lr:g} per {config.optim.lr_per} videos: "
+            f"learning rate {config.optim.lr:g} per {counted(config.optim.lr_per, 'video')}: "
             f"{config.optim.lr * factor:g} for {config.batch_size}"
         )
     if world_size > 1:
-        lines.append(f"{world_size} processes, {config.batch_size // world_size} videos each")
+        lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
     if config.accumulate > 1:
         lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
     if config.dry_run:

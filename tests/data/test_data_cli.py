@@ -13,6 +13,7 @@ from video_files import write_video
 
 from bodvcl.cli import main
 from bodvcl.data import built_in
+from bodvcl.data.video import BadVideo, probe_video
 from bodvcl.data_cli import ACTIONS, fault_kind
 
 
@@ -43,19 +44,48 @@ def test_the_table_counts_splits_and_faults(mixed, capsys):
     assert main(["data", "scan", str(mixed), "--workers", "2"]) == 0
     out = capsys.readouterr().out
     lines = {" ".join(line.split()) for line in out.splitlines()}
-    assert "train 3 0.00 1" in lines
-    assert "test 2 0.00 1" in lines
+    assert "train 3 0.00 what 1" in lines
+    assert "test 2 0.00 what 1" in lines
     assert any(
         line.startswith("not readable as a video (Invalid data") and line.endswith(" 2") for line in lines
     )
     assert "empty file (N bytes) 1" in lines
     assert "text [bold].mp4: not readable" in out
-    assert "1 videos have no usable timestamps" in out
-    assert "1 videos have a variable frame rate" in out
+    assert "1 video without usable timestamps" in out
+    assert "1 video with a variable frame rate" in out
     assert "'turn left' says left or right: train with --augment.flip 0" in out
     assert f"9 files checked, 0 known already; index: {mixed.parent.parent / 'videos.sqlite'}" in out
     assert main(["data", "scan", str(mixed)]) == 0
-    assert "1 files checked, 8 known already" in capsys.readouterr().out  # the one that is not there
+    assert "1 file checked, 8 known already" in capsys.readouterr().out  # the one that is not there
+
+
+def test_at_80_columns_no_word_is_cut(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BODVCL_INDEX", str(tmp_path / "videos.sqlite"))
+    monkeypatch.setenv("COLUMNS", "80")
+    write_video(tmp_path / "one.mp4", 25)
+    columns = [f"{name}_of_the_object" for name in ("shape", "colour", "trajectory", "material", "size")]
+    reason = "a_reason_" * 12
+    monkeypatch.setattr("bodvcl.data.check.probe_video", _refuses("two.mp4", reason))
+    (tmp_path / "two.mp4").write_bytes(b"")
+    split = "a_split_with_a_name"
+    rows = [f"{name}.mp4,{split},a,b,c,d,e" for name in ("one", "two")]
+    (tmp_path / "list.csv").write_text("\n".join([",".join(["path", "split", *columns]), *rows]) + "\n")
+    assert main(["data", "scan", str(tmp_path / "list.csv"), "--workers", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+    tables = out[out.index("usable videos") : out.index("at most")]
+    assert max(map(len, tables.splitlines())) <= 80
+    assert all(word in tables for word in (split, *columns)), tables
+    assert reason in "".join(tables.split()).replace("1", ""), tables
+
+
+def _refuses(name, reason):
+    def probe(path):
+        if Path(path).name == name:
+            raise BadVideo(path, reason)
+        return probe_video(path)
+
+    return probe
 
 
 def test_json(mixed, capsys):

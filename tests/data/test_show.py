@@ -125,9 +125,10 @@ def test_the_verb_writes_a_picture(video_folder, tmp_path, capsys):
     assert out.read_bytes() != first
 
 
-def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path):
-    out = tmp_path / "sheet.html"
+def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path, capsys):
+    out = tmp_path / "a" / "new" / "folder" / "sheet.html"
     assert main([str(video_folder), "--out", str(out), "--videos", "1", "--workers", "0"]) == 0
+    assert f"1 video, 2 clips: {out}" in capsys.readouterr().out
     page = out.read_text()
     assert page.count('src="data:image/png;base64,') == 1
     assert re.search(r'alt="[^"]*clip 1: crop \d+ x \d+', page)
@@ -157,7 +158,7 @@ def test_a_file_that_cannot_be_decoded_is_named_and_left_out(video_folder, tmp_p
     [
         (["--out", "sheet.jpg"], "expected a name that ends in .png or .html"),
         (["--videos", "0"], "--videos must be 1 or more"),
-        (["--out", "/no/such/folder/sheet.png", "--videos", "1", "--workers", "0"], "cannot write"),
+        (["--out", "/dev/null/folder/sheet.png", "--videos", "1", "--workers", "0"], "cannot write"),
         (["--clip.sise", "32"], "unknown option --clip.sise"),
     ],
 )
