@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from rich.console import Console
@@ -26,7 +26,7 @@ from bodvcl.console import run_verb
 from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import ConfigError, UserError
-from bodvcl.experiments.compare_report import Cell, markdown, plot, summarise
+from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise
 from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.variants import DATA, GROUPS
 from bodvcl.parse import parse_config
@@ -119,7 +119,7 @@ def plan(options: Options, extra: Sequence[str] = ()) -> Iterator[Task]:
             for data in options.data:
                 for method in options.methods:
                     arguments = [*DATA[data], "--method", method, "--seed", str(seed), "--workers", "0"]
-                    arguments += ["--epochs", str(variant.epochs * options.epochs)]
+                    arguments += ["--epochs", str(options.epochs)]
                     arguments += [*extra, *variant.options]
                     folder = options.out / data / method / words / str(seed)
                     yield Task(Cell(data, method, name), seed, folder, tuple(arguments))
@@ -187,18 +187,23 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
             "give the same command again, with more --minutes, to go on"
         )
     cells = {task.cell for task in shown}
-    accuracies = {task.cell: [] for task in tasks if task.cell in cells}
+    accuracies: dict[Cell, list[Any]] = {task.cell: [] for task in tasks if task.cell in cells}
+    endings: dict[Cell, list[Ending]] = {cell: [] for cell in accuracies}
     for task in shown:
         accuracies[task.cell].append(json.loads((task.folder / "run" / "probe.json").read_text())["rows"])
-    summary = summarise(accuracies)
+        endings[task.cell].append(_ending(task.folder / "run"))
+    summary, cost = summarise(accuracies), costs(endings)
     left_out = [task for task in tasks if task not in shown]
-    text = markdown(summary)
+    text = markdown(summary, cost)
     if left_out:
         text += "\n" + _left_out(left_out)
     write_atomically(options.out / f"{options.group}.md", text.encode())
     write_atomically(
         options.out / f"{options.group}.json",
-        json.dumps([asdict(line) for line in summary], indent=1).encode(),
+        json.dumps(
+            {"accuracy": [asdict(line) for line in summary], "cost": [asdict(line) for line in cost]},
+            indent=1,
+        ).encode(),
     )
     write_atomically(
         options.out / f"{options.group}.left_out.json",
@@ -210,6 +215,12 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
     plot(summary, options.out / f"{options.group}.png")
     Console().print(text, markup=False, highlight=False)
     print(f"{options.group}.md, .json and .png are in\n  {options.out}")
+
+
+def _ending(run: Path) -> Ending:
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    empty = [last[name] for name in ("empty_static", "empty_dynamic") if name in last]
+    return Ending(json.loads((run / "summary.json").read_text())["seconds"], max(empty, default=None))
 
 
 def _left_out(tasks: Sequence[Task]) -> str:

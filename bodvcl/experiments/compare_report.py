@@ -56,6 +56,48 @@ class Line:
     seeds: int
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How one training ended.
+
+    Attributes:
+        seconds: of training, without evaluation.
+        empty: share of the clips of the last logged batch whose static or dynamic stream is empty; None for
+            a method without these streams.
+    """
+
+    seconds: float
+    empty: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell took, and whether its streams lived.
+
+    Attributes:
+        time: training time relative to the plain method with the same seed, mean over seeds; None where
+            there is no plain method to compare with.
+        empty: largest share of empty streams at the end over seeds, None without streams.
+    """
+
+    data: str
+    method: str
+    variant: str
+    time: float | None
+    empty: float | None
+
+
+def costs(endings: Mapping[Cell, Sequence[Ending]]) -> list[Cost]:
+    """One line per cell; ``endings``: one per seed, the same seeds in every cell."""
+    lines = []
+    for cell, ends in endings.items():
+        plain = endings.get(Cell(cell.data, cell.method, PLAIN))
+        time = plain and float(np.mean([e.seconds / p.seconds for e, p in zip(ends, plain, strict=True)]))
+        empty = max((e.empty for e in ends if e.empty is not None), default=None)
+        lines.append(Cost(cell.data, cell.method, cell.variant, time, empty))
+    return lines
+
+
 def summarise(runs: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Line]:
     """From the probe rows of every seed to one line per cell, semantic and kind of features.
 
@@ -98,23 +140,29 @@ def summarise(runs: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]) -> lis
     return lines
 
 
-def markdown(lines: Sequence[Line]) -> str:
-    """One table per data set and method: a row per variant, a column per semantic and kind of features."""
+def markdown(lines: Sequence[Line], costs: Sequence[Cost]) -> str:
+    """One table per data set and method: a row per variant, a column per semantic and kind of features, and
+    what the variant costs."""
     parts = []
+    cost_of = {(cost.data, cost.method, cost.variant): cost for cost in costs}
     for data, method in dict.fromkeys((line.data, line.method) for line in lines):
         chosen = [line for line in lines if (line.data, line.method) == (data, method)]
         columns = list(dict.fromkeys((line.semantic, line.kind, line.features) for line in chosen))
-        header = "| variant | " + " | ".join(f"{s} ({k}), {f}" for s, k, f in columns) + " |"
-        rows = [header, "|---" * (len(columns) + 1) + "|"]
+        names = [f"{s} ({k}), {f}" for s, k, f in columns] + ["training time", "empty streams"]
+        rows = ["| variant | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         first = {(line.semantic, line.kind, line.features): line.untrained for line in chosen}
-        rows.append("| untrained | " + " | ".join(f"{first[column]:.1f}" for column in columns) + " |")
+        rows.append("| untrained | " + " | ".join(f"{first[column]:.1f}" for column in columns) + " | | |")
         for variant in dict.fromkeys(line.variant for line in chosen):
             cells = {
                 (line.semantic, line.kind, line.features): _cell(line)
                 for line in chosen
                 if line.variant == variant
             }
-            rows.append(f"| {variant} | " + " | ".join(cells[column] for column in columns) + " |")
+            cost = cost_of[data, method, variant]
+            time = "" if cost.time is None else f"{cost.time:.2f}x"
+            empty = "" if cost.empty is None else f"{100 * cost.empty:.1f}%"
+            row = [cells[column] for column in columns] + [time, empty]
+            rows.append(f"| {variant} | " + " | ".join(row) + " |")
         parts.append(
             f"**{data}, {method}**: accuracy in %, mean ± standard deviation over {chosen[0].seeds} seeds "
             f"(difference to plain ± 95% interval)\n\n" + "\n".join(rows) + "\n"

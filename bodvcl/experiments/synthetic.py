@@ -48,7 +48,7 @@ class Options:
     """Folder of the results. Runs that are already there with the same options are not repeated."""
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, batches and videos."""
-    steps: Annotated[int, Field(ge=50, multiple_of=50)] = 1000
+    steps: Annotated[int, Field(ge=50, multiple_of=50)] = 600
     """Optimiser steps of a run."""
     train_videos: Annotated[int, Field(ge=64)] = 1024
     """Videos to pre-train on."""

@@ -10,12 +10,21 @@ WIDTH, EMBED_DIM = 16, 64
 
 
 class _Net(nn.Module):
-    """Convolutions, mean over all positions (:meth:`features`), two-layer projector (forward)."""
+    """Convolutions, mean over all positions (:meth:`features`), two-layer projector (forward).
+
+    Without the projector's batch normalisation the networks stay for hundreds of steps where only the simple
+    semantics are known.
+    """
 
     def __init__(self, layers: nn.Sequential, dim: int) -> None:
         super().__init__()
         self.layers = layers
-        self.projector = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, EMBED_DIM))
+        self.projector = nn.Sequential(
+            nn.Linear(dim, 2 * dim, bias=False),
+            nn.BatchNorm1d(2 * dim),
+            nn.ReLU(),
+            nn.Linear(2 * dim, EMBED_DIM),
+        )
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, ...) to (N, D)."""

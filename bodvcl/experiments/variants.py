@@ -8,48 +8,53 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variant:
-    """Options of ``bodvcl train``, and how many times as many epochs as the others it gets."""
+    """Options of ``bodvcl train``."""
 
     options: tuple[str, ...] = ()
-    epochs: int = 1
 
 
 DATA: dict[str, tuple[str, ...]] = {
-    "shapes": ("--data", "shapes", "--shapes.correlation", "sc"),
-    "digits": ("--data", "digits", "--digits.correlation", "full"),
+    "shapes": ("--data", "shapes", "--shapes.correlation", "sc", "--decode.keep", "1"),
+    "digits": ("--data", "digits", "--digits.correlation", "full", "--decode.keep", "1"),
 }
 """Built-in data, correlated in training and independent in the probe."""
 
 PLAIN = "plain"
 
+UNCORRELATED = ("--shapes.correlation", "none", "--digits.correlation", "none")
+
 COMPARISON: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
     "+ L_pred": Variant(("--decouple", "pred")),
     "+ BOD-VCL": Variant(("--decouple", "bod")),
-    "plain, 3x steps": Variant(("--decouple", "none"), epochs=3),
+    "plain, uncorrelated": Variant(("--decouple", "none", *UNCORRELATED)),
 }
-"""The method without and with its parts at equal steps, and the plain method at equal compute: BOD-VCL's
-default solver takes three passes of the backbone a step."""
+"""The method without and with its parts at equal steps, and what the plain method learns where nothing is
+correlated: what decoupling could give back."""
 
 SEARCH: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
     "default": Variant(),
     "hard mask": Variant(("--koopman.mask", "hard", "--koopman.ridge", "0")),
     "hard mask, xi 0.3": Variant(("--koopman.mask", "hard", "--koopman.ridge", "0", "--koopman.xi", "0.3")),
-    "smooth, power 4": Variant(("--koopman.smooth-power", "4")),
+    "smooth, power 2": Variant(("--koopman.smooth-power", "2")),
     "smooth, power 32": Variant(("--koopman.smooth-power", "32")),
-    "ridge 0.1": Variant(("--koopman.ridge", "0.1")),
     "ridge 0.001": Variant(("--koopman.ridge", "0.001")),
+    "ridge 0.1": Variant(("--koopman.ridge", "0.1")),
+    "ridge 1": Variant(("--koopman.ridge", "1")),
     "rank 3": Variant(("--koopman.ridge", "0", "--koopman.rank", "3")),
     "frames not normalised": Variant(("--koopman.no-normalize",)),
     "projector weights": Variant(("--koopman.weights", "projector")),
+    "gradient gain 100": Variant(("--koopman.max-gain", "100")),
     "L_pred train": Variant(("--prediction.mode", "train")),
     "L_pred forecast": Variant(("--prediction.mode", "forecast")),
     "gamma 0.01": Variant(("--bilevel.gamma", "0.01")),
-    "gamma 1": Variant(("--bilevel.gamma", "1")),
-    "first order": Variant(("--bilevel.solver", "first_order")),
+    "gamma 10": Variant(("--bilevel.gamma", "10")),
+    "scope all": Variant(("--bilevel.scope", "all")),
     "single level": Variant(("--bilevel.solver", "single")),
     "clip norm 1": Variant(("--optim.clip-norm", "1")),
+    "plain, no projector norm": Variant(("--decouple", "none", "--model.no-projector-norm")),
+    "no projector norm": Variant(("--model.no-projector-norm",)),
 }
 """One thing changed at a time, beside the plain method."""
 
