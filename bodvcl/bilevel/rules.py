@@ -67,7 +67,6 @@ def step_contradictions(config: BilevelConfig) -> Iterator[str]:
     """What contradicts itself in the bi-level options alone."""
     if config.solver == "single":
         for name, is_set, value in (
-            ("scope", config.scope != "all", config.scope),
             ("inner_steps", config.inner_steps != 1, config.inner_steps),
             ("max_inner_norm", config.max_inner_norm is not None, config.max_inner_norm),
         ):
