@@ -70,7 +70,7 @@ def _strict(config: TrainConfig) -> Iterator[str]:
     if config.bilevel.scope == "head":
         yield (
             "prediction.strict: with scope head the lower level starts from the features of the whole "
-            "network; use scope all"
+            "network; add --bilevel.scope all"
         )
     if config.model.backbone == "vit_b16":
         yield (

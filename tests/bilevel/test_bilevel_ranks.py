@@ -57,7 +57,7 @@ def test_without_the_hook_every_rank_looks_ahead_by_itself(solver):
 
 def test_the_mean_over_parts_is_the_gradient_of_the_mean_of_their_own_look_aheads():
     """Accumulation: d/dtheta of the mean over parts of L_upper(theta - gamma grad L_pred(theta))."""
-    config = BilevelConfig(solver="itd", gamma=0.1)
+    config = BilevelConfig(solver="itd", scope="all", gamma=0.1)
     parts = [SmallProblem(rows=rows) for rows in HALVES]
     got = mean([make_solver(config)(p.params, p).gradient for p in parts])
     leaves = {n: p.detach().requires_grad_() for n, p in parts[0].params.items()}

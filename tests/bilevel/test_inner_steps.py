@@ -49,8 +49,9 @@ def test_a_longer_step_is_shortened_and_differentiated_with_the_smaller_gamma(so
         assert relative_error(step.gradient, exact_hypergradient(SmallProblem(), 1, scope, rate)) < 1e-12
 
 
-def test_every_one_of_several_steps_is_bounded():
-    step = solve(SmallProblem(), solver="itd", inner_steps=3, max_inner_norm=0.01)
+@pytest.mark.parametrize("scope", ["all", "head"])
+def test_every_one_of_several_steps_is_bounded(scope):
+    step = solve(SmallProblem(), solver="itd", scope=scope, inner_steps=3, max_inner_norm=0.01)
     assert 0.02 < step.inner_step_norm < 0.0302
 
 
@@ -58,8 +59,8 @@ def test_every_one_of_several_steps_is_bounded():
 def test_the_share_of_the_hessian_is_the_distance_to_the_first_order_gradient(solver):
     problem = SmallProblem()
     names = moving(problem, "all")
-    v = solve(SmallProblem(), solver="first_order", inner_steps=3).gradient
-    step = solve(problem, solver=solver, inner_steps=3)
+    v = solve(SmallProblem(), solver="first_order", scope="all", inner_steps=3).gradient
+    step = solve(problem, solver=solver, scope="all", inner_steps=3)
     want = norm([step.gradient[n] - v[n] for n in names]) / norm([v[n] for n in names])
     torch.testing.assert_close(step.hessian_share, want)
     assert want > 0.1

@@ -30,9 +30,17 @@ def test_passes_are_as_stated(solver, scope, steps):
     assert counted(config) == passes(config)
 
 
-@pytest.mark.parametrize("config", [None, BilevelConfig(solver="single")])
+@pytest.mark.parametrize(
+    "config", [None, *(BilevelConfig(solver="single", scope=scope) for scope in ("all", "head"))]
+)
 def test_without_a_look_ahead_a_step_is_one_pass(config):
     assert counted(config) == passes(config) == (1, 1, 0)
+    if config is not None:
+        assert not list(bilevel_contradictions(TrainConfig(bilevel=config)))
+
+
+def test_by_default_a_step_is_one_pass():
+    assert counted(BilevelConfig()) == passes(BilevelConfig()) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -48,15 +56,14 @@ def test_without_a_look_ahead_a_step_is_one_pass(config):
     ],
 )
 def test_passes_of_one_and_of_ten_inner_steps(solver, one, ten):
-    assert passes(BilevelConfig(solver=solver)) == one
-    assert passes(BilevelConfig(solver=solver, inner_steps=10)) == ten
+    assert passes(BilevelConfig(solver=solver, scope="all")) == one
+    assert passes(BilevelConfig(solver=solver, scope="all", inner_steps=10)) == ten
     assert passes(BilevelConfig(solver=solver, inner_steps=10, scope="head")) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"solver": "single", "scope": "head"}, "bilevel.scope: solver single has no inner step"),
         ({"solver": "single", "inner_steps": 2}, "bilevel.inner_steps: solver single has no inner step"),
         ({"solver": "single", "max_inner_norm": 0.1}, "bilevel.max_inner_norm: solver single"),
         ({"solver": "cg", "iterations": 1}, "use at least 2, or solver first_order; got 1"),
@@ -75,7 +82,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(options, says):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_compiled_backbone_is_not_differentiated_twice(solver):
-    config = TrainConfig(compile=True, bilevel=BilevelConfig(solver=solver))
+    config = TrainConfig(compile=True, bilevel=BilevelConfig(solver=solver, scope="all"))
     refused = [line for line in bilevel_contradictions(config) if "cannot differentiate" in line]
     assert bool(refused) == (solver in ("itd", "hvp", "cg", "neumann")) == differentiates_twice(config)
     config.bilevel.scope = "head"

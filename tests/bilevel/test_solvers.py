@@ -55,10 +55,10 @@ def test_the_one_step_hypergradient_is_the_paper_s_formula():
 
     theta = torch.cat([problem.params[n].flatten() for n in names])
     hessian = torch.autograd.functional.hessian(lower, theta)
-    v = solve(problem, solver="first_order").gradient
+    v = solve(problem, solver="first_order", scope="all").gradient
     flat_v = torch.cat([v[n].flatten() for n in names])
     want = flat_v - GAMMA * hessian @ flat_v
-    step = solve(problem, solver="itd")
+    step = solve(problem, solver="itd", scope="all")
     torch.testing.assert_close(torch.cat([step.gradient[n].flatten() for n in names]), want)
     share = GAMMA * (hessian @ flat_v).norm() / flat_v.norm()
     torch.testing.assert_close(step.hessian_share, share)
@@ -69,7 +69,8 @@ def test_the_one_step_hypergradient_is_the_paper_s_formula():
 def test_differences_have_their_order(solver, order):
     want = exact_hypergradient(SmallProblem(), 1, "all")
     coarse, fine = (
-        relative_error(solve(SmallProblem(), solver=solver, fd_scale=s).gradient, want) for s in (1e-2, 1e-3)
+        relative_error(solve(SmallProblem(), solver=solver, scope="all", fd_scale=s).gradient, want)
+        for s in (1e-2, 1e-3)
     )
     assert 0.5 < coarse / fine / 10**order < 2
 
@@ -195,7 +196,7 @@ def test_float32_differences_see_the_hessian(solver, scope):
 
 def test_the_difference_step_does_not_depend_on_parameters_that_the_lower_loss_ignores():
     want = exact_hypergradient(HugePrototypes(), 1, "all")
-    step = solve(HugePrototypes(), solver="fd")
+    step = solve(HugePrototypes(), solver="fd", scope="all")
     assert relative_error(step.gradient, want) < TOLERANCE["fd"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.config import BilevelConfig, ModelConfig, TrainConfig
 from bodvcl.engine.announce import announcement
 from bodvcl.errors import CheckpointError, ConfigError
 
@@ -44,9 +44,13 @@ def test_a_dry_run_refuses_what_training_would(config, world_size, error, messag
         announcement(config, CPU, world_size)
 
 
+@pytest.mark.parametrize(
+    ("scope", "counted"),
+    [("head", "1 forward and 1 backward pass a step"), ("all", "3 forward and 3 backward passes a step")],
+)
 @pytest.mark.parametrize(("method", "momentum"), [("simclr", False), ("moco", True), ("byol", True)])
-def test_passes_and_memory_are_announced(method, momentum):
-    lines = announcement(replace(CONFIG, method=method), CPU, 1)
-    (passes,) = [line for line in lines if "3 forward and 3 backward passes a step" in line]
+def test_passes_and_memory_are_announced(method, momentum, scope, counted):
+    lines = announcement(replace(CONFIG, method=method, bilevel=BilevelConfig(scope=scope)), CPU, 1)
+    (passes,) = [line for line in lines if counted in line]
     assert ("1 forward pass of the momentum encoder" in passes) == momentum
     assert any(line.startswith("memory, estimated") for line in lines)

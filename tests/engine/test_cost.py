@@ -83,8 +83,8 @@ def test_the_estimate_follows_batch_optimiser_and_parts():
 
 
 def test_further_inner_steps_take_what_their_solver_keeps():
-    def estimate(solver, steps):
-        bilevel = BilevelConfig(solver=solver, inner_steps=steps)
+    def estimate(solver, steps, scope="all"):
+        bilevel = BilevelConfig(solver=solver, scope=scope, inner_steps=steps)
         return estimate_memory(TrainConfig(model=MODEL, clip=CLIP, batch_size=4, bilevel=bilevel), None)
 
     parameters = estimate("fd", 1).gradients // 4
@@ -93,3 +93,4 @@ def test_further_inner_steps_take_what_their_solver_keeps():
     assert estimate("first_order", 3).gradients == 4 * parameters
     assert estimate("itd", 3).activations == 3 * estimate("itd", 1).activations
     assert estimate("hvp", 3).activations == estimate("itd", 1).activations
+    assert estimate("fd", 3, "head").gradients == parameters, "the backbone does not look ahead"

@@ -103,7 +103,12 @@ def test_every_method_trains_by_the_reference_formulas_and_with_four_views(tiny,
 
 @pytest.mark.parametrize(
     "more",
-    ["--bilevel.lower-share 0.5", "--prediction.strict", "--model.projector-norm"],
+    [
+        "--bilevel.lower-share 0.5",
+        "--bilevel.lower-share 0.5 --bilevel.scope all",
+        "--prediction.strict --bilevel.scope all",
+        "--model.no-projector-norm",
+    ],
 )
 def test_variants_of_the_lower_level_train(tiny, tmp_path, more):
     run = train(tiny, tmp_path / "r", "byol", "bod", f"{more} --max-steps 2")
@@ -135,7 +140,7 @@ def test_parts_of_a_batch_fill_the_same_state(tiny, tmp_path, method):
 @pytest.mark.parametrize("method", ["moco", "byol", "swav", "hdc"])
 def test_two_processes_train_as_one(tiny, tmp_path, method):
     """With batch statistics over both, and without the split, which magnifies rounding."""
-    more = "--precision fp32 --sync-norm True --model.projector-norm --optim.name sgd --optim.lr 0.002"
+    more = "--precision fp32 --sync-norm True --optim.name sgd --optim.lr 0.002"
     one = train(tiny, tmp_path / "one", method, "none", f"{more} --max-steps 3")
     two = tmp_path / "two"
     options = f"--method {method} --decouple none {OWN[method]} {QUIET} --run-dir {two} {more} --max-steps 3"

@@ -85,7 +85,8 @@ def test_a_lower_level_as_rounded_as_the_upper_one_trains(tiny, tmp_path):
     losses = {}
     for precision in ("fp32", "upper"):
         run = tmp_path / precision
-        options = f"--precision bf16 --bilevel.solver first_order --lower-precision {precision} --max-steps 1"
+        options = f"--precision bf16 --lower-precision {precision} --max-steps 1 "
+        options += "--bilevel.solver first_order --bilevel.scope all"
         quiet = ["--log.no-probe", "--log.no-report", "--run-dir", str(run)]
         assert main([*tiny, *options.split(), *quiet]) == 0
         losses[precision] = run_metrics(run)[0]["loss_pred"]
@@ -96,29 +97,38 @@ def test_a_lower_level_as_rounded_as_the_upper_one_trains(tiny, tmp_path):
 class Quartic:
     """A smooth problem with a Hessian that varies, in float64."""
 
-    head = frozenset({"w"})
+    head = frozenset({"h"})
 
     def features(self, params):
-        return params["w"]
+        return params["w"].exp()
 
     def lower(self, params, features=None, *, twice=False):
-        return (params["w"] ** 4).sum() + params["w"].prod()
+        x = self._project(params, features)
+        return (x**4).sum() + x.prod()
 
     def upper(self, params, features=None):
-        return params["w"].sin().sum()
+        return self._project(params, features).sin().sum()
 
     def both(self, params):
         return self.lower(params), self.upper(params)
 
+    def _project(self, params, features):
+        return params["h"] * (self.features(params) if features is None else features)
 
+
+@pytest.mark.parametrize("scope", ["all", "head"])
 @pytest.mark.parametrize("solver", [None, "single", "first_order", "fd", "itd", "cg", "neumann"])
-def test_a_scaled_loss_gives_the_scaled_gradient_and_the_loss_as_it_is(solver):
-    params = {"w": torch.linspace(0.1, 1.0, 5, dtype=torch.float64)}
-    solve = make_solver(BilevelConfig(solver=solver, fd_scale=1e-4) if solver else None)
+def test_a_scaled_loss_gives_the_scaled_gradient_and_the_loss_as_it_is(solver, scope):
+    w = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
+    params = {"w": w, "h": w.flip(0) / 2}
+    solve = make_solver(BilevelConfig(solver=solver, scope=scope, fd_scale=1e-4) if solver else None)
     want = solve(params, Quartic())
     problem = ScaledProblem(Quartic(), lambda loss: 1024 * loss)
     got = solve(params, problem)
-    torch.testing.assert_close(got.gradient["w"] / 1024, want.gradient["w"], rtol=1e-9, atol=1e-12)
+    for name in params:
+        torch.testing.assert_close(
+            got.gradient[name] / 1024, want.gradient[name], rtol=1e-9, atol=1e-12, msg=name
+        )
     assert problem.losses["upper"] == want.upper
     if solver == "single":
         assert problem.losses["lower"] == want.lower

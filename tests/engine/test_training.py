@@ -77,14 +77,28 @@ def test_the_exported_encoder_gives_one_feature_per_frame(finished_run):
     assert not encoder.training
 
 
-@pytest.mark.parametrize("decouple", ["none", "pred", "bod"])
-@pytest.mark.parametrize("solver", ["fd", "first_order", "single"])
-def test_every_variant_trains(tiny, tmp_path, decouple, solver):
-    if decouple == "none" and solver != "fd":
-        pytest.skip("the plain method has no lower level")
-    run = tmp_path / "r"
-    options = ["--run-dir", str(run), "--decouple", decouple, "--bilevel.solver", solver, "--max-steps", "2"]
-    assert main([*tiny, *options, "--log.no-probe", "--log.no-report"]) == 0
+@pytest.mark.parametrize("decouple", ["pred", "bod"])
+@pytest.mark.parametrize(
+    "bilevel",
+    [
+        "",
+        "--bilevel.scope all",
+        "--bilevel.solver first_order",
+        "--bilevel.solver first_order --bilevel.scope all",
+        "--bilevel.solver single",
+    ],
+)
+def test_every_bilevel_variant_trains(tiny, tmp_path, decouple, bilevel):
+    check_variant(tiny, tmp_path / "r", decouple, bilevel)
+
+
+def test_the_plain_method_trains(tiny, tmp_path):
+    check_variant(tiny, tmp_path / "r", "none")
+
+
+def check_variant(tiny, run, decouple, more=""):
+    options = f"--run-dir {run} --decouple {decouple} {more} --max-steps 2 --log.no-probe --log.no-report"
+    assert main([*tiny, *options.split()]) == 0
     last = metrics(run)[-1]
     assert ("loss_video" in last) == (decouple != "bod")
     assert ("loss_pred" in last) == (decouple != "none")
@@ -109,7 +123,7 @@ def test_fast_and_reference_routes_agree_in_float32(tiny, tmp_path, decouple, so
         runs[flag] = tmp_path / flag
         options = f"{flag} --decouple {decouple} --bilevel.solver {solver} --precision fp32 --max-steps 2 "
         options += "--optim.name sgd --optim.lr 0.002 --koopman.max-gain None --bilevel.gamma 0.001 "
-        options += "--log.no-probe --log.no-report"
+        options += "--bilevel.scope all --log.no-probe --log.no-report"
         assert main([*tiny, *options.split(), "--run-dir", str(runs[flag])]) == 0
     for a, b in zip(metrics(runs["--fast"]), metrics(runs["--no-fast"])):
         for name in ("loss", "loss_pred", "loss_static", "loss_dynamic", "loss_video"):
@@ -122,13 +136,14 @@ def test_fast_and_reference_routes_agree_in_float32(tiny, tmp_path, decouple, so
 
 @pytest.mark.parametrize("decouple", ["pred", "bod"])
 @pytest.mark.parametrize("solver", ["single", "first_order", "fd"])
-def test_fast_and_reference_gradients_agree_in_float64(decouple, solver):
+@pytest.mark.parametrize("scope", ["all", "head"])
+def test_fast_and_reference_gradients_agree_in_float64(decouple, solver, scope):
     gradients = []
     for fast in (True, False):
         config = TrainConfig(
             decouple=decouple, fast=fast, model=ModelConfig(width=4, embed_dim=12, hidden_dim=16)
         )
-        config.bilevel.solver = solver
+        config.bilevel.solver, config.bilevel.scope = solver, scope
         config.koopman.max_gain = None
         learner = build_learner(config).double().train()
         generator = torch.Generator().manual_seed(2)
@@ -264,7 +279,7 @@ def test_dry_run_prints_the_recipe_and_trains_nothing(tiny, tmp_path, capsys):
     run = tmp_path / "r"
     assert main([*tiny, "--dry-run", "--run-dir", str(run)]) == 0
     out = capsys.readouterr().out
-    assert "3 forward and 3 backward passes" in out
+    assert "1 forward and 1 backward pass a step" in out
     assert "embed_dim: 12" in out
     assert not run.exists()
 

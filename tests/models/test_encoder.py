@@ -12,18 +12,20 @@ from bodvcl.models.streams import koopman_streams, prediction_loss, video_stream
 def test_parameter_count_of_the_default_model():
     encoder = build_encoder(ModelConfig())
     convs = 3 * 16 * 25 + 27 * (16 * 32 + 32 * 64 + 64 * 64) + 2 * (16 + 32 + 64 + 64)
-    projector = 64 * 256 + 256 + 256 * 64 + 64
+    projector = 64 * 256 + 2 * 256 + 256 * 64 + 64  # the hidden layer has a norm and therefore no bias
     assert parameter_count(encoder) == convs + projector
     assert encoder(torch.randn(1, 3, 8, 48, 48)).shape == (1, 8, 64)
 
 
 def test_backbone_and_head_can_be_called_apart():
-    encoder = build_encoder(ModelConfig(width=4, projector_norm=True)).eval()
+    encoder = build_encoder(ModelConfig(width=4)).eval()
     clips = torch.randn(2, 3, 4, 16, 16)
     torch.testing.assert_close(encoder.project(encoder.frames(clips)), encoder(clips), rtol=0, atol=0)
     names = {name for name, _ in encoder.named_parameters()}
     assert encoder.head_names() == {n for n in names if not n.startswith("backbone.")}
-    assert len(encoder.head_names()) == 5
+    assert len(encoder.head_names()) == 5, "a matrix, the norm's two, a matrix and its bias"
+    plain = build_encoder(ModelConfig(width=4, projector_norm=False))
+    assert len(plain.head_names()) == 4, "two matrices and their biases"
 
 
 def embeddings(dtype=torch.float64):

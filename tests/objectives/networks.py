@@ -26,11 +26,11 @@ def config(method: str, views: int = 3) -> TrainConfig:
 
 
 def network(method: str, views: int = 3) -> tuple[VideoEncoder, ClipObjective]:
-    """Encoder and objective, float64; the encoder normalises with fixed statistics, row by row."""
+    """Encoder and objective, float64; both normalise with fixed statistics, row by row."""
     torch.manual_seed(0)
     c = config(method, views)
     encoder = build_encoder(c.model)
-    return encoder.double().eval(), build_objective(c, encoder).double()
+    return encoder.double().eval(), build_objective(c, encoder).double().eval()
 
 
 def clips(views: int = 3, videos: int = VIDEOS) -> Tensor:

@@ -23,8 +23,12 @@ TWIN = ["--clip.views", "3", "--clip.twin"]
             ["--method", "dualvar", "--decouple", "none", *TWIN, "--dualvar.segments", "3"],
             "a clip of 8 frames cannot be cut into 3 segments",
         ),
-        (["--prediction.strict", "--bilevel.solver", "single"], "prediction.strict: with solver single"),
-        (["--prediction.strict", "--bilevel.scope", "head"], "prediction.strict: with scope head"),
+        (
+            ["--prediction.strict", "--bilevel.solver", "single", "--bilevel.scope", "all"],
+            "prediction.strict: with solver single",
+        ),
+        (["--prediction.strict"], "prediction.strict: with scope head"),
+        (["--prediction.strict", "--bilevel.scope", "head"], "network; add --bilevel.scope all"),
         (
             ["--prediction.strict", "--model.backbone", "vit_b16", "--clip.size", "64"],
             "prediction.strict: attention mixes all frames",
@@ -45,6 +49,11 @@ def test_a_combination_that_makes_no_sense_is_refused_with_the_reason(options, m
 def test_what_makes_sense_is_accepted(method, decouple, views):
     options = ["--method", method, "--decouple", decouple, "--clip.views", views]
     assert parse_config(options).method == method
+
+
+def test_the_strict_lower_level_is_accepted_where_the_backbone_looks_ahead():
+    assert parse_config(["--prediction.strict", "--bilevel.scope", "all"]).prediction.strict
+    assert parse_config(["--prediction.strict", "--decouple", "none"]).prediction.strict
 
 
 def test_a_queue_that_fits_another_batch_is_accepted():
