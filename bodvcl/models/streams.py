@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 from bodvcl.config import KoopmanConfig, PredictionConfig
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
@@ -121,7 +121,8 @@ def stream_health(streams: Streams, views: int) -> dict[str, Tensor]:
 
     Per stream: ``mean_cosine_*`` between clips of different videos, 1 where all have collapsed to one point;
     ``effective_rank_*``, the exponential of the entropy of the singular values of the unit embeddings (Roy
-    and Vetterli 2007), between 1 and min(N, M).
+    and Vetterli 2007), between 1 and min(N, M). ``stream_cosine``: mean over clips of the cosine between Z_A
+    and Z_M, 1 where the split does not separate anything.
 
     Of the operators: ``circle_distance``, mean of ``| 1 - |lambda| |`` over the eigenvalues that were kept,
     how fast what was seen decays or grows; ``split_margin``, mean over clips of the distance of the
@@ -137,6 +138,8 @@ def stream_health(streams: Streams, views: int) -> dict[str, Tensor]:
         health[f"mean_cosine_{name}"] = _mean_cosine(u.unflatten(0, (-1, views)))
         health[f"effective_rank_{name}"] = _effective_rank(u)
     if streams.split is not None:
+        alike = cosine_similarity(streams.split.static, streams.split.dynamic, dim=-1)
+        health["stream_cosine"] = alike.nan_to_num().mean()
         radius = streams.split.eigenvalues().abs()
         kept = torch.arange(radius.shape[-1], device=radius.device) < streams.split.rank[..., None]
         off = torch.where(kept, (1 - radius).abs(), 0.0)

@@ -200,7 +200,14 @@ def test_health_is_in_the_log_where_it_is_asked_for(method):
     streams = ("static", "dynamic") if problem.config.decouple == "bod" else ("video",)
     asked = {f"{kind}_{s}" for kind in ("mean_cosine", "effective_rank") for s in streams}
     if problem.config.decouple == "bod":
-        asked |= {"circle_distance", "split_margin", "static_modes", "empty_static", "empty_dynamic"}
+        asked |= {
+            "stream_cosine",
+            "circle_distance",
+            "split_margin",
+            "static_modes",
+            "empty_static",
+            "empty_dynamic",
+        }
     if method == "moco":
         asked |= {"queue_filled"}
     assert asked <= problem.log.keys()

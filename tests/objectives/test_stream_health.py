@@ -53,3 +53,20 @@ def test_the_spectrum_of_a_rotation_is_on_the_circle():
     assert found["split_margin"].item() == pytest.approx(koopman.xi, rel=0.05)
     faded = clips * torch.linspace(1, 0.5, 8, dtype=torch.float64)[:, None]
     assert stream_health(koopman_streams(faded, koopman, None), 2)["circle_distance"].item() > 0.02
+
+
+def test_a_large_ridge_makes_the_streams_the_same():
+    generator = torch.Generator().manual_seed(0)
+    clips = 3 + torch.randn(4, 8, 16, generator=generator, dtype=torch.float64)
+    alike = {
+        ridge: stream_health(koopman_streams(clips, KoopmanConfig(ridge=ridge), None), 2)["stream_cosine"]
+        for ridge in (0.0, 100.0)
+    }
+    assert alike[0.0] < 0.5
+    assert alike[100.0] > 0.95
+
+
+def test_an_empty_stream_is_like_no_other():
+    still = torch.ones(2, 8, 3, dtype=torch.float64)
+    koopman = KoopmanConfig(mask="hard", ridge=0.0)
+    assert stream_health(koopman_streams(still, koopman, None), 2)["stream_cosine"] == 0
