@@ -53,9 +53,9 @@ def git(*arguments: str) -> str | None:
 
 
 def comparison_summary(runs: Path) -> dict:
-    """Table of a comparison, what it leaves out, and how long every finished run trained."""
+    """Tables of a comparison, what they leave out, and how long every finished run trained."""
     return {
-        "table": json.loads((runs / "comparison.json").read_text()),
+        "tables": json.loads((runs / "comparison.json").read_text()),
         "left_out": json.loads((runs / "comparison.left_out.json").read_text()),
         "runs": [
             {

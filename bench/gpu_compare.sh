@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command for a machine with an NVIDIA GPU: plain V-SimCLR, + BOD-VCL, + L_pred and plain at equal compute with an
+# One command for a machine with an NVIDIA GPU: plain V-SimCLR, + BOD-VCL, + L_pred and plain without correlation with an
 # R(2+1)D-18 at 112 x 112 on both built-in data sets, in at most nine minutes, the build of the package included.
 # Writes gpu-<device>-<date>-compare.json, .md and .png with device, versions, commit, table and seconds of every run.
 #
@@ -43,7 +43,7 @@ fi
 echo "== $runs trainings at a time, $left seconds"
 failed=0
 limited "$((left + to_end - 15))" "$python" -m bodvcl.experiments.compare --out "$work/runs" --methods simclr --seeds "$seeds" \
-  --variants plain "+ BOD-VCL" "+ L_pred" "plain, 3x steps" --epochs "${EPOCHS:-4}" \
+  --variants plain "+ BOD-VCL" "+ L_pred" "plain, uncorrelated" --epochs "${EPOCHS:-4}" \
   --workers "$runs" --minutes "$((left / 60)).$(printf %02d $((left % 60 * 100 / 60)))" -- "${training[@]}" || failed=$?
 if [ "$failed" -ne 0 ]; then
   tail -n 20 "$work"/runs/*/*/*/*/log.txt || true

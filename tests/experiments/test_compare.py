@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -219,3 +222,9 @@ def test_every_variant_of_the_search_changes_the_default(tmp_path):
     }
     default = configs.pop("default")
     assert all(config != default for config in configs.values())
+
+
+def test_the_script_for_a_gpu_names_variants_that_there_are():
+    script = (Path(__file__).parents[2] / "bench" / "gpu_compare.sh").read_text()
+    (named,) = re.findall(r"--variants (.+?) --epochs", script)
+    assert set(shlex.split(named)) <= set(COMPARISON)
