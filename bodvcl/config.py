@@ -227,7 +227,7 @@ class PredictionConfig:
     """Weight of the orthogonality term ||K^T K - I||^2."""
     strict: bool = False
     """L_pred through the central slice of every temporal kernel (Table 10): the lower level sees each frame
-    on its own. Not with solver single, scope head, or attention."""
+    on its own. Needs --bilevel.scope all; not with solver single or attention."""
 
 
 @dataclass
@@ -311,7 +311,7 @@ class BilevelConfig:
     __pydantic_config__ = STRICT
 
     solver: Literal["fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order", "single"] = "fd"
-    """How the gradient goes through the inner step, and forward + backward passes of the backbone for one.
+    """How the gradient goes through the inner step. Forward + backward passes for one step and scope all:
     fd: one-sided difference of the lower gradient, 3 + 3.
     fd_central: central difference (AID-FD, the paper's choice), 4 + 4.
     itd: exact, reverse mode through the inner steps, 2 + 2 and one through the backward pass.
