@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -80,7 +81,9 @@ def test_only_the_first_process_speaks(two_processes):
 
 
 def test_a_run_of_two_processes_is_continued_by_one(two_processes, one_process, tmp_path, capsys):
-    run, _ = two_processes
+    stopped, _ = two_processes
+    run = tmp_path / "r"
+    shutil.copytree(stopped, run)
     assert main(["--resume", "--run-dir", str(run), "--max-steps", "None"]) == 0
     assert "processes were 2, now 1" in capsys.readouterr().out
     assert_same_training(run, one_process, 6)
