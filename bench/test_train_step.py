@@ -44,7 +44,7 @@ class Case:
     videos: int
 
 
-PROJECTOR = {"embed_dim": 128, "hidden_dim": 2048, "projector_layers": 3}
+PROJECTOR = {"embed_dim": 128, "hidden_dim": 2048, "projector_layers": 3, "projector_norm": False}
 CASES = {
     "tiny 8x48x48": Case(ModelConfig(), ClipConfig(), 16),
     "slow_r50 8x224x224": Case(
@@ -56,12 +56,12 @@ CASES = {
 }
 METHODS = {
     "none": ("none", BilevelConfig()),
-    "pred, fd": ("pred", BilevelConfig("fd")),
+    "pred, fd": ("pred", BilevelConfig("fd", scope="all")),
     **{
-        f"bod, {solver}": ("bod", BilevelConfig(solver))
+        f"bod, {solver}": ("bod", BilevelConfig(solver, scope="all"))
         for solver in ("single", "first_order", "fd", "fd_central", "itd", "hvp", "cg", "neumann")
     },
-    "bod, first_order, lower as upper": ("bod", BilevelConfig("first_order")),
+    "bod, first_order, lower as upper": ("bod", BilevelConfig("first_order", scope="all")),
     **{
         f"bod, {solver}, head": ("bod", BilevelConfig(solver, scope="head"))
         for solver in ("first_order", "fd", "itd", "hvp")

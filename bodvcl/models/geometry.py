@@ -101,7 +101,10 @@ def model_contradictions(config: TrainConfig) -> Iterator[str]:
     if model.temporal_padding != ModelConfig.temporal_padding and geometry.frames_per_feature > 1:
         yield f"model.temporal_padding: {model.backbone} has no temporal convolutions to pad: drop it"
     if model.projector_norm and model.projector_layers == 1:
-        yield "model.projector_norm: a projector of one layer has no hidden layer to normalise; use 2 layers"
+        yield (
+            "model.projector_norm: a projector of one layer has no hidden layer to normalise; use 2 layers "
+            "or --model.no-projector-norm"
+        )
     if model.weights is not None:
         yield from _wrong_weights(model, geometry)
 

@@ -24,7 +24,8 @@ from bodvcl.parse import load_yaml
 from bodvcl.train import main
 
 SMOOTH = [
-    "--precision", "fp32", "--bilevel.solver", "first_order", "--bilevel.gamma", "0.001",
+    "--precision", "fp32", "--bilevel.solver", "first_order", "--bilevel.scope", "all",
+    "--bilevel.gamma", "0.001",
     "--optim.name", "sgd", "--optim.lr", "0.002",
     "--koopman.max-gain", "None", "--model.projector-norm", "--log.no-probe", "--log.no-report",
 ]  # fmt: skip

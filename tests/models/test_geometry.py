@@ -45,7 +45,10 @@ def test_every_backbone_takes_an_ordinary_clip(name):
         ({"koopman": {"rank": 8}}, "koopman.rank: tiny makes 8 features of 8 frames, which are 7 pairs"),
         ({"backbone": "r3d_18", "width": 8}, "model.width is for the tiny backbone"),
         ({"backbone": "vit_b16", "temporal_padding": "zero"}, "has no temporal convolutions to pad"),
-        ({"projector_layers": 1, "projector_norm": True}, "no hidden layer to normalise; use 2 layers"),
+        (
+            {"projector_layers": 1, "projector_norm": True},
+            "normalise; use 2 layers or --model.no-projector-norm",
+        ),
         ({"weights": "a.pyth"}, "there are no published weights for tiny; drop it, or use one of slow_r50"),
         (
             {"backbone": "r3d_18", "weights": "S3D_Weights.KINETICS400_V1"},
