@@ -48,8 +48,8 @@ class Options:
     """Folder of the results. Runs that are already there with the same options are not repeated."""
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, batches and videos."""
-    steps: Annotated[int, Field(ge=50, multiple_of=50)] = 600
-    """Optimiser steps of a run."""
+    steps: Annotated[int, Field(ge=50, multiple_of=50)] = 500
+    """Optimiser steps of a run; bfloat16 where the processor has it."""
     train_videos: Annotated[int, Field(ge=64)] = 1024
     """Videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=32, multiple_of=2)] = 768

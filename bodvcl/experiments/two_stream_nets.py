@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import torch
 from torch import Tensor, nn
 
 WIDTH, EMBED_DIM = 16, 64
@@ -16,9 +17,11 @@ class _Net(nn.Module):
     semantics are known.
     """
 
+    layout: torch.memory_format
+
     def __init__(self, layers: nn.Sequential, dim: int) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers = layers.to(memory_format=self.layout)
         self.projector = nn.Sequential(
             nn.Linear(dim, 2 * dim, bias=False),
             nn.BatchNorm1d(2 * dim),
@@ -28,7 +31,7 @@ class _Net(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, ...) to (N, D)."""
-        return self.layers(x).flatten(2).mean(-1)
+        return self.layers(x.contiguous(memory_format=self.layout)).float().flatten(2).mean(-1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projector(self.features(x))
@@ -36,6 +39,8 @@ class _Net(nn.Module):
 
 class StaticNet(_Net):
     """First frames (N, 3, S, S) to embeddings (N, 64)."""
+
+    layout = torch.channels_last
 
     def __init__(self) -> None:
         widths = [3, WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH]
@@ -48,6 +53,8 @@ class StaticNet(_Net):
 
 class DynamicNet(_Net):
     """Motion (N, 3, L, S / 2, S / 2) to embeddings (N, 64)."""
+
+    layout = torch.channels_last_3d
 
     def __init__(self) -> None:
         widths = [3, WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH]
