@@ -32,8 +32,8 @@ Loss = Literal["unified", "decoupled"]
 CLIP_FRAMES = 8
 MOTION_NOISE = 0.7
 """Standard deviation of the motion field's error in pixels a frame, as an estimate from noisy video has it.
-With 0.3 an untrained network gives the trajectory away; with 1.0 it does so no less than with 0.7, and
-training is only harder."""
+With 0.3 an untrained network gives the trajectory away; with 1.0 it does so hardly less than with 0.7 (79 to
+83% against 80 to 84%, seeds 0 to 2), and training is only harder."""
 WARMUP_STEPS = 30
 
 
