@@ -20,7 +20,7 @@ import torch
 from video_files import read_barcode
 
 from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data import loader as loader_module
+from bodvcl.data import kept_frames
 from bodvcl.data.batch import ClipBatch
 from bodvcl.data.loader import ClipLoader, decode_size, evaluation_clips
 from bodvcl.data.scan import scan
@@ -210,7 +210,7 @@ def test_file_that_kills_its_reader_is_named(videos, monkeypatch):
             os.kill(os.getpid(), signal.SIGKILL)
         return read_frames(info, *rest)
 
-    monkeypatch.setattr(loader_module, "read_frames", crash)
+    monkeypatch.setattr(kept_frames, "read_frames", crash)
     loader = loader_of(videos, workers=2)
     try:
         with pytest.raises(DataError, match=r"SIGKILL.* it was reading .*" + re.escape(videos[7].path)):
@@ -227,7 +227,7 @@ def test_file_that_crashes_its_reader_is_left_out(videos, monkeypatch):
         return read_frames(info, *rest)
 
     whole = [batch for epoch in range(2) for batch in loader_of(videos).epoch(epoch)]
-    monkeypatch.setattr(loader_module, "read_frames", crash)
+    monkeypatch.setattr(kept_frames, "read_frames", crash)
     loader = loader_of(videos, workers=2)
     try:
         batches = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
@@ -247,7 +247,7 @@ def test_file_that_hangs_its_reader_is_left_out(videos, monkeypatch):
             time.sleep(3600)
         return read_frames(info, *rest)
 
-    monkeypatch.setattr(loader_module, "read_frames", hang)
+    monkeypatch.setattr(kept_frames, "read_frames", hang)
     loader = loader_of(videos, workers=2, timeout=15)
     try:
         seen = [batch.videos.tolist() for epoch in range(3) for batch in loader.epoch(epoch)]
