@@ -140,7 +140,8 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
     missing = [task for task in tasks if not _finished(task)]
     if not missing:
         return
-    for task in {task.cell.data: task for task in missing}.values():  # once, not by every run that needs it
+    needed = {(task.cell.data, task.cell.variant): task for task in missing}
+    for task in needed.values():  # once, not by every run that needs it
         prepare_built_in(parse_config(task.arguments))
     with (
         ThreadPoolExecutor(min(workers, len(missing))) as pool,
