@@ -1,11 +1,14 @@
-# Two commands do everything: `make train` and `make test`. Both set up .venv first.
+# Two commands do everything: `make train` and `make test`. Both set up .venv first, with the releases that
+# LOCK pins. `make LOCK=.ci/lock/oldest.txt PYTHON=python3.10 VENV=.venv-oldest test` takes the oldest ones.
 PYTHON ?= python3
 VENV   ?= .venv
+LOCK   ?= .ci/lock/locked.txt
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train test test-slow test-dali lint bench bench-record wheel install clean
+.PHONY: train test test-slow test-dali test-versions lock lint bench bench-record wheel install clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -20,6 +23,17 @@ test-slow: $(STAMP)
 test-dali: $(STAMP)
 	$(BIN)/pip install -q "nvidia-dali-cuda130>=2.4"
 	$(BIN)/python -m pytest tests/data/test_dali.py tests/data/test_source.py
+
+# The tests on the oldest and newest releases that pyproject.toml promises: an environment each in build/nox.
+# One of them, or some tests only: make test-versions ARGS="-s newest -- tests/ops"
+test-versions: | $(BIN)/python
+	$(BIN)/pip install -q "nox>=2025.2" $(UV)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nox -f .ci/noxfile.py --envdir $(CURDIR)/build/nox $(ARGS)
+
+# Pin again what the ranges of pyproject.toml give today.
+lock: | $(BIN)/python
+	$(BIN)/pip install -q $(UV)
+	PATH="$(abspath $(BIN)):$$PATH" .ci/lock/compile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -44,9 +58,9 @@ $(BIN)/python:
 
 # The operators are compiled against the PyTorch that is installed first; without a compiler the package
 # installs all the same and `bodvcl info` says which operators take the PyTorch path.
-$(STAMP): $(NATIVE) | $(BIN)/python
-	$(BIN)/pip install -q "setuptools>=77" "cmake>=3.22" ninja "torch>=2.11"
-	$(BIN)/pip install -q --no-build-isolation -e ".[test]"
+$(STAMP): $(NATIVE) $(LOCK) | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r $(LOCK)
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m bodvcl.info --brief
 	touch $@
 

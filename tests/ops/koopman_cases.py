@@ -30,6 +30,12 @@ def put(x: Tensor, backend: str) -> Tensor:
     return x.cuda() if backend == "cuda" else x
 
 
+def orthonormal(m: int) -> Tensor:
+    """A fixed float64 rotation (m, m)."""
+    g = torch.Generator().manual_seed(1)
+    return torch.linalg.qr(torch.randn(m, m, dtype=torch.float64, generator=g))[0]
+
+
 def walk(b: int, t: int, m: int, seed: int = 0, step: float = 0.3) -> Tensor:
     """Float64 clips (b, t, m): a random frame and a random walk from it."""
     g = torch.Generator().manual_seed(seed)

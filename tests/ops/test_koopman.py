@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from koopman_cases import FAST, close, conditioned, cotangents, put, walk
+from koopman_cases import FAST, close, conditioned, cotangents, orthonormal, put, walk
 
 from bodvcl.ops.koopman import (
     koopman_operator,
@@ -31,12 +31,15 @@ OPTIONS = [
 ]
 
 
-def run(x, backend, u=None, xi=0.5, **options):
-    """Split, losses, gradient of a random combination of the streams, and of each loss."""
+def run(x, backend, xi=0.5, turn=None, **options):
+    """Split, losses, gradient of a random combination of the streams, and of each loss.
+
+    With ``turn`` (M, M), orthonormal, the same is computed from turned features: only rounding differs.
+    """
     x = put(x, backend).requires_grad_()
-    split, losses = koopman_split_and_loss(x, xi, backend=backend, **options)
-    grads = cotangents(split.static, split.dynamic)
-    out = [torch.autograd.grad((split.static, split.dynamic), x, grads, retain_graph=True)[0]]
+    split, losses = koopman_split_and_loss(x if turn is None else x @ turn, xi, backend=backend, **options)
+    streams = [z if turn is None else z @ turn.mT for z in (split.static, split.dynamic)]
+    out = [torch.autograd.grad(streams, x, cotangents(*streams), retain_graph=True)[0]]
     for loss in losses[1:]:
         out.append(torch.autograd.grad(loss.sum(), x, retain_graph=True)[0])
     return split, losses, out
@@ -52,8 +55,14 @@ def agree(x, backend, tol=1e-9, gradients=True, **options):
     close(split.static_modes, split_r.static_modes, 1e-8)
     assert torch.equal(split.rank.cpu(), split_r.rank)
     if gradients:
-        for a, b in zip(grads, grads_r):
-            close(a, b, tol, floor=1e-10)
+        turned = None
+        for i, (a, b) in enumerate(zip(grads, grads_r)):
+            floor = 1e-10
+            if (a.cpu() - b).norm() > tol * b.norm() + floor:
+                # Autograd through eig and svd has a rounding of its own, which differs between machines.
+                turned = turned or run(x, "reference", turn=orthonormal(x.shape[-1]), **options)[2]
+                floor += 4 * (b - turned[i]).norm().item()
+            close(a, b, tol, floor)
 
 
 @pytest.mark.parametrize("backend", FAST)

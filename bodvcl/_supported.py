@@ -1,0 +1,98 @@
+"""Which releases bodvcl is tested with, and the refusal of others at import.
+
+`pip install bodvcl` already keeps to these ranges (`pyproject.toml` has the same, a test compares them). The
+check is for environments that pip did not resolve: a forced install, a module system, an image.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+Release = tuple[int, ...]
+
+PYTHON: tuple[Release, Release] = ((3, 10), (3, 14))
+PACKAGES: dict[str, tuple[Release, Release]] = {
+    "torch": ((2, 11), (2, 16)),
+    "triton": ((3, 6), (3, 10)),
+    "numpy": ((1, 26), (3,)),
+    "av": ((17,), (20,)),
+}
+"""Package to its first supported release and the first that is not."""
+
+OVERRIDE = "BODVCL_ANY_VERSION"
+
+
+def unsupported(python: Release, installed: Mapping[str, str | None]) -> list[str]:
+    """What of ``installed`` (package to version; None: not installed) is outside of the ranges, in words.
+
+    A package that is missing is not refused here: what needs it says so.
+    """
+    found = [_words("Python", python, *PYTHON)] if not PYTHON[0] <= python < PYTHON[1] else []
+    for name, (first, end) in PACKAGES.items():
+        release = _release(installed.get(name))
+        if release is not None and not first <= release < end:
+            found.append(_words(name, installed[name], first, end))
+    return found
+
+
+def refuse_unsupported() -> None:
+    """Refuse releases that bodvcl is not tested with.
+
+    `BODVCL_ANY_VERSION=1` turns the refusal into a warning.
+
+    Raises:
+        ImportError: at least one release is not supported; the message says which, and what is.
+        SystemExit: the same for a command (`bodvcl ...`, `python -m bodvcl...`): one line, exit code 2.
+    """
+    found = unsupported(sys.version_info[:3], {name: _installed(name) for name in PACKAGES})
+    if not found:
+        return
+    message = (
+        f"{'; '.join(found)}. Install a supported release, or set {OVERRIDE}=1 to go on without any promise"
+    )
+    if os.environ.get(OVERRIDE, "0") not in ("", "0"):
+        warnings.warn(f"not tested with these releases: {'; '.join(found)}", stacklevel=3)
+    elif _is_command():
+        if sys.stderr is not None:
+            print(f"bodvcl: error: {message}", file=sys.stderr)
+        raise SystemExit(2)
+    else:
+        raise ImportError(f"bodvcl does not support what is installed: {message}")
+
+
+def _words(name: str, version: str | Release | None, first: Release, end: Release) -> str:
+    found = version if isinstance(version, str) else _dotted(version or ())
+    return f"{name} {found} is not supported, {_dotted(first)} to below {_dotted(end)} is"
+
+
+def _dotted(release: Release) -> str:
+    return ".".join(map(str, release))
+
+
+def _release(version: str | None) -> Release | None:
+    """The numbers of a version; None for a version without numbers, which cannot be judged.
+
+    A pre-release counts as the release that it is for.
+    """
+    match = re.match(r"v?(?:\d+!)?(\d+(?:\.\d+)*)", version or "")
+    return tuple(map(int, match.group(1).split("."))) if match else None
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_command() -> bool:
+    """Whether this process was started as `bodvcl ...` or `python -m bodvcl...`."""
+    words = getattr(sys, "orig_argv", sys.argv)  # Python 3.9, which is to be refused, has no orig_argv
+    as_module = any(words[i - 1] == "-m" and words[i].split(".")[0] == "bodvcl" for i in range(1, len(words)))
+    return as_module or any(Path(word).name == "bodvcl" for word in words[1:2])
