@@ -1,7 +1,7 @@
 """Build the native libraries with CMake and tag the wheel ``py3-none-<platform>``.
 
-The libraries hold no CPython symbol and only LibTorch stable-ABI symbols: one wheel serves every Python
-and every PyTorch from 2.11 on. Nothing here imports torch; its directory is enough. Whatever happens is
+The libraries hold no CPython symbol and only LibTorch stable-ABI symbols: one wheel serves every supported
+Python and every supported PyTorch (pyproject.toml has the ranges). Nothing here imports torch; its directory is enough. Whatever happens is
 written to ``bodvcl/build.json``, which ``bodvcl._native`` reads.
 
 Environment:
