@@ -22,7 +22,8 @@ from bodvcl.words import counted
 
 _NO_SEEK_FORMATS = {"avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
 _HIDDEN_FRAME_CODECS = {"vp8"}  # packets that decode to no frame: the packets cannot be counted
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ANY_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""For `av.open` of a file: metadata that is not UTF-8 does not matter. PyAV 19 needs no option for that."""
 _local = threading.local()
 
 
@@ -121,7 +122,7 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     try:
         if os.path.getsize(path) == 0:
             raise BadVideo(path, "empty file (0 bytes)")
-        with av.open(os.path.abspath(path), metadata_errors="replace") as container:
+        with av.open(os.path.abspath(path), **ANY_METADATA) as container:
             pictures = _pictures(container)
             if not pictures:
                 held = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
@@ -302,6 +303,6 @@ def read_frames(
     out = np.empty((len(wanted), height, width, 3), np.uint8)
     with _opened(info.path) as (container, stream):
         for row, (_, frame) in enumerate(_find(container, stream, info, wanted.tolist())):
-            image = reformatter.reformat(frame, format="rgb24", **scaled, **_ONE_THREAD).to_ndarray()
+            image = reformatter.reformat(frame, format="rgb24", **scaled, threads=1).to_ndarray()
             out[row] = np.rot90(image, info.rotation // 90) if info.rotation else image
     return out if len(wanted) == len(indices) and (places == np.arange(len(indices))).all() else out[places]
