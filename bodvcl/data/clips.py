@@ -15,10 +15,12 @@ import numpy as np
 from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.randomness import generator
 from bodvcl.data.video import VideoInfo
+from bodvcl.words import counted
 
 _CLIPS = 2
 _CROP_TRIES = 10
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
+_ROUNDING = 1e-6  # seconds
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB = np.linalg.inv(_YIQ)
@@ -51,16 +53,41 @@ def _offsets(clip: ClipConfig) -> np.ndarray:
 
 
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
-    """Frames that a video of this frame rate must have to hold one clip."""
-    per_step = 1.0 if clip.fps is None or not info.fps else info.fps / clip.fps
-    return math.floor(_offsets(clip)[-1] * per_step) + 1
+    """Frames that a video must have to hold one clip; with `clip.fps`, by the times of its frames.
+
+    A video that is too short in time is taken to go on at its average rate.
+    """
+    last = _offsets(clip)[-1]
+    if clip.fps is None:
+        return math.floor(last) + 1
+    times = info.playing_times()
+    there = int(np.searchsorted(times, last / clip.fps + _ROUNDING, side="right"))
+    missing = max(last / clip.fps + _ROUNDING - times[-1], 0.0)
+    return there + (math.floor(missing * info.fps) if info.fps else int(missing > _ROUNDING))
+
+
+def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
+    """Why no clip can be cut from a video, with what to do about it, or None."""
+    if clip.fps is not None and not info.fps and info.frames > 1:
+        return (
+            "neither its timestamps nor its header say when its frames are shown, which --clip.fps "
+            f"{clip.fps:g} needs; leave --clip.fps away, or write the file anew with its true frame rate"
+        )
+    needed = required_frames(info, clip)
+    if info.frames >= needed or clip.short == "repeat":
+        return None
+    rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
+    return (
+        f"{counted(info.frames, 'frame')}, a clip of {clip.frames} frames with stride {clip.stride}"
+        f"{rate} needs {needed} (--clip.short repeat keeps it)"
+    )
 
 
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
     """Frame numbers of clips that start at given places.
 
-    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Numbers past the end
-    give the last frame.
+    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps, where a gap between
+    two timestamps lasts no longer than a usual frame. Numbers past the end give the last frame.
 
     Args:
         info: the video.
@@ -76,10 +103,10 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
         starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
         numbers = starts[:, None] + steps
     else:
-        times = info.times()
+        times = info.playing_times()
         seconds = offsets / clip.fps
         starts = where * max(times[-1] - seconds[-1], 0.0)
-        numbers = np.searchsorted(times, starts[:, None] + seconds + 1e-6, side="right") - 1
+        numbers = np.searchsorted(times, starts[:, None] + seconds + _ROUNDING, side="right") - 1
     return np.minimum(numbers, info.frames - 1)
 
 

@@ -26,7 +26,7 @@ from bodvcl.data.check import check_files
 from bodvcl.data.each import Lost, each
 from bodvcl.data.index import VideoIndex
 from bodvcl.data.sets import DatasetRows, Segment, VideoRow, open_dataset
-from bodvcl.data.video import BadVideo, VideoInfo, probe_video, read_frames
+from bodvcl.data.video import BadVideo, VideoInfo, probe_video, stream_frames
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import DataError
 from bodvcl.progress import progress_bar
@@ -39,7 +39,6 @@ FAILED = "failed.csv"
 """In the folder of the copy: files that are not in it, and why."""
 
 _LONG_SIDE = 16  # the long side is a multiple of this: a data set then has few picture sizes
-_CHUNK = 2**27  # bytes of decoded frames in memory per process
 _BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273: matrix, primaries and transfer of BT.601 (525 lines), range
 
 
@@ -158,8 +157,12 @@ def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) 
     width, height = copy_size(info.width, info.height, settings.short_side)
     unit = time_unit(info.time_base)
     if unit <= 0:
-        raise BadVideo(info.path, "does not tell its frame rate")
-    rate = Fraction(info.fps).limit_denominator(1001) if info.fps else 1 / unit
+        raise BadVideo(
+            info.path,
+            "neither its timestamps nor its header say when its frames are shown; write it anew with its "
+            "true frame rate",
+        )
+    rate = Fraction(info.fps).limit_denominator(1001) or Fraction(1, 1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -173,13 +176,10 @@ def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) 
             "crf": str(settings.crf),
             "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0",
         }
-        at_once = max(_CHUNK // (3 * width * height), 1)
-        for start in range(frames.start, frames.stop, at_once):
-            numbers = range(start, min(start + at_once, frames.stop))
-            for number, image in zip(numbers, read_frames(info, numbers, (height, width))):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = info.pts_of(number) - info.pts_of(frames.start), unit
-                container.mux(stream.encode(frame))
+        for number, image in zip(frames, stream_frames(info, frames, (height, width))):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = info.pts_of(number) - info.pts_of(frames.start), unit
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 

@@ -155,7 +155,7 @@ def test_an_interrupted_file_is_not_there(tmp_path, good_video, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "read_frames", interrupted)
+    monkeypatch.setattr(module, "stream_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         copied(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["transcode.json"]
