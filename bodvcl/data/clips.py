@@ -21,6 +21,7 @@ _CLIPS = 2
 _CROP_TRIES = 10
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
 _ROUNDING = 1e-6  # seconds
+_STILL = 0.5  # a clip shorter than this many frames of the video is mostly a still picture
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB = np.linalg.inv(_YIQ)
@@ -72,6 +73,12 @@ def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
         return (
             "neither its timestamps nor its header say when its frames are shown, which --clip.fps "
             f"{clip.fps:g} needs; leave --clip.fps away, or write the file anew with its true frame rate"
+        )
+    seconds = 0.0 if clip.fps is None else float(_offsets(clip)[-1]) / clip.fps
+    if info.frames > 1 and 0 < seconds * info.fps < _STILL:
+        return (
+            f"a frame every {1 / info.fps:.3g} s, and a clip of {seconds:.3g} s would mostly be a single "
+            "one; lower --clip.fps, or raise --clip.frames or --clip.stride"
         )
     needed = required_frames(info, clip)
     if info.frames >= needed or clip.short == "repeat":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def timeline(stamps: np.ndarray, unit: float, header: float) -> Timeline:
     if back or not unit > 0:
         mended = _mended(steps * unit) if unit > 0 and (steps > 0).any() else None
         if mended is None:
-            return counted_timeline(len(stamps), header)
+            return replace(counted_timeline(len(stamps), header), jumps=back)
         stamps, unit = mended, 1 / _FINE
     gaps = find_gaps(stamps, unit)
     length = float(playing_times(stamps, unit, gaps)[-1])

@@ -39,6 +39,7 @@ FAILED = "failed.csv"
 """In the folder of the copy: files that are not in it, and why."""
 
 _LONG_SIDE = 16  # the long side is a multiple of this: a data set then has few picture sizes
+_LONGEST_STEP = 2**31 - 1  # units of time between two frames of an MP4 file
 _BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273: matrix, primaries and transfer of BT.601 (525 lines), range
 
 
@@ -153,6 +154,19 @@ def time_unit(seconds: float) -> Fraction:
     return Fraction(seconds).limit_denominator(2**31 - 1)
 
 
+def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
+    """Timestamps of the frames of a copy, from 0, in units of `info.time_base`.
+
+    They are those of the source; a gap that is longer than MP4 can hold lasts as long as a usual step.
+    """
+    stamps = np.array([info.pts_of(number) for number in frames], np.int64)
+    steps = np.diff(stamps)
+    if (steps > _LONGEST_STEP).any():
+        steps[steps > _LONGEST_STEP] = max(int(np.median(steps)), 1)
+        return [0, *np.cumsum(steps).tolist()]
+    return (stamps - stamps[0]).tolist()
+
+
 def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) -> None:
     width, height = copy_size(info.width, info.height, settings.short_side)
     unit = time_unit(info.time_base)
@@ -176,9 +190,9 @@ def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) 
             "crf": str(settings.crf),
             "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0",
         }
-        for number, image in zip(frames, stream_frames(info, frames, (height, width))):
+        for stamp, image in zip(copy_stamps(info, frames), stream_frames(info, frames, (height, width))):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = info.pts_of(number) - info.pts_of(frames.start), unit
+            frame.pts, frame.time_base = stamp, unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
