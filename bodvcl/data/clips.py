@@ -21,6 +21,7 @@ _CLIPS = 2
 _CROP_TRIES = 10
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
 _ROUNDING = 1e-6  # seconds
+_LONG = 4  # usual steps that a frame may stay, however short the clip
 _STILL = 0.5  # a clip shorter than this many frames of the video is mostly a still picture
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -53,17 +54,31 @@ def _offsets(clip: ClipConfig) -> np.ndarray:
     return np.arange(clip.frames, dtype=np.float64) * clip.stride
 
 
+def _times(info: VideoInfo, seconds: float) -> np.ndarray:
+    """float64 (frames,): when a clip of some length shows each frame, in seconds since the first.
+
+    Without gaps, and no frame stays for more than half the clip, unless frames are usually that far apart.
+    """
+    times = info.playing_times()
+    if info.pts is None:
+        return times
+    steps = np.diff(times)
+    longest = max(seconds / 2, _LONG * float(np.median(steps)))
+    return times if steps.max() <= longest else np.append(0.0, np.cumsum(np.minimum(steps, longest)))
+
+
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
     """Frames that a video must have to hold one clip; with `clip.fps`, by the times of its frames.
 
     A video that is too short in time is taken to go on at its average rate.
     """
-    last = _offsets(clip)[-1]
+    last = float(_offsets(clip)[-1])
     if clip.fps is None:
         return math.floor(last) + 1
-    times = info.playing_times()
-    there = int(np.searchsorted(times, last / clip.fps + _ROUNDING, side="right"))
-    missing = max(last / clip.fps + _ROUNDING - times[-1], 0.0)
+    seconds = last / clip.fps
+    times = _times(info, seconds)
+    there = int(np.searchsorted(times, seconds + _ROUNDING, side="right"))
+    missing = max(seconds + _ROUNDING - times[-1], 0.0)
     return there + (math.floor(missing * info.fps) if info.fps else int(missing > _ROUNDING))
 
 
@@ -93,8 +108,9 @@ def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
     """Frame numbers of clips that start at given places.
 
-    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps, where a gap between
-    two timestamps lasts no longer than a usual frame. Numbers past the end give the last frame.
+    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Gaps between
+    timestamps are left out, and no frame fills more than half a clip. Numbers past the end give the last
+    frame.
 
     Args:
         info: the video.
@@ -110,8 +126,8 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
         starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
         numbers = starts[:, None] + steps
     else:
-        times = info.playing_times()
         seconds = offsets / clip.fps
+        times = _times(info, float(seconds[-1]))
         starts = where * max(times[-1] - seconds[-1], 0.0)
         numbers = np.searchsorted(times, starts[:, None] + seconds + _ROUNDING, side="right") - 1
     return np.minimum(numbers, info.frames - 1)

@@ -70,7 +70,7 @@ class ScanResult:
         frames = [video.frames for video in self.videos]
         lines = [
             f"found {counted(len(self.videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
-            f"{_range([video.fps for video in self.videos])} fps, "
+            f"{_rates([video.fps for video in self.videos])}, "
             f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
             + ", ".join(
                 f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common()
@@ -123,6 +123,11 @@ def _duration(seconds: float) -> str:
 def _range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
     return low if low == high else f"{low}-{high}"
+
+
+def _rates(rates: Sequence[float]) -> str:
+    known = [rate for rate in rates if rate]
+    return f"{_range(known)} fps" if known else "unknown frame rate"
 
 
 def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
