@@ -111,8 +111,10 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
             for (width, height), count in Counter((v.width, v.height) for v in videos).most_common()
         },
         "rotated": sum(video.rotation != 0 for video in videos),
+        "mirrored": sum(video.mirrored for video in videos),
         "variable_rate": sum(video.pts is not None for video in videos),
         "without_timestamps": sum(video.sequential for video in videos),
+        "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in videos if v.jumps],
         "frames_between_key_frames": max((_longest_gap(video) for video in videos), default=0),
         "missing": found.data.missing,
         "faults": [{"path": path, "reason": reason} for path, reason in found.skipped],

@@ -15,10 +15,14 @@ import numpy as np
 from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.randomness import generator
 from bodvcl.data.video import VideoInfo
+from bodvcl.words import counted
 
 _CLIPS = 2
 _CROP_TRIES = 10
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
+_ROUNDING = 1e-6  # seconds
+_LONG = 4  # usual steps that a frame may stay, however short the clip
+_STILL = 0.5  # a clip shorter than this many frames of the video is mostly a still picture
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB = np.linalg.inv(_YIQ)
@@ -50,17 +54,63 @@ def _offsets(clip: ClipConfig) -> np.ndarray:
     return np.arange(clip.frames, dtype=np.float64) * clip.stride
 
 
+def _times(info: VideoInfo, seconds: float) -> np.ndarray:
+    """float64 (frames,): when a clip of some length shows each frame, in seconds since the first.
+
+    Without gaps, and no frame stays for more than half the clip, unless frames are usually that far apart.
+    """
+    times = info.playing_times()
+    if info.pts is None:
+        return times
+    steps = np.diff(times)
+    longest = max(seconds / 2, _LONG * float(np.median(steps)))
+    return times if steps.max() <= longest else np.append(0.0, np.cumsum(np.minimum(steps, longest)))
+
+
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
-    """Frames that a video of this frame rate must have to hold one clip."""
-    per_step = 1.0 if clip.fps is None or not info.fps else info.fps / clip.fps
-    return math.floor(_offsets(clip)[-1] * per_step) + 1
+    """Frames that a video must have to hold one clip; with `clip.fps`, by the times of its frames.
+
+    A video that is too short in time is taken to go on at its average rate.
+    """
+    last = float(_offsets(clip)[-1])
+    if clip.fps is None:
+        return math.floor(last) + 1
+    seconds = last / clip.fps
+    times = _times(info, seconds)
+    there = int(np.searchsorted(times, seconds + _ROUNDING, side="right"))
+    missing = max(seconds + _ROUNDING - times[-1], 0.0)
+    return there + (math.floor(missing * info.fps) if info.fps else int(missing > _ROUNDING))
+
+
+def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
+    """Why no clip can be cut from a video, with what to do about it, or None."""
+    if clip.fps is not None and not info.fps and info.frames > 1:
+        return (
+            "neither its timestamps nor its header say when its frames are shown, which --clip.fps "
+            f"{clip.fps:g} needs; leave --clip.fps away, or write the file anew with its true frame rate"
+        )
+    seconds = 0.0 if clip.fps is None else float(_offsets(clip)[-1]) / clip.fps
+    if info.frames > 1 and 0 < seconds * info.fps < _STILL:
+        return (
+            f"a frame every {1 / info.fps:.3g} s, and a clip of {seconds:.3g} s would mostly be a single "
+            "one; lower --clip.fps, or raise --clip.frames or --clip.stride"
+        )
+    needed = required_frames(info, clip)
+    if info.frames >= needed or clip.short == "repeat":
+        return None
+    rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
+    return (
+        f"{counted(info.frames, 'frame')}, a clip of {clip.frames} frames with stride {clip.stride}"
+        f"{rate} needs {needed} (--clip.short repeat keeps it)"
+    )
 
 
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
     """Frame numbers of clips that start at given places.
 
-    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Numbers past the end
-    give the last frame.
+    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Gaps between
+    timestamps are left out, and no frame fills more than half a clip. Numbers past the end give the last
+    frame.
 
     Args:
         info: the video.
@@ -76,10 +126,10 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
         starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
         numbers = starts[:, None] + steps
     else:
-        times = info.times()
         seconds = offsets / clip.fps
+        times = _times(info, float(seconds[-1]))
         starts = where * max(times[-1] - seconds[-1], 0.0)
-        numbers = np.searchsorted(times, starts[:, None] + seconds + 1e-6, side="right") - 1
+        numbers = np.searchsorted(times, starts[:, None] + seconds + _ROUNDING, side="right") - 1
     return np.minimum(numbers, info.frames - 1)
 
 

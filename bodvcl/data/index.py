@@ -24,7 +24,7 @@ from bodvcl.errors import DataError
 Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
 
-_FORMAT = 1  # raise it when the same file would give another entry
+_FORMAT = 2  # raise it when the same file would give another entry
 _OF_THE_ROW = frozenset(["path", "labels", "split"])  # fields of VideoInfo that are not of the file
 _FIELDS = [f.name for f in fields(VideoInfo) if f.name not in _OF_THE_ROW]
 _PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bodvcl.config import ClipConfig
 from bodvcl.data.check import check_files
-from bodvcl.data.clips import required_frames
+from bodvcl.data.clips import why_unfit
 from bodvcl.data.index import VideoIndex
 from bodvcl.data.sets import DatasetRows, VideoRow, open_dataset
 from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
@@ -70,7 +70,7 @@ class ScanResult:
         frames = [video.frames for video in self.videos]
         lines = [
             f"found {counted(len(self.videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
-            f"{_range([video.fps for video in self.videos])} fps, "
+            f"{_rates([video.fps for video in self.videos])}, "
             f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
             + ", ".join(
                 f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common()
@@ -84,6 +84,7 @@ class ScanResult:
             listed = len(self.data.rows) + len(self.data.missing)
             lines.append(f"missing {counted(len(self.data.missing), 'video')} of {listed:,} that are listed:")
             lines += _first(self.data.missing, shown)
+        lines += jump_lines(self.videos, shown)
         if self.skipped:
             lines.append(f"skipped {counted(len(self.skipped), 'file')}:")
             lines += _first([f"{printable(path)}: {reason}" for path, reason in self.skipped], shown)
@@ -93,6 +94,19 @@ class ScanResult:
 def printable(path: str) -> str:
     """A path as text, also where its bytes are none."""
     return os.fsencode(path).decode(errors="replace")
+
+
+def jump_lines(videos: Sequence[VideoInfo], shown: int) -> list[str]:
+    """What to say of videos whose timestamps jump; nothing if there is none."""
+    jumping = [video for video in videos if video.jumps]
+    if not jumping:
+        return []
+    of_them = [f"{printable(video.path)}: at {counted(video.jumps, 'frame')}" for video in jumping]
+    return [
+        f"timestamps repeat, go back or leave a gap in {counted(len(jumping), 'video')}; --clip.fps goes on "
+        "there as if nothing were missing:",
+        *_first(of_them, shown),
+    ]
 
 
 def _first(lines: Sequence[str], shown: int) -> list[str]:
@@ -111,6 +125,11 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low}-{high}"
 
 
+def _rates(rates: Sequence[float]) -> str:
+    known = [rate for rate in rates if rate]
+    return f"{_range(known)} fps" if known else "unknown frame rate"
+
+
 def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
     """Why a readable video cannot be used here, or None."""
     if row.segment is not None:
@@ -118,14 +137,7 @@ def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | Non
             f"{row.segment.start:g} to {row.segment.end:g} s of a long video; cut them out first: "
             "bodvcl data transcode"
         )
-    needed = 1 if clip is None else required_frames(info, clip)
-    if clip is None or info.frames >= needed or clip.short == "repeat":
-        return None
-    rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
-    return (
-        f"{counted(info.frames, 'frame')}, a clip of {clip.frames} frames with stride {clip.stride}{rate} "
-        f"needs {needed} (--clip.short repeat keeps it)"
-    )
+    return None if clip is None else why_unfit(info, clip)
 
 
 def scan(

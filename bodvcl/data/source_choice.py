@@ -82,6 +82,8 @@ def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device
         return f"{counted(video.hidden, 'stored frame')} not shown, and DALI counts them"
     if video.rotation:
         return "DALI does not apply the rotation"
+    if video.mirrored:
+        return "stored mirrored, and DALI does not undo that"
     if video.streams > 1:
         return f"{video.streams} video streams, and DALI may decode another one"
     if video.pixel_format not in _EIGHT_BIT_420:
@@ -96,6 +98,8 @@ def _why_not_torchcodec(video: VideoInfo) -> str:
         return "no usable timestamps, TorchCodec's frame numbers are off"
     if video.streams > 1:
         return f"{video.streams} video streams, and TorchCodec may decode another one"
+    if video.mirrored:
+        return "stored mirrored, and TorchCodec does not undo that"
     return ""
 
 

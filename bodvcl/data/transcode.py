@@ -13,49 +13,28 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 
 from bodvcl.data.check import check_files
+from bodvcl.data.copies import CopySettings, write_copies
 from bodvcl.data.each import Lost, each
 from bodvcl.data.index import VideoIndex
 from bodvcl.data.sets import DatasetRows, Segment, VideoRow, open_dataset
-from bodvcl.data.video import BadVideo, VideoInfo, probe_video, read_frames
+from bodvcl.data.video import BadVideo, VideoInfo
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import DataError
 from bodvcl.progress import progress_bar
-from bodvcl.words import counted
 
 SETTINGS = "transcode.json"
 """In the folder of the copy: what it was made with."""
 
 FAILED = "failed.csv"
 """In the folder of the copy: files that are not in it, and why."""
-
-_LONG_SIDE = 16  # the long side is a multiple of this: a data set then has few picture sizes
-_CHUNK = 2**27  # bytes of decoded frames in memory per process
-_BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273: matrix, primaries and transfer of BT.601 (525 lines), range
-
-
-@dataclass(frozen=True)
-class CopySettings:
-    """How a copy is encoded.
-
-    Attributes:
-        short_side: pixels of the shorter side, even; smaller videos keep their size.
-        gop: frames from one key frame to the next.
-        crf: quality of x264, 0 (lossless) to 51.
-    """
-
-    short_side: int = 256
-    gop: int = 12
-    crf: int = 20
 
 
 @dataclass(frozen=True)
@@ -96,18 +75,6 @@ class CopyReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) of the copy: even, and never larger than the source.
-
-    Where it is smaller, the long side is rounded to a multiple of 16, by stretching and not by cutting.
-    """
-    short, long = min(width, height), max(width, height)
-    if short <= short_side:
-        return max(width // 2 * 2, 2), max(height // 2 * 2, 2)
-    scaled = max(round(long * short_side / short / _LONG_SIDE) * _LONG_SIDE, short_side)
-    return (scaled, short_side) if width >= height else (short_side, scaled)
-
-
 def write_copy(info: VideoInfo, segment: Segment | None, target: Path, settings: CopySettings) -> None:
     """Encode one video, or a segment of it; the file appears when it is complete and has been read back.
 
@@ -118,69 +85,12 @@ def write_copy(info: VideoInfo, segment: Segment | None, target: Path, settings:
         settings: size and encoding.
 
     Raises:
-        BadVideo: the source cannot be decoded, or its segment is empty.
+        BadVideo: the source cannot be decoded or does not tell its times, or its segment is empty.
         OSError: the file cannot be written.
     """
-    first, last = _frames_of(info, segment)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _encode(info, range(first, last), part, settings)
-        found = probe_video(part)
-        if found.frames != last - first:
-            raise BadVideo(
-                info.path, f"its copy has {counted(found.frames, 'frame')} instead of {last - first}"
-            )
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _frames_of(info: VideoInfo, segment: Segment | None) -> tuple[int, int]:
-    """First frame and the one after the last."""
-    if segment is None:
-        return 0, info.frames
-    first, last = np.searchsorted(info.times(), [segment.start - 1e-6, segment.end - 1e-6])
-    if last <= first:
-        raise BadVideo(
-            info.path,
-            f"no frame from {segment.start:g} to {segment.end:g} s; it has {info.duration:.1f} s",
-        )
-    return int(first), int(last)
-
-
-def time_unit(seconds: float) -> Fraction:
-    """A unit of time as the fraction that it was before it was rounded; MP4 holds denominators below 2^31."""
-    return Fraction(seconds).limit_denominator(2**31 - 1)
-
-
-def _encode(info: VideoInfo, frames: range, path: Path, settings: CopySettings) -> None:
-    width, height = copy_size(info.width, info.height, settings.short_side)
-    unit = time_unit(info.time_base)
-    if unit <= 0:
-        raise BadVideo(info.path, "does not tell its frame rate")
-    rate = Fraction(info.fps).limit_denominator(1001) if info.fps else 1 / unit
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1
-        context = stream.codec_context
-        context.time_base = unit
-        context.colorspace = context.color_primaries = context.color_trc = _BT601
-        context.color_range = _LIMITED
-        stream.options = {
-            "preset": "veryfast",
-            "crf": str(settings.crf),
-            "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0",
-        }
-        at_once = max(_CHUNK // (3 * width * height), 1)
-        for start in range(frames.start, frames.stop, at_once):
-            numbers = range(start, min(start + at_once, frames.stop))
-            for number, image in zip(numbers, read_frames(info, numbers, (height, width))):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = info.pts_of(number) - info.pts_of(frames.start), unit
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    (fault,) = write_copies(info, [(segment, target)], settings)
+    if fault is not None:
+        raise fault
 
 
 @dataclass(frozen=True)
@@ -192,21 +102,27 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Copy:
-    jobs: Sequence[_Job]
+    """Maps a number to the outcomes of the jobs of one file."""
+
+    jobs: Sequence[Sequence[_Job]]
     settings: CopySettings
 
-    def __call__(self, number: int) -> Outcome:
-        job = self.jobs[number]
-        before = 0
+    def __call__(self, number: int) -> list[Outcome]:
+        jobs, before = self.jobs[number], 0
         try:
-            before = os.path.getsize(job.row.path)
-            write_copy(job.info, job.row.segment, job.target, self.settings)
-        except BadVideo as error:
-            return Outcome(before, reason=error.reason)
+            before = os.path.getsize(jobs[0].row.path)
+            parts = [(job.row.segment, job.target) for job in jobs]
+            faults = write_copies(jobs[0].info, parts, self.settings)
+            return [
+                Outcome(before, reason=fault.reason)
+                if fault
+                else Outcome(before, os.path.getsize(job.target))
+                for job, fault in zip(jobs, faults)
+            ]
         except (OSError, av.FFmpegError) as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-            return Outcome(before, reason=f"cannot be written ({error.strerror or error})", fatal=full)
-        return Outcome(before, os.path.getsize(job.target))
+            reason = f"cannot be written ({error.strerror or error})"
+            return [Outcome(before, reason=reason, fatal=full)] * len(jobs)
 
 
 def transcode(
@@ -263,13 +179,15 @@ def transcode(
         else:
             todo.append(_Job(row, info, target))
     count = available_cores() if workers is None else workers
-    outcomes = progress_bar(
-        each(_Copy(todo, settings), len(todo), workers=count),
-        desc="transcoding", total=len(todo), unit="video", disable=not (progress and todo),
+    files: dict[str, list[_Job]] = {}
+    for job in todo:
+        files.setdefault(job.row.path, []).append(job)
+    groups = list(files.values())
+    results = progress_bar(
+        each(_Copy(groups, settings), len(groups), workers=count),
+        desc="transcoding", total=len(groups), unit="video", disable=not (progress and todo),
     )  # fmt: skip
-    for outcome, job in zip(outcomes, todo):
-        if isinstance(outcome, Lost):
-            outcome = Outcome(0, reason=outcome.reason)
+    for job, outcome in _by_job(groups, results):
         if outcome.fatal:
             raise DataError(f"{job.target}: {outcome.reason}; mend that and run the same command again")
         if outcome.reason is not None:
@@ -283,6 +201,14 @@ def transcode(
     _write_lists(data, root, folder, copied)
     _write_csv(folder / FAILED, ["path", "reason"], report.failed)
     return report
+
+
+def _by_job(
+    groups: Sequence[Sequence[_Job]], results: Iterable[list[Outcome] | Lost]
+) -> Iterator[tuple[_Job, Outcome]]:
+    for jobs, result in zip(groups, results):
+        lost = isinstance(result, Lost)
+        yield from zip(jobs, [Outcome(0, reason=result.reason)] * len(jobs) if lost else result)
 
 
 def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:

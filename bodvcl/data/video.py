@@ -11,18 +11,23 @@ import threading
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import av
 import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from bodvcl.data.orientation import orientation, upright
+from bodvcl.data.timeline import Timeline, counted_timeline, plausible_rate, playing_times, timeline
 from bodvcl.errors import DataError
 from bodvcl.words import counted
 
 _NO_SEEK_FORMATS = {"avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
+_COUNTING_FORMATS = {"avi"}  # a timestamp is a number of the packet times the header's rate
 _HIDDEN_FRAME_CODECS = {"vp8"}  # packets that decode to no frame: the packets cannot be counted
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ANY_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""For `av.open` of a file: metadata that is not UTF-8 does not matter. PyAV 19 needs no option for that."""
 _local = threading.local()
 
 
@@ -50,20 +55,23 @@ class VideoInfo:
     Attributes:
         path: the file.
         frames: number of frames that a sequential decode gives.
-        fps: average frame rate; 0 if the file does not tell.
+        fps: average frame rate, without gaps, from the timestamps; 0 if nothing tells it.
         width, height: pixels of a frame as it is to be shown, after rotation.
         rotation: counter-clockwise turn that decoded frames need, in degrees: 0, 90, 180 or 270.
         codec: name of the codec.
-        duration: seconds, from the first frame to the end of the last.
-        sequential: no usable timestamps, so frames are found by decoding from the start.
-        time_base: seconds per unit of the timestamps.
+        duration: seconds, from the first frame to the end of the last, without gaps.
+        sequential: frames cannot be found by their timestamps, so they are found by decoding from the start.
+        time_base: seconds per unit of the timestamps; 0 if nothing tells the time of a frame.
         first_pts, pts_step: timestamps are first_pts + i * pts_step when `pts` is None.
-        pts: int64 (frames,) timestamps of a variable frame rate, else None.
+        pts: int64 (frames,) timestamps of a variable frame rate, strictly increasing, else None.
         keyframes: int32, numbers of the frames at which decoding can start, 0 among them.
         pixel_format: FFmpeg's name of the stored pixels, for example yuv420p.
         colour_space: number of the matrix coefficients (ITU-T H.273): 1 BT.709, 5 or 6 BT.601, 2 not told.
         hidden: frames that are stored but not shown, because an edit list leaves them out.
         streams: video streams in the file, cover art apart; the first is used.
+        mirrored: decoded frames are to be mirrored left and right before they are turned.
+        gaps: int32, numbers of the frames before which nothing was recorded for long.
+        jumps: frames whose timestamp repeats, goes back, or comes after a gap.
         labels: label columns of a list, name to text.
         split: split named by a list, or "".
     """
@@ -86,6 +94,9 @@ class VideoInfo:
     colour_space: int = 2
     hidden: int = 0
     streams: int = 1
+    mirrored: bool = False
+    gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    jumps: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
 
@@ -104,10 +115,16 @@ class VideoInfo:
         return frame if frame < self.frames and self.pts[frame] == pts else -1
 
     def times(self) -> np.ndarray:
-        """float64 (frames,): seconds since the first frame."""
+        """float64 (frames,): seconds since the first frame, as the file has them; gaps count."""
         if self.pts is None:
             return np.arange(self.frames) * (self.pts_step * self.time_base)
         return (self.pts - self.pts[0]) * self.time_base
+
+    def playing_times(self) -> np.ndarray:
+        """float64 (frames,): seconds since the first frame; a gap lasts as long as a usual step."""
+        if self.pts is None:
+            return self.times()
+        return playing_times(self.pts, self.time_base, self.gaps)
 
 
 def _pictures(container: av.container.InputContainer) -> list[av.VideoStream]:
@@ -121,7 +138,7 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     try:
         if os.path.getsize(path) == 0:
             raise BadVideo(path, "empty file (0 bytes)")
-        with av.open(os.path.abspath(path), metadata_errors="replace") as container:
+        with av.open(os.path.abspath(path), **ANY_METADATA) as container:
             pictures = _pictures(container)
             if not pictures:
                 held = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
@@ -147,25 +164,62 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         raise BadVideo(path, f"not readable as a video ({reason})") from error
 
 
-def _demux(
-    path: str, container: av.container.InputContainer, stream: av.VideoStream
-) -> tuple[list, list, int]:
-    """Timestamps (None where missing) and key flags of all packets whose frame is shown, in decoding order.
+@dataclass
+class _Packets:
+    """What the packets of a stream say, in decoding order; those whose frame is hidden are only counted."""
 
-    The third result is the number of packets whose frame an edit list hides.
-    """
-    stamps, keys, hidden = [], [], 0
+    pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
+    keys: list[bool] = field(default_factory=list)
+    hidden: int = 0
+
+    def seekable(self) -> bool:
+        """Whether every frame has a timestamp of its own, and time never goes back."""
+        known = [dts for dts in self.dts if dts is not None]
+        back = any(later < earlier for earlier, later in pairwise(known))
+        return not back and None not in self.pts and len(set(self.pts)) == len(self.pts)
+
+
+def _demux(path: str, container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
+    found = _Packets()
     for packet in container.demux(stream):
         if packet.size == 0:
             continue
         if packet.is_discard:
-            hidden += 1
+            found.hidden += 1
             continue
         if packet.is_corrupt:
-            raise BadVideo(path, f"truncated or damaged after {counted(len(stamps), 'frame')}")
-        stamps.append(packet.pts)
-        keys.append(packet.is_keyframe)
-    return stamps, keys, hidden
+            raise BadVideo(path, f"truncated or damaged after {counted(len(found.pts), 'frame')}")
+        found.pts.append(packet.pts)
+        found.dts.append(packet.dts)
+        found.keys.append(packet.is_keyframe)
+    return found
+
+
+def _header_rate(stream: av.VideoStream) -> float:
+    """Frames per second that the file says, 0 if none."""
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate and rate.denominator else 0.0
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    """int32 (9,), see :func:`bodvcl.data.orientation.orientation`."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(data, np.int32)
+
+
+def _sequential_timeline(
+    formats: Set[str], packets: _Packets, shown: list[int | None], unit: float, header: float
+) -> Timeline:
+    """The times of frames that were decoded from start to end and had the timestamps `shown`."""
+    counting = bool(formats & _COUNTING_FORMATS)
+    stamps = sorted(packets.dts) if counting and None not in packets.dts else shown
+    if len(stamps) != len(shown) or None in stamps:
+        return counted_timeline(len(shown), header)
+    found = timeline(np.asarray(stamps, np.int64), unit, header)
+    if counting and not plausible_rate(found.fps):  # its timestamps count at the rate of the header
+        return counted_timeline(len(shown), header)
+    return found
 
 
 def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
@@ -176,58 +230,58 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
     """
     path = os.fspath(path)
     with _opened(path) as (container, stream):
-        stamps, keys, hidden = _demux(path, container, stream)
-        if not stamps:
+        packets = _demux(path, container, stream)
+        if not packets.pts:
             raise BadVideo(path, "no video frame in it")
-        format_names = set(container.format.name.split(","))
-        sequential = bool(format_names & _NO_SEEK_FORMATS) or None in stamps or len(set(stamps)) < len(stamps)
+        formats = set(container.format.name.split(","))
+        unit, header = float(stream.time_base or 0), _header_rate(stream)
+        sequential = bool(formats & _NO_SEEK_FORMATS) or not packets.seekable() or not unit
         codec = stream.codec_context.codec.canonical_name
-        rate = stream.average_rate or stream.guessed_rate
-        time_base = float(stream.time_base)
         streams = len(_pictures(container))
+    stamps, keys = packets.pts, packets.keys
     with _opened(path) as (container, stream):
         decoded = container.decode(stream)
         first = next(decoded, None)
         if first is None:
             raise BadVideo(path, "no frame can be decoded")
         pixel_format, colour_space = first.format.name, int(first.colorspace)
-        width, height, rotation = first.width, first.height, round(first.rotation / 90) % 4 * 90
+        rotation, mirrored = orientation(_display_matrix(first))
+        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
         if sequential:
-            stamps, keys = [0] + [1 + i for i, _ in enumerate(decoded)], [True]
+            stamps, keys = [first.pts, *(frame.pts for frame in decoded)], [True]
         elif codec in _HIDDEN_FRAME_CODECS:
             shown = {first.pts, *(frame.pts for frame in decoded)}
             stamps, keys = zip(*((pts, key) for pts, key in zip(stamps, keys) if pts in shown))
-    if rotation in (90, 270):
-        width, height = height, width
-    fps = float(rate or 0)
     if sequential:
-        time_base = 1 / fps if fps else 0.0
-    order = np.argsort(np.asarray(stamps, np.int64), kind="stable")
-    pts = np.asarray(stamps, np.int64)[order]
-    starts = [] if sequential else np.flatnonzero(np.asarray(keys)[order])
+        times, starts = _sequential_timeline(formats, packets, stamps, unit, header), []
+    else:
+        order = np.argsort(np.asarray(stamps, np.int64), kind="stable")
+        times = timeline(np.asarray(stamps, np.int64)[order], unit, header)
+        starts = np.flatnonzero(np.asarray(keys)[order])
+    pts, frames = times.stamps, len(times.stamps)
     steps = np.diff(pts)
-    regular = len(pts) == 1 or bool((steps == steps[0]).all())
-    step = int(steps[0]) if len(steps) else 1
-    span = float(pts[-1] - pts[0]) * time_base
     return VideoInfo(
         path=path,
-        frames=len(pts),
-        fps=fps,
+        frames=frames,
+        fps=times.fps,
         width=width,
         height=height,
         rotation=rotation,
         codec=codec,
-        duration=span + (span / (len(pts) - 1) if len(pts) > 1 else (1 / fps if fps else 0.0)),
+        duration=frames / times.fps if times.fps else 0.0,
         sequential=sequential,
-        time_base=time_base,
+        time_base=times.unit,
         first_pts=int(pts[0]),
-        pts_step=step,
-        pts=None if regular else pts,
+        pts_step=int(steps[0]) if len(steps) else 1,
+        pts=None if len(pts) == 1 or bool((steps == steps[0]).all()) else pts,
         keyframes=np.union1d([0], starts).astype(np.int32),
         pixel_format=pixel_format,
         colour_space=colour_space,
-        hidden=hidden,
+        hidden=packets.hidden,
         streams=streams,
+        mirrored=mirrored,
+        gaps=times.gaps,
+        jumps=times.jumps,
     )
 
 
@@ -252,7 +306,7 @@ def _numbered(
                 yield number, frame
 
 
-def _find(container, stream, info: VideoInfo, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+def _find(container, stream, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """The wanted frames, in increasing order, with one seek per run of groups of pictures."""
     stamps = {info.pts_of(number) for number in wanted}
     position, frames = -1, _numbered(container, stream, info, None, stamps)
@@ -272,6 +326,28 @@ def _find(container, stream, info: VideoInfo, wanted: list[int]) -> Iterator[tup
         if frame.is_corrupt:
             raise BadVideo(info.path, f"frame {target} of {info.frames} is damaged")
         yield target, frame
+
+
+def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Decode frames one after the other from one open file; memory does not grow with their number.
+
+    Args:
+        info: the file, from :func:`probe_video`.
+        numbers: frame numbers in 0 .. info.frames - 1, strictly increasing.
+        size: (height, width) to scale to, after rotation.
+
+    Yields:
+        uint8 (height, width, 3) RGB, as it is to be shown.
+
+    Raises:
+        BadVideo: a frame cannot be decoded, or the file is gone.
+    """
+    height, width = size if info.rotation in (0, 180) else size[::-1]
+    reformatter = _local.__dict__.setdefault("reformatter", VideoReformatter())
+    with _opened(info.path) as (container, stream):
+        for _, frame in _find(container, stream, info, numbers):
+            image = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+            yield upright(image, info.rotation, info.mirrored)
 
 
 def read_frames(
@@ -295,13 +371,8 @@ def read_frames(
     wanted, places = np.unique(indices, return_inverse=True)
     if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= info.frames:
         raise IndexError(f"frames {indices.tolist()} of a video of {info.frames} frames")
-    height, width = size or (info.height, info.width)
-    turned = info.rotation in (90, 270)
-    reformatter = _local.__dict__.setdefault("reformatter", VideoReformatter())
-    scaled = {"height": width, "width": height} if turned else {"height": height, "width": width}
-    out = np.empty((len(wanted), height, width, 3), np.uint8)
-    with _opened(info.path) as (container, stream):
-        for row, (_, frame) in enumerate(_find(container, stream, info, wanted.tolist())):
-            image = reformatter.reformat(frame, format="rgb24", **scaled, **_ONE_THREAD).to_ndarray()
-            out[row] = np.rot90(image, info.rotation // 90) if info.rotation else image
+    size = size or (info.height, info.width)
+    out = np.empty((len(wanted), *size, 3), np.uint8)
+    for row, image in enumerate(stream_frames(info, wanted.tolist(), size)):
+        out[row] = image
     return out if len(wanted) == len(indices) and (places == np.arange(len(indices))).all() else out[places]

@@ -11,7 +11,7 @@ from video_files import CATALOGUE, can_encode, flip_bytes, read_barcode, truncat
 
 from bodvcl.config import ClipConfig
 from bodvcl.data.scan import scan
-from bodvcl.data.video import BadVideo, probe_video, read_frames
+from bodvcl.data.video import ANY_METADATA, BadVideo, probe_video, read_frames
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def render(folder: Path, name: str) -> Path:
 def plain_decode(path: Path) -> list[np.ndarray]:
     """Upright frames of a decode from start to end."""
     frames = []
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         for frame in container.decode(stream):

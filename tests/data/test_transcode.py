@@ -16,9 +16,10 @@ import pytest
 from video_files import VARIABLE, read_barcode, write_video
 
 from bodvcl.cli import main
-from bodvcl.data import transcode as module
-from bodvcl.data.sets import VideoRow, open_dataset
-from bodvcl.data.transcode import FAILED, CopySettings, copy_names, copy_size, time_unit, transcode
+from bodvcl.data import copies, video
+from bodvcl.data.copies import CopySettings, copy_size, time_unit, write_copies
+from bodvcl.data.sets import Segment, VideoRow, open_dataset
+from bodvcl.data.transcode import FAILED, copy_names, transcode
 from bodvcl.data.video import probe_video, read_frames
 from bodvcl.errors import DataError
 
@@ -155,7 +156,7 @@ def test_an_interrupted_file_is_not_there(tmp_path, good_video, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "read_frames", interrupted)
+    monkeypatch.setattr(copies, "stream_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         copied(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["transcode.json"]
@@ -258,6 +259,73 @@ def test_segments_are_cut_out(tmp_path):
     assert [row.segment for row in found.rows] == [None, None]
     assert [row.split for row in found.rows] == ["train", "val"]
     assert [numbers(Path(row.path)) for row in found.rows] == [list(range(15, 25)), list(range(20))]
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """Numbers of the frames that are decoded from now on."""
+    numbered, seen = video._numbered, []
+
+    def counted(*arguments):
+        for number, frame in numbered(*arguments):
+            seen.append(number)
+            yield number, frame
+
+    monkeypatch.setattr(video, "_numbered", counted)
+    return seen
+
+
+KINDS = {
+    "a.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "a.ts": {},
+    "a.mpg": {"codec": "mpeg2video"},
+    "a.h264": {"container": "h264"},
+    "a.mp4": {},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_frame_is_decoded_once(tmp_path, name, decoded):
+    path = write_video(tmp_path / name, 120, size=(48, 80), **KINDS[name])
+    (fault,) = write_copies(probe_video(path), [(None, tmp_path / "copy.mp4")], SMALL)
+    assert fault is None
+    assert decoded == list(range(120))
+    assert numbers(tmp_path / "copy.mp4") == list(range(120))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_segments_of_one_file_are_cut_in_one_pass(tmp_path, name, decoded):
+    """Apart, inside each other, overlapping, twice the same, in any order."""
+    info = probe_video(write_video(tmp_path / name, 120, **KINDS[name]))
+    spans = [(60, 100), (0, 10), (70, 80), (90, 120), (70, 80), (119, 120)]
+    parts = [(Segment(a / 25, b / 25, f"{k}"), tmp_path / f"{k}.mp4") for k, (a, b) in enumerate(spans)]
+    parts.append((Segment(9, 10, "none"), tmp_path / "none.mp4"))
+    *faults, last = write_copies(info, parts, SMALL)
+    assert faults == [None] * len(spans)
+    assert "no frame from 9 to 10 s; it has 4.8 s" in last.reason
+    assert len(decoded) == len(set(decoded))
+    for (_, path), (a, b) in zip(parts, spans):
+        assert numbers(path) == list(range(a, b))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_damage_costs_only_the_segments_that_it_lies_in(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 100, gop=10)
+    info = probe_video(path)
+    data = bytearray(path.read_bytes())
+    body = data.index(b"mdat") + 4
+    middle = body + (data.index(b"moov") - body) // 2
+    data[middle : middle + 400] = bytes(400)
+    path.write_bytes(data)
+    parts = [(Segment(k / 5, (k + 1) / 5, ""), tmp_path / f"{k}.mp4") for k in range(20)]
+    faults = write_copies(info, parts, SMALL)
+    failed = [k for k, fault in enumerate(faults) if fault is not None]
+    assert 1 <= len(failed) < 10
+    for k, (_, target) in enumerate(parts):
+        assert target.exists() == (k not in failed)
+        if k not in failed:
+            assert numbers(target) == list(range(5 * k, 5 * k + 5))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_segment_behind_the_end_is_named(tmp_path):

@@ -195,6 +195,27 @@ def test_names_that_look_like_protocols(good_video, tmp_path, monkeypatch):
     assert numbers(name, [5]) == [5]
 
 
+def test_names_and_metadata_that_are_not_text(good_video, tmp_path):
+    """Bytes that are no UTF-8, in the name and in what the file says about itself, change no picture."""
+    path = tmp_path / "tagged.mp4"
+    with av.open(str(good_video)) as given, av.open(str(path), "w") as out:
+        out.metadata["title"] = "TITLE"
+        copy = out.add_stream_from_template(given.streams.video[0])
+        copy.metadata["handler_name"] = "HANDLER"
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    data = path.read_bytes()
+    assert b"TITLE" in data
+    assert b"HANDLER" in data
+    data = data.replace(b"TITLE", b"T\xff\xfe\xe9E").replace(b"HANDLER", b"\xc3HA\x80\xffLE")
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9 \xff.mp4")
+    with open(odd, "wb") as file:
+        file.write(data)
+    assert numbers(os.fsdecode(odd), [5, 40, 0]) == [5, 40, 0]
+
+
 def test_errors_travel_between_processes():
     error = pickle.loads(pickle.dumps(BadVideo("a.mp4", "why")))
     assert (error.path, error.reason, str(error)) == ("a.mp4", "why", "a.mp4: why")

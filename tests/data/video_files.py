@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -191,6 +192,42 @@ def remux(source: Path, target: Path, **options: str) -> Path:
             if packet.size:
                 packet.stream = copy
                 out.mux(packet)
+    return target
+
+
+def set_display_matrix(source: Path, target: Path, matrix: Sequence[float]) -> Path:
+    """A copy of an .mp4 file with the nine numbers of the display matrix of its track replaced."""
+    data = bytearray(source.read_bytes())
+    header = data.index(b"tkhd") + 4
+    place = header + (48 if data[header] else 36) + 4
+    units = [1 << 30 if number % 3 == 2 else 1 << 16 for number in range(9)]
+    data[place : place + 36] = struct.pack(">9i", *(round(v * u) for v, u in zip(matrix, units)))
+    target.write_bytes(data)
+    return target
+
+
+def restamp(source: Path, target: Path, stamps: Sequence[int]) -> Path:
+    """Copy the packets of a file without B-frames, with other timestamps, in milliseconds."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as out:
+        copy = out.add_stream_from_template(given.streams.video[0])
+        packets = (packet for packet in given.demux(video=0) if packet.size)
+        for packet, stamp in zip(packets, stamps, strict=True):
+            packet.stream, packet.time_base = copy, Fraction(1, 1000)
+            packet.pts = packet.dts = stamp
+            out.mux(packet)
+    return target
+
+
+def join_streams(target: Path, *sources: Path) -> Path:
+    """MPEG-TS files one after the other, with packets counted on: a recorder whose clock was set anew."""
+    data = bytearray(b"".join(source.read_bytes() for source in sources))
+    counters: dict[int, int] = {}
+    for start in range(0, len(data), 188):
+        stream = (data[start + 1] & 0x1F) << 8 | data[start + 2]
+        if data[start + 3] & 0x10:  # packets without payload do not count
+            counters[stream] = (counters.get(stream, -1) + 1) % 16
+        data[start + 3] = data[start + 3] & 0xF0 | counters.get(stream, 0)
+    target.write_bytes(data)
     return target
 
 
