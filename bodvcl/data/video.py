@@ -66,6 +66,8 @@ class VideoInfo:
         streams: video streams in the file, cover art apart; the first is used.
         labels: label columns of a list, name to text.
         split: split named by a list, or "".
+        content: the first of the scanned videos that hold the same bytes as this one, itself perhaps; "" if
+            there is no other.
     """
 
     path: str
@@ -88,6 +90,7 @@ class VideoInfo:
     streams: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
+    content: str = ""
 
     def pts_of(self, frame: int) -> int:
         """Timestamp of a frame, in units of `time_base`."""
