@@ -12,6 +12,8 @@ from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
 from bodvcl.data.video import VideoInfo
 from bodvcl.words import counted, printable
 
+_SHOWN = 5  # other paths of a video to name, at most
+
 
 @dataclass(frozen=True)
 class Repeat:
@@ -37,7 +39,8 @@ class Repeat:
 
     def __str__(self) -> str:
         times = ", ".join(f"{count} x {split or 'no split'}" for split, count in self.splits.items())
-        also = f", also as {', '.join(map(printable, self.others))}" if self.others else ""
+        also = f", also as {', '.join(map(printable, self.others[:_SHOWN]))}" if self.others else ""
+        also += f" and {len(self.others) - _SHOWN:,} more" if len(self.others) > _SHOWN else ""
         disputed = f"; different labels: {', '.join(self.disputed)}" if self.disputed else ""
         return f"{printable(self.path)} ({times}){also}{disputed}"
 

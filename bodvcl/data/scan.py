@@ -86,7 +86,7 @@ class ScanResult:
         more = f" and {counted(len(sizes) - 1, 'other size')}" if len(sizes) > 1 else ""
         frames = [video.frames for video in videos]
         lines = [
-            f"found {counted(len(videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
+            f"found {counted(len(videos), 'video')} in {printable(self.data.name)}: {_duration(seconds)}, "
             f"{_range([video.fps for video in videos])} fps, "
             f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
             + ", ".join(
@@ -101,7 +101,7 @@ class ScanResult:
         if self.data.unreadable:
             folders = counted(len(self.data.unreadable), "folder")
             lines.append(f"passed over {folders} that cannot be looked into:")
-            lines += _first(list(map(printable, self.data.unreadable)), shown)
+            lines += _first([f"{printable(path)}: {reason}" for path, reason in self.data.unreadable], shown)
         if self.data.missing:
             listed = len(self.data.rows) + len(self.data.missing)
             lines.append(f"missing {counted(len(self.data.missing), 'video')} of {listed:,} that are listed:")
@@ -189,20 +189,21 @@ def scan(
 
 
 def _nothing_usable(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
-    closed = f" ({counted(len(data.unreadable), 'folder')} cannot be looked into; "
-    closed = f"{closed}{printable(data.unreadable[0])})" if data.unreadable else ""
-    return _why_nothing(data, skipped) + closed
+    closed = ""
+    if data.unreadable:
+        (folder, reason), folders = data.unreadable[0], counted(len(data.unreadable), "folder")
+        closed = f"; {folders} cannot be looked into, for example {folder}: {reason}"
+    return printable(_why_nothing(data, skipped) + closed)
 
 
 def _why_nothing(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
     if skipped:
         example, reason = skipped[0]
         files = counted(len(skipped), "video file")
-        return f"{data.name}: none of its {files} can be used; for example {printable(example)}: {reason}"
+        return f"{data.name}: none of its {files} can be used; for example {example}: {reason}"
     if data.missing:
         listed = counted(len(data.missing), "listed video")
-        example = printable(data.missing[0])
-        return f"{data.name}: none of its {listed} is below {data.root}; for example {example}"
+        return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"
     if data.annotations:
         return (
             f"{data.name}: the list has no row; expected a row per video below the line with the column names"

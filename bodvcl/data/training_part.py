@@ -32,12 +32,13 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
         DataError: the split train has no usable video; or no split is to train on, but there are some to test
             on.
     """
+    name = printable(data.name)
     if any(_trains(row.split) for row in data.rows):
         chosen = [video for video in videos if _trains(video.split)]
         which = f": split {TRAIN}"
         if not chosen:
             raise DataError(
-                f"{data.name}: no video of its split {TRAIN} can be used (usable: {_counts(videos)}), and "
+                f"{name}: no video of its split {TRAIN} can be used (usable: {_counts(videos)}), and "
                 "others are not trained on instead; bodvcl data scan says why"
             )
     else:
@@ -47,7 +48,7 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
             which += f" (call the split to train on {TRAIN} to leave out the others)"
         if not chosen:
             raise DataError(
-                f"{data.name}: no video to train on: its splits are {_counts(videos)}, which are never "
+                f"{name}: no video to train on: its splits are {_counts(videos)}, which are never "
                 f"trained on; call the split to train on {TRAIN}, or give these videos without splits (a "
                 "list without a column split, or their folder itself)"
             )
@@ -58,7 +59,7 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
     also = [video for video in rest if video.content in contents]
     apart = [video for video in rest if video.content not in contents]
     left_out = f"; left out: {_counts(apart)}" if apart else ""
-    left_out += f"; some of these are in another split too: {_counts(also)}" if also else ""
+    left_out += f"; trained on although also in another split: {_counts(also)}" if also else ""
     of_all = f"{len(once):,} of {counted(len(first_of_same(videos)), 'video')}"
     return TrainingPart(once, f"trains on {of_all}{which}{left_out}")
 

@@ -87,7 +87,9 @@ def _read(path: Path) -> _Table:
         text = _text(path)
         separator, header = _header(path, text)
         records = list(_records(text, separator))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: cannot be read as a list of videos: {error}; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
     named = max(at for at, name in enumerate(header, start=1) if name)
     rows, nameless = [], set()
@@ -103,6 +105,8 @@ def _read(path: Path) -> _Table:
         row = {name: cell for name, cell in zip(header, record) if name}
         if not row[_PATH].strip():
             raise DataError(f"{path}: row {number} names no file in its column path")
+        if "\0" in row[_PATH]:
+            raise DataError(f"{path}: row {number} has a zero byte in its column path")
         rows.append(row)
         without = zip(header, record, range(1, len(header) + 1))
         nameless |= {at for name, cell, at in without if not name and cell.strip()}
@@ -131,9 +135,10 @@ def _header(path: Path, text: str) -> tuple[str, list[str]]:
     headers = {separator: _first_row(text, separator) for separator in _SEPARATORS}
     separator = next((one for one, header in headers.items() if _PATH in map(_name, header)), None)
     if separator is None:
+        first = next(filter(_filled, _records(text, ",")), None)  # raises where there is a line, but no row
         raise DataError(
-            f"{path}: no column named path in its first line {headers[','] or text[:80] or '(empty file)'}; "
-            f"expected for example: path,label"
+            f"{path}: no column named path in its first line {first or '(empty file)'}; "
+            "expected for example: path,label"
         )
     names = [_name(cell) for cell in headers[separator]]
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]

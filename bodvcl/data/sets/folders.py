@@ -11,6 +11,7 @@ from bodvcl.data.sets.layout import Layout, search_videos
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow, classes_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
 from bodvcl.errors import DataError
+from bodvcl.words import printable
 
 Folders = tuple[str, ...]
 """Names of the folders from the root down to a video."""
@@ -44,7 +45,7 @@ def _read_class_folders(root: Path, fold: int) -> DatasetRows:
         split = "" if level is None else place[level]
         name = next((name for at, name in enumerate(place) if at != level), None)
         if name is None and (level is None or split_role(split)):
-            raise DataError(f"{video}: lies in no class folder; expected {CLASS_FOLDERS.layout}")
+            raise DataError(f"{printable(video)}: lies in no class folder; expected {CLASS_FOLDERS.layout}")
         rows.append(VideoRow(video, split, {"label": name} if name is not None else {}))
     classes = classes_of(rows)
     odd = [name for names in classes.values() for name in names if split_role(name)]

@@ -30,12 +30,12 @@ class Found(NamedTuple):
 
     videos: video files, sorted.
     others: number of other files.
-    unreadable: "folder: reason" of folders that could not be looked into, sorted; they were passed over.
+    unreadable: (folder, reason) of folders that could not be looked into, sorted; they were passed over.
     """
 
     videos: list[str]
     others: int
-    unreadable: list[str]
+    unreadable: list[tuple[str, str]]
 
 
 def search_videos(folder: Path) -> Found:
@@ -45,7 +45,7 @@ def search_videos(folder: Path) -> Found:
     file, by its name; pipes, sockets and devices are no videos.
     """
     videos: list[str] = []
-    unreadable: list[str] = []
+    unreadable: list[tuple[str, str]] = []
     others, seen, waiting = 0, set(), [os.fspath(folder)]
     while waiting:
         place = waiting.pop()
@@ -57,7 +57,7 @@ def search_videos(folder: Path) -> Found:
             with os.scandir(place) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            unreadable.append(f"{place}: {error.strerror or error}")
+            unreadable.append((place, error.strerror or str(error)))
             continue
         for entry in inside:
             if _holds(entry, os.DirEntry.is_dir):
@@ -101,7 +101,7 @@ class Layout:
     def __init__(self, root: Path, title: str, expected: str) -> None:
         self.root, self.title, self.expected = root, title, expected
         self.annotations: list[str] = []
-        self.unreadable: list[str] = []
+        self.unreadable: list[tuple[str, str]] = []
         if not os.path.isdir(root):
             what = "a file, not a folder" if os.path.exists(root) else "no such folder"
             raise DataError(f"{root}: {what}; expected the root of {title}: {expected}")

@@ -58,7 +58,7 @@ class DatasetRows:
         annotations: the files that splits and labels were read from.
         notes: what a user should know before trusting a result on these data.
         others: number of files seen that are no videos (folders only).
-        unreadable: "folder: reason" of folders that could not be looked into and were passed over.
+        unreadable: (folder, reason) of folders that could not be looked into and were passed over.
     """
 
     name: str
@@ -69,7 +69,7 @@ class DatasetRows:
     annotations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     others: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def flip_forbidden_by(self) -> str | None:
