@@ -193,6 +193,8 @@ def _without_shared(
     videos: Sequence[VideoInfo], seed: int, say: Callable[[str], None]
 ) -> Sequence[VideoInfo]:
     kept = without_shared(videos, seed)
+    if len(kept) < len(videos) and divide(kept, seed).train is None:
+        raise DataError("every video to test on trains too; give --data with others to test on")
     if len(kept) < len(videos):
         say(f"left out of the test, because they train too: {counted(len(videos) - len(kept), 'video')}")
     return kept

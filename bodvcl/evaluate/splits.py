@@ -68,7 +68,9 @@ def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
         for role in (TRAIN, *_TESTING, "")
     }
     testing = next((roles[role] for role in _TESTING if roles[role]), [])
-    training = roles[TRAIN] or roles[""]
+    training = roles[TRAIN]
+    if not any(split_role(video.split) == TRAIN for video in videos):
+        training = roles[""]
     if not training or not testing:
         once = _first_of_same(videos, candidates)
         drawn = f"half of each class trains and the other half tests, drawn with seed {seed}"

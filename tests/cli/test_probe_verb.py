@@ -346,6 +346,13 @@ def test_a_list_that_trains_on_its_test_is_refused_before_a_checkpoint_is_looked
     assert "1 video would both train the probe and test it" in complaint
 
 
+def test_where_every_test_video_trains_there_is_no_test_without_them(probe, rows, tmp_path: Path) -> None:
+    listed = [{**row, "split": split} for row in rows for split in ("train", "test")]
+    code, _, complaint = probe("--data", write_list(tmp_path / "list.csv", listed), "--drop-overlap")
+    assert code == 2
+    assert "every video to test on trains too" in complaint
+
+
 def test_a_video_listed_twice_is_probed_once(probe, rows, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     shutil.copyfile(rows[0]["path"], copy)

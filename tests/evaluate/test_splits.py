@@ -68,6 +68,10 @@ def test_videos_without_any_label_take_no_part() -> None:
     assert len(divide([video("train"), video("test")]).rows) == 0
 
 
+def test_others_do_not_stand_in_for_a_train_split_without_labels() -> None:
+    assert divide([video("train"), video("extra", x="a"), video("test", x="b")]).train is None
+
+
 def test_label_columns() -> None:
     a, b = video("train", x="1"), video("test", y="2")
     assert label_columns([a, b]) == {"x": ["1", None], "y": [None, "2"]}
