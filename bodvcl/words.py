@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 
 def counted(number: int, noun: str) -> str:
     """``number`` of what ``noun`` (singular, with an s in the plural) names: 1 video, 1,234 videos."""
@@ -12,5 +10,9 @@ def counted(number: int, noun: str) -> str:
 
 def printable(path: str) -> str:
     """A path as text on one line, also where its bytes are no text or it has line ends in it."""
-    text = os.fsencode(path).decode(errors="replace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else _shown(c) for c in path)
+
+
+def _shown(char: str) -> str:
+    """A byte that is no text as the replacement character, a line end and the like escaped."""
+    return "\N{REPLACEMENT CHARACTER}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]

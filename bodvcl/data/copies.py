@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bodvcl.data.video import VideoInfo
 from bodvcl.progress import progress_bar
 
 _ASKING = 32  # threads: a network file system answers slowly
+_AT_ONCE = 128  # files that a thread asks for, one after the other
 _BLOCK, _BLOCKS = 2**14, 16  # bytes of a block, and blocks of a file that are compared before all of it is
 _CHUNK = 2**20
 
@@ -30,7 +31,7 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
     by_path = {video.path: video for video in videos}
     paths = list(by_path)
     with ThreadPoolExecutor(_ASKING) as pool:
-        files = dict(zip(paths, pool.map(_file, paths)))
+        files = dict(_files(pool, paths))
         same = _first_of_equal(paths, files.get)
         apart = list(dict.fromkeys(same.values()))
 
@@ -57,7 +58,7 @@ def same_files(paths: Iterable[str]) -> dict[str, str]:
     """
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_ASKING) as pool:
-        files = {path: file for path, file in zip(unique, pool.map(_file, unique)) if file is not None}
+        files = {path: file for path, file in _files(pool, unique) if file is not None}
     return _first_of_equal(files, files.get)
 
 
@@ -73,6 +74,14 @@ def _in_company(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[st
     for path in paths:
         groups[key(path)].append(path)
     return [path for its, group in groups.items() if its is not None and len(group) > 1 for path in group]
+
+
+def _files(
+    pool: ThreadPoolExecutor, paths: Sequence[str]
+) -> Iterator[tuple[str, tuple[Hashable, ...] | None]]:
+    parts = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+    for part, files in zip(parts, pool.map(lambda part: list(map(_file, part)), parts)):
+        yield from zip(part, files)
 
 
 def _file(path: str) -> tuple[Hashable, ...] | None:

@@ -108,6 +108,16 @@ def test_blanks_around_a_path_are_its_own_only_where_such_a_file_is_there(tmp_pa
     assert [Path(row.path).name for row in read_csv_list(tmp_path / "list.csv").rows] == [" a.mp4", "b.mp4"]
 
 
+@pytest.mark.parametrize("column", ["subset", "Set", "data_split", "Partition"])
+def test_a_column_like_the_split_is_one_also_without_videos_to_train_on(tmp_path, column):
+    (tmp_path / "list.csv").write_text(f"path,{column},label\na.mp4,Test,x\nb.mp4,extra,y\n")
+    found = open_dataset(tmp_path / "list.csv")
+    assert [row.split for row in found.rows] == ["test", "extra"]
+    assert found.notes[0] == f"the column {column!r} holds names of splits: it is read as the split"
+    (tmp_path / "list.csv").write_text(f"path,{column}\na.mp4,red\nb.mp4,blue\n")
+    assert [row.split for row in open_dataset(tmp_path / "list.csv").rows] == ["", ""]
+
+
 def test_a_label_column_is_not_taken_for_the_split(tmp_path):
     (tmp_path / "list.csv").write_text("path,vehicle,exam\na.mp4,train,test\nb.mp4,bus,test\n")
     found = open_dataset(tmp_path / "list.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from bodvcl.words import counted
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _PATH, _SPLIT = "path", "split"
+_LIKE_SPLIT = frozenset([
+    "splits", "splitname", "datasplit", "datasetsplit", "set", "subset", "partition", "phase", "usage",
+])  # fmt: skip
 
 
 def read_csv_list(path: Path) -> DatasetRows:
@@ -24,8 +28,9 @@ def read_csv_list(path: Path) -> DatasetRows:
 
     Cells are separated by commas, or else by semicolons, tabs or bars. Case and blanks do not matter in the
     names `path` and `split`. Blank rows, and blank cells after the last column, are passed over. A column
-    without a name is left out, and a column of another name that holds nothing but names of splits is read as
-    the split; notes say so.
+    without a name is left out. Where no column is named split, one that is called subset, set, partition or
+    the like and holds names of splits is read as the split, and so is one of any name that holds nothing
+    else, with some to train and some to test on. Notes say so.
 
     Raises:
         DataError: it cannot be read, has no column `path` or one name twice, or a row has too few or too many
@@ -39,7 +44,7 @@ def read_csv_list(path: Path) -> DatasetRows:
     ]
     split = table.split_column()
     if split not in (None, _SPLIT):
-        notes.append(f"the column {split!r} holds nothing but names of splits: it is read as the split")
+        notes.append(f"the column {split!r} holds names of splits: it is read as the split")
     rows = [
         VideoRow(
             _located(path.parent, cells[_PATH]),
@@ -65,7 +70,7 @@ class _Table:
     nameless: list[int]
 
     def split_column(self) -> str | None:
-        """The column named split, or the only one that has splits to train and to test on, and no other."""
+        """The column named split, or the only one like it: by its name, or by what it holds."""
         if _SPLIT in self.names:
             return _SPLIT
         like = [name for name in self.names if name != _PATH and self._holds_splits(name)]
@@ -79,6 +84,8 @@ class _Table:
     def _holds_splits(self, name: str) -> bool:
         values = {canonical_split(row[name]) for row in self.rows} - {""}
         roles = set(map(split_role, values))
+        if re.sub(r"[\W_]", "", folded(name)) in _LIKE_SPLIT:
+            return bool({TRAIN, VAL, TEST} & roles)
         return TRAIN in roles and bool({VAL, TEST} & roles) and "" not in roles
 
 
