@@ -96,12 +96,12 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
     from bodvcl.data.index import default_index
     from bodvcl.data.training_part import first_of_same
 
-    videos = found.videos
-    splits = Counter(video.split for video in videos)
+    videos = first_of_same(found.videos)
+    splits = Counter(video.split for video in found.videos)
     return {
         "data": found.data.name,
         "root": found.data.root,
-        "videos": len(first_of_same(videos)),
+        "videos": len(videos),
         "frames": sum(video.frames for video in videos),
         "seconds": round(sum(video.duration for video in videos), 3),
         "splits": dict(splits),
@@ -135,7 +135,7 @@ def _training(found: ScanResult) -> tuple[int, str]:
     try:
         part = found.training_part()
     except DataError as error:
-        return 0, f"nothing to train on: {error}"
+        return 0, str(error)
     return len(part.videos), f"bodvcl train {part.text}"
 
 
