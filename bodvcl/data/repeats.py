@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bodvcl.data.copies import first_of_each, same_files
+from bodvcl.data.identity import first_of_each, same_files
 from bodvcl.data.sets import VideoRow
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
 from bodvcl.data.video import VideoInfo
@@ -55,7 +55,7 @@ def without_repeats(
 
     Args:
         videos: in the order of the data set.
-        progress: see :func:`~bodvcl.data.copies.first_of_each`.
+        progress: see :func:`~bodvcl.data.identity.first_of_each`.
 
     Returns:
         (the videos that stay, in order, with :attr:`VideoInfo.content`; repeats, in order)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from video_files import varied_copy, write_video
 
-from bodvcl.data.copies import first_of_each, same_files
+from bodvcl.data.identity import first_of_each, same_files
 from bodvcl.data.repeats import marked_repeats
 from bodvcl.data.scan import scan
 from bodvcl.data.sets.rows import Segment, VideoRow
