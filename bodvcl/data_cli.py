@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bodvcl.console import run_verb
-from bodvcl.words import counted
+from bodvcl.errors import DataError
+from bodvcl.words import counted, printable
 
 if TYPE_CHECKING:
     from bodvcl.data.scan import ScanResult
@@ -93,9 +94,10 @@ def _scan(argv: Sequence[str]) -> int:
 def scan_report(found: ScanResult) -> dict[str, Any]:
     """What a scan found, as plain values."""
     from bodvcl.data.index import default_index
+    from bodvcl.data.training_part import first_of_same
 
-    videos = found.videos
-    splits = Counter(video.split for video in videos)
+    videos = first_of_same(found.videos)
+    splits = Counter(video.split for video in found.videos)
     return {
         "data": found.data.name,
         "root": found.data.root,
@@ -116,6 +118,11 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
         "without_timestamps": sum(video.sequential for video in videos),
         "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in videos if v.jumps],
         "frames_between_key_frames": max((_longest_gap(video) for video in videos), default=0),
+        "trains_on": _training(found)[0],
+        "repeats": [
+            {**vars(repeat), "trains_and_tests": repeat.trains_and_tests} for repeat in found.repeats
+        ],
+        "unreadable_folders": found.data.unreadable,
         "missing": found.data.missing,
         "faults": [{"path": path, "reason": reason} for path, reason in found.skipped],
         "other_files": found.data.others,
@@ -123,6 +130,15 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
         "checked_now": found.checked,
         "index": str(default_index()),
     }
+
+
+def _training(found: ScanResult) -> tuple[int, str]:
+    """Number of videos that training takes, and which these are or why there are none."""
+    try:
+        part = found.training_part()
+    except DataError as error:
+        return 0, str(error)
+    return len(part.videos), f"bodvcl train {part.text}"
 
 
 def _longest_gap(video: Any) -> int:
@@ -155,7 +171,12 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
         videos = found.split(split)
         seen = (f"{c} {len({v.labels[c] for v in videos if v.labels.get(c)}):,}" for c in report["classes"])
         hours = sum(video.duration for video in videos) / 3600
-        cells = [escape(split) or "(none)", f"{len(videos):,}", f"{hours:.2f}", escape(", ".join(seen))]
+        cells = [
+            escape(printable(split)) or "(none)",
+            f"{len(videos):,}",
+            f"{hours:.2f}",
+            escape(", ".join(seen)),
+        ]
         table.add_row(*cells[: len(table.columns)])
     console.print(table)
     kinds = Counter(fault_kind(reason) for _, reason in found.skipped)
@@ -176,6 +197,7 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
         if report[name]:
             print(f"{counted(report[name], 'video')} {text}")
     print(f"at most {counted(report['frames_between_key_frames'], 'frame')} from one key frame to the next")
+    print(printable(_training(found)[1]))
     if not report["flip_allowed"]:
         print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
     known = len({row.path for row in found.data.rows}) - found.checked
@@ -217,7 +239,6 @@ def _transcode(argv: Sequence[str]) -> int:
 
 
 def _print_copy(report: CopyReport) -> None:
-    from bodvcl.data.scan import printable
     from bodvcl.data.transcode import FAILED
 
     kept = f", {report.kept:,} were there" if report.kept else ""

@@ -49,6 +49,7 @@ def _probe(given: argparse.Namespace) -> int:
             k=given.k,
             temperature=given.temperature,
             against=given.against,
+            drop_overlap=given.drop_overlap,
             cache=None if given.no_cache else (given.cache or FOLDER).expanduser(),
             device=given.device,
             workers=given.workers,
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the dynamic control; auto: RAFT where its weights are on disk, else TV-L1",
     )
     add("--against", metavar="RUN|FILE|untrained", help="another encoder; differences are on the same videos")
+    add("--drop-overlap", action="store_true", help="test without videos that train too, instead of refusing")
     add("--clips-per-video", type=_count(1), default=3, help="clips whose features are averaged; default: 3")
     for name, kind in CLIP.items():
         number = _positive if kind is float else _count(1)

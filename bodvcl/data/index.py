@@ -25,7 +25,7 @@ Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
 
 _FORMAT = 2  # raise it when the same file would give another entry
-_OF_THE_ROW = frozenset(["path", "labels", "split"])  # fields of VideoInfo that are not of the file
+_OF_THE_ROW = frozenset(["path", "labels", "split", "content"])  # what VideoInfo says, but not of the file
 _FIELDS = [f.name for f in fields(VideoInfo) if f.name not in _OF_THE_ROW]
 _PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"
 _AT_ONCE = 500  # paths per query

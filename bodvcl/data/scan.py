@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bodvcl.config import ClipConfig
 from bodvcl.data.check import check_files
 from bodvcl.data.clips import why_unfit
 from bodvcl.data.index import VideoIndex
+from bodvcl.data.repeats import Repeat, repeats_report, without_repeats
 from bodvcl.data.sets import DatasetRows, VideoRow, open_dataset
 from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
+from bodvcl.data.training_part import TrainingPart, first_of_same, training_part
 from bodvcl.data.video import BadVideo, VideoInfo
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.words import counted
+from bodvcl.words import counted, printable
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,34 @@ class ScanResult:
 
     Attributes:
         data: what the data set's own files say: splits, classes, what is missing.
-        videos: usable videos, sorted by path (folder) or in the order of the lists.
+        videos: usable videos, sorted by path (folder) or in the order of the lists; in each split a video
+            occurs once, however often and under however many names it is listed.
         skipped: (path, reason) of files that look like videos, or are listed, but cannot be used.
         checked: files that had to be opened, because the index did not know them.
+        repeats: videos that are listed more than once, as the same file, a link or a copy.
     """
 
     data: DatasetRows
     videos: list[VideoInfo]
     skipped: list[tuple[str, str]]
     checked: int = 0
+    repeats: list[Repeat] = field(default_factory=list)
 
     def training(self) -> list[VideoInfo]:
-        """The videos to train on: the split train, or where no split has that name all but probe_*."""
-        named = self.split("train")
-        return named or [video for video in self.videos if not video.split.startswith("probe")]
+        """The videos to train on; see :func:`bodvcl.data.training_part.training_part`.
+
+        Raises:
+            DataError: there are none.
+        """
+        return self.training_part().videos
+
+    def training_part(self) -> TrainingPart:
+        """The videos to train on, and a line that says which they are.
+
+        Raises:
+            DataError: there are none.
+        """
+        return training_part(self.data, self.videos)
 
     def refuse_flip(self, probability: float) -> None:
         """A mirrored video must not carry the label of the one that was not mirrored.
@@ -62,15 +78,16 @@ class ScanResult:
         Args:
             shown: skipped files to name, at most.
         """
-        seconds = sum(video.duration for video in self.videos)
-        sizes = Counter((video.width, video.height) for video in self.videos)
-        codecs = Counter(video.codec for video in self.videos)
+        videos = first_of_same(self.videos)
+        seconds = sum(video.duration for video in videos)
+        sizes = Counter((video.width, video.height) for video in videos)
+        codecs = Counter(video.codec for video in videos)
         (width, height), _ = sizes.most_common(1)[0]
         more = f" and {counted(len(sizes) - 1, 'other size')}" if len(sizes) > 1 else ""
-        frames = [video.frames for video in self.videos]
+        frames = [video.frames for video in videos]
         lines = [
-            f"found {counted(len(self.videos), 'video')} in {self.data.name}: {_duration(seconds)}, "
-            f"{_rates([video.fps for video in self.videos])}, "
+            f"found {counted(len(videos), 'video')} in {printable(self.data.name)}: {_duration(seconds)}, "
+            f"{_rates([video.fps for video in videos])}, "
             f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
             + ", ".join(
                 f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common()
@@ -79,21 +96,26 @@ class ScanResult:
         if self.data.others:
             be = "is" if self.data.others == 1 else "are"
             lines.append(f"ignored {counted(self.data.others, 'file')} that {be} no video")
-        lines += [f"note: {note}" for note in self.data.notes]
+        lines += [f"note: {printable(note)}" for note in self.data.notes]
+        lines += _under(repeats_report(self.repeats), shown)
+        if self.data.unreadable:
+            folders = counted(len(self.data.unreadable), "folder")
+            lines.append(f"passed over {folders} that cannot be looked into:")
+            lines += _first([f"{printable(path)}: {reason}" for path, reason in self.data.unreadable], shown)
         if self.data.missing:
             listed = len(self.data.rows) + len(self.data.missing)
             lines.append(f"missing {counted(len(self.data.missing), 'video')} of {listed:,} that are listed:")
-            lines += _first(self.data.missing, shown)
-        lines += jump_lines(self.videos, shown)
+            lines += _first(list(map(printable, self.data.missing)), shown)
+        lines += jump_lines(videos, shown)
         if self.skipped:
             lines.append(f"skipped {counted(len(self.skipped), 'file')}:")
             lines += _first([f"{printable(path)}: {reason}" for path, reason in self.skipped], shown)
         return lines
 
 
-def printable(path: str) -> str:
-    """A path as text, also where its bytes are none."""
-    return os.fsencode(path).decode(errors="replace")
+def _under(lines: Sequence[str], shown: int) -> list[str]:
+    """A heading and the first of the lines that belong to it."""
+    return [*lines[:1], *_first(lines[1:], shown)]
 
 
 def jump_lines(videos: Sequence[VideoInfo], shown: int) -> list[str]:
@@ -171,16 +193,26 @@ def scan(
             skipped.append((row.path, reason))
         else:
             videos.append(replace(result, split=row.split, labels=dict(row.labels)))
+    skipped = list(dict.fromkeys(skipped))
     if not videos:
         raise DataError(_nothing_usable(data, skipped))
-    return ScanResult(data, videos, skipped, checked)
+    kept, repeats = without_repeats(videos, progress=progress)
+    return ScanResult(data, kept, skipped, checked, repeats)
 
 
 def _nothing_usable(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
+    closed = ""
+    if data.unreadable:
+        (folder, reason), folders = data.unreadable[0], counted(len(data.unreadable), "folder")
+        closed = f"; {folders} cannot be looked into, for example {folder}: {reason}"
+    return printable(_why_nothing(data, skipped) + closed)
+
+
+def _why_nothing(data: DatasetRows, skipped: list[tuple[str, str]]) -> str:
     if skipped:
         example, reason = skipped[0]
         files = counted(len(skipped), "video file")
-        return f"{data.name}: none of its {files} can be used; for example {printable(example)}: {reason}"
+        return f"{data.name}: none of its {files} can be used; for example {example}: {reason}"
     if data.missing:
         listed = counted(len(data.missing), "listed video")
         return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"

@@ -20,7 +20,7 @@ from bodvcl.console import run_verb
 from bodvcl.data.clips import ClipDraws, box_in_pixels, colour_matrix, draw_clips
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.words import counted
+from bodvcl.words import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,7 +202,6 @@ def drawn_lines(video: VideoInfo, draws: ClipDraws, view: int) -> list[str]:
 
 def described(seen: Seen) -> SheetVideo:
     """Pictures and text of a video for the sheet."""
-    from bodvcl.data.scan import printable
     from bodvcl.viz.clip_sheet import SheetVideo, SheetView
 
     video, draws = seen.video, seen.draws

@@ -161,7 +161,7 @@ def transcode(
         paths = [row.path for row in data.rows]
         known, _ = check_files(paths, index, workers=workers, progress=progress)
     names = copy_names(data.rows, root)
-    report = CopyReport(folder, _source_of(data, os.fspath(source), folder))
+    report = CopyReport(folder, _source_of(data, os.fspath(source), folder), failed=list(data.unreadable))
     todo: list[_Job] = []
     done: set[str] = set()
     first: dict[str, VideoRow] = {}

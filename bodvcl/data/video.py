@@ -74,6 +74,8 @@ class VideoInfo:
         jumps: frames whose timestamp repeats, goes back, or comes after a gap.
         labels: label columns of a list, name to text.
         split: split named by a list, or "".
+        content: the first of the scanned videos that hold the same bytes as this one, itself perhaps; "" if
+            there is no other.
     """
 
     path: str
@@ -99,6 +101,7 @@ class VideoInfo:
     jumps: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
+    content: str = ""
 
     def pts_of(self, frame: int) -> int:
         """Timestamp of a frame, in units of `time_base`."""

@@ -18,6 +18,7 @@ from bodvcl.config import TrainConfig
 from bodvcl.data.built_in import KINDS, prepare_built_in
 from bodvcl.data.loader import default_workers
 from bodvcl.data.scan import ScanResult, scan
+from bodvcl.data.sets.split_names import of_the_probe
 from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
 from bodvcl.engine.announce import announcement
@@ -30,9 +31,11 @@ from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
+from bodvcl.evaluate.splits import without_shared
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report
+from bodvcl.words import counted
 
 
 def pretrain(config: TrainConfig) -> int:
@@ -139,16 +142,25 @@ def _find_videos(config: TrainConfig) -> ScanResult:
     found.refuse_flip(config.augment.flip)
     for line in found.summary():
         print(line)
+    print(found.training_part().text)
+    left_out = len(_to_probe(found)) - len(_divide(found)[1])
+    if config.log.probe and left_out:
+        print(f"the probe after training does not test on {counted(left_out, 'video')} that it trains on")
     return found
+
+
+def _to_probe(found: ScanResult) -> list[VideoInfo]:
+    """The videos of splits of the probe, where there are any; else all."""
+    return [video for video in found.videos if of_the_probe(video.split)] or found.videos
 
 
 def _divide(found: ScanResult) -> tuple[list[VideoInfo], list[VideoInfo]]:
     """Videos to train on, and videos to probe with: those of splits named probe_*, where there are any.
 
-    Else all: the probe then keeps to the data's own train and test splits.
+    Else all: the probe then keeps to the data's own train and test splits. A video that trains the probe does
+    not test it.
     """
-    probe = [video for video in found.videos if video.split.startswith("probe")]
-    return found.training(), probe or found.videos
+    return found.training(), without_shared(_to_probe(found))
 
 
 def _evaluate(

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 import bodvcl
 from bodvcl.config import ClipConfig, TrainConfig
+from bodvcl.data.built_in import KINDS as BUILT_IN
 from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.clips import required_frames
+from bodvcl.data.repeats import marked_repeats
 from bodvcl.data.scan import scan
+from bodvcl.data.sets import open_dataset
 from bodvcl.data.video import VideoInfo
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.engine.device import pick_device
@@ -29,10 +32,11 @@ from bodvcl.evaluate.labels import class_task, only_in
 from bodvcl.evaluate.names import ControlName, FlowName, Probe
 from bodvcl.evaluate.probe import Score, probe_videos
 from bodvcl.evaluate.probe_report import ProbeReport
-from bodvcl.evaluate.splits import divide, label_columns
+from bodvcl.evaluate.splits import divide, label_columns, refuse_shared, without_shared
 from bodvcl.evaluate.video_features import VideoFeatures, video_features
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.parse import validate
+from bodvcl.words import counted
 
 UNTRAINED = "untrained"
 """Stands for the encoder before its first training step where another checkpoint is expected."""
@@ -58,6 +62,8 @@ class ProbeOptions:
     temperature: float = 0.07
     against: str | None = None
     cache: Path | None = None
+    drop_overlap: bool = False
+    """Leave videos that are both to train on and to test on out of the test, instead of refusing them."""
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
@@ -70,13 +76,17 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
         UserError: a checkpoint, data, labels or options that cannot be used; see the class's subclasses.
     """
     device = pick_device(options.device)
+    _refuse_listed(options)
     encoder, config = _open(options.checkpoint, options.clip)
     other = _other(options, config)
     flow = choose_flow(options.flow, device) if options.control == "dynamic" else None
     videos = _videos(options, config, say)
     if other is not None:
         videos = _long_enough(videos, other[1].clip, say)
+    if options.drop_overlap:
+        videos = _without_shared(videos, options.seed, say)
     division = divide(videos, options.seed)
+    refuse_shared(videos, division)
     chosen = [videos[row] for row in division.rows]
     columns = _columns(chosen, options.labels, division.train)
     say(division.text)
@@ -169,6 +179,25 @@ def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], Non
     for line in found.summary():
         say(line)
     return found.videos
+
+
+def _refuse_listed(options: ProbeOptions) -> None:
+    """Refuse a list that has a file both to train on and to test on before anything is opened."""
+    if options.data is None or options.data in BUILT_IN or options.drop_overlap:
+        return
+    rows = marked_repeats(open_dataset(options.data).rows)
+    refuse_shared(rows, divide(rows, options.seed))
+
+
+def _without_shared(
+    videos: Sequence[VideoInfo], seed: int, say: Callable[[str], None]
+) -> Sequence[VideoInfo]:
+    kept = without_shared(videos, seed)
+    if len(kept) < len(videos) and divide(kept, seed).train is None:
+        raise DataError("every video to test on trains too; give --data with others to test on")
+    if len(kept) < len(videos):
+        say(f"left out of the test, because they train too: {counted(len(videos) - len(kept), 'video')}")
+    return kept
 
 
 def _long_enough(

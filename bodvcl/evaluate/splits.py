@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
 from bodvcl.data.video import VideoInfo
+from bodvcl.errors import DataError
 from bodvcl.evaluate.labels import class_name
+from bodvcl.words import counted, printable
 
-TEST_NAMES = ("test", "val", "validation")
-"""Endings of the names of splits that test; the first that labelled videos have is taken."""
+_TESTING = (TEST, VAL)  # the first of these roles that labelled videos have tests
+
+
+class Labelled(Protocol):
+    """What a division asks of a video, scanned or only listed."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def split(self) -> str:
+        """Name of its split, or ""."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Label column to text."""
+
+    @property
+    def content(self) -> str:
+        """Equal for videos that hold the same; "" for one that is like no other."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +51,31 @@ class Division:
     """One line for the user."""
 
 
-def divide(videos: Sequence[VideoInfo], seed: int = 0) -> Division:
+def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
     """Divide labelled videos by the split that their list names.
 
-    Where there are splits named probe_*, only those count. A split whose name ends in "train" trains; one
-    that ends in "test", or else in "val" or "validation", tests; others are left out. Without both, all
-    videos take part and halves are drawn by ``seed`` for each label column.
+    Where there are splits of the probe (probe_train, ...), only those count. The split train trains; the
+    split test, or else val, tests; others are left out. Where none is called train, those whose names do not
+    tell what they are for train. Without both, all videos take part, each once, and halves are drawn by
+    ``seed`` for each label column. Names are read as
+    :func:`~bodvcl.data.sets.split_names.canonical_split` does.
     """
     labelled = [i for i, video in enumerate(videos) if any(map(class_name, video.labels.values()))]
-    probe = [i for i in labelled if videos[i].split.startswith("probe")]
+    probe = [i for i in labelled if of_the_probe(videos[i].split)]
     candidates = probe or labelled
-    ends = {ending: [i for i in candidates if videos[i].split.endswith(ending)] for ending in TEST_NAMES}
-    training = [i for i in candidates if videos[i].split.endswith("train")]
-    testing = next((rows for rows in ends.values() if rows), [])
+    roles = {
+        role: [i for i in candidates if split_role(videos[i].split) == role]
+        for role in (TRAIN, *_TESTING, "")
+    }
+    testing = next((roles[role] for role in _TESTING if roles[role]), [])
+    training = roles[TRAIN]
+    if not any(split_role(video.split) == TRAIN for video in videos):
+        training = roles[""]
     if not training or not testing:
+        once = _first_of_same(videos, candidates)
         drawn = f"half of each class trains and the other half tests, drawn with seed {seed}"
-        return Division(np.array(candidates, dtype=np.int64), None, f"no train and test split: {drawn}")
+        return Division(np.array(once, dtype=np.int64), None, f"no train and test split: {drawn}")
+    training = _first_of_same(videos, training)
     rows = np.array(sorted(training + testing), dtype=np.int64)
     left_out = Counter(videos[i].split or "no split" for i in set(range(len(videos))) - set(rows.tolist()))
     text = f"splits of the data: {_names(videos, training)} trains, {_names(videos, testing)} tests"
@@ -52,12 +84,58 @@ def divide(videos: Sequence[VideoInfo], seed: int = 0) -> Division:
     return Division(rows, np.isin(rows, training), text)
 
 
-def label_columns(videos: Sequence[VideoInfo]) -> dict[str, list[str | None]]:
+def shared(videos: Sequence[Labelled], division: Division) -> list[tuple[int, int]]:
+    """Pairs (row that tests, row that trains) of ``videos`` with one content."""
+    if division.train is None:
+        return []
+    trains = {videos[row].content: int(row) for row in division.rows[division.train]}
+    tests = (int(row) for row in division.rows[~division.train])
+    return [(row, trains[content]) for row in tests if (content := videos[row].content) and content in trains]
+
+
+def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3) -> None:
+    """A video that a probe has learnt must not test it.
+
+    Args:
+        videos: those that were divided.
+        division: from :func:`divide`.
+        shown: pairs to name, at most.
+
+    Raises:
+        DataError: a video, a link to it or a copy of it is in both parts.
+    """
+    pairs = [(videos[test], videos[train]) for test, train in shared(videos, division)]
+    if not pairs:
+        return
+    named = [
+        f"{printable(test.path)} ({test.split})"
+        + ("" if test.path == train.path else f" is {printable(train.path)} ({train.split})")
+        for test, train in pairs[:shown]
+    ]
+    more = f" and {len(pairs) - shown} more" if len(pairs) > shown else ""
+    raise DataError(
+        f"{counted(len(pairs), 'video')} would both train the probe and test it: {', '.join(named)}{more}; "
+        "take them out of one of the two splits, or add --drop-overlap to test without them"
+    )
+
+
+def without_shared(videos: Sequence[VideoInfo], seed: int = 0) -> list[VideoInfo]:
+    """The videos without those that :func:`divide` lets test though the same video trains."""
+    dropped = {test for test, _ in shared(videos, divide(videos, seed))}
+    return [video for row, video in enumerate(videos) if row not in dropped]
+
+
+def label_columns(videos: Sequence[Labelled]) -> dict[str, list[str | None]]:
     """Label column to one value a video, ``None`` where a video has none; in order of appearance."""
     names = {name: None for video in videos for name in video.labels}
     return {name: [video.labels.get(name) for video in videos] for name in names}
 
 
-def _names(videos: Sequence[VideoInfo], rows: Sequence[int]) -> str:
+def _first_of_same(videos: Sequence[Labelled], rows: Sequence[int]) -> list[int]:
+    kept = {videos[row].content or row: row for row in reversed(rows)}
+    return sorted(kept.values())
+
+
+def _names(videos: Sequence[Labelled], rows: Sequence[int]) -> str:
     counts = Counter(videos[i].split for i in rows)
-    return " and ".join(f"{name} ({count:,} videos)" for name, count in counts.items())
+    return " and ".join(f"{name or 'no split'} ({count:,} videos)" for name, count in counts.items())

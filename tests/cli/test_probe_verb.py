@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -304,3 +306,57 @@ def test_the_page_names_options_that_exist_and_its_example_runs(capsys: pytest.C
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(example, {})
     assert "retrieval R@50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["same path", "another spelling", "link", "hard link", "copy"])
+def test_a_video_that_trains_and_tests_is_refused(probe, rows, tmp_path: Path, how: str) -> None:
+    source = Path(rows[0]["path"])
+    again = tmp_path / "again.mp4"
+    if how == "same path":
+        again = source
+    elif how == "another spelling":
+        again = source.parent / ".." / source.parent.name / source.name
+    elif how == "copy":
+        shutil.copyfile(source, again)
+    elif how == "link":
+        again.symlink_to(source)
+    else:
+        os.link(source, again)
+    listed = [{**row, "split": "Training" if n % 2 else "testing"} for n, row in enumerate(rows)]
+    both = {**listed[0], "path": str(again), "split": "train"}
+    path = write_list(tmp_path / "list.csv", [*listed, both])
+    code, _, complaint = probe("--data", path, "--probe", "ridge")
+    assert code == 2
+    assert "1 video would both train the probe and test it" in complaint
+    assert str(source) in complaint
+    assert how == "same path" or str(again) in complaint
+    assert "--drop-overlap" in complaint
+    code, text, _ = probe("--data", path, "--probe", "ridge", "--drop-overlap")
+    assert code == 0
+    assert "left out of the test, because they train too: 1 video" in text
+    assert "train (17 videos) trains, test (15 videos) tests" in text
+
+
+def test_a_list_that_trains_on_its_test_is_refused_before_a_checkpoint_is_looked_for(
+    probe, rows, tmp_path: Path
+) -> None:
+    path = write_list(tmp_path / "list.csv", [{**rows[0], "split": split} for split in ("train", "test")])
+    code, _, complaint = probe("--data", path, checkpoint=tmp_path / "nowhere")
+    assert code == 2
+    assert "1 video would both train the probe and test it" in complaint
+
+
+def test_where_every_test_video_trains_there_is_no_test_without_them(probe, rows, tmp_path: Path) -> None:
+    listed = [{**row, "split": split} for row in rows for split in ("train", "test")]
+    code, _, complaint = probe("--data", write_list(tmp_path / "list.csv", listed), "--drop-overlap")
+    assert code == 2
+    assert "every video to test on trains too" in complaint
+
+
+def test_a_video_listed_twice_is_probed_once(probe, rows, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    shutil.copyfile(rows[0]["path"], copy)
+    path = write_list(tmp_path / "list.csv", [*rows, rows[1], {**rows[0], "path": str(copy)}])
+    out = tmp_path / "probe.json"
+    assert probe("--data", path, "--probe", "ridge", "--out", str(out))[0] == 0
+    assert json.loads(out.read_text())["videos"] == len(rows)

@@ -1,10 +1,10 @@
-"""Numbers in sentences."""
+"""Numbers and paths in sentences."""
 
 from __future__ import annotations
 
 import pytest
 
-from bodvcl.words import counted
+from bodvcl.words import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,17 @@ from bodvcl.words import counted
 )
 def test_one_is_singular(number, text):
     assert counted(number, "video") == text
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a b/ä.mp4", "a b/ä.mp4"),
+        ("a\nb\t", r"a\nb\t"),
+        ("\udcff\udcfe.mp4", "\N{REPLACEMENT CHARACTER}" * 2 + ".mp4"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_a_path_is_one_line_of_text(path, text):
+    assert printable(path) == text
+    assert printable(path).encode()

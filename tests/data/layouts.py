@@ -1,19 +1,19 @@
-"""Miniature data sets in their official layouts: real file formats, one tiny real video under many names."""
+"""Miniature data sets in their official layouts: real file formats, copies of one tiny real video."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from video_files import varied_copy
+
 
 def build(root: Path, video: Path, videos: list[str], texts: Mapping[str, object]) -> Path:
-    """Put a video under every name, and texts (or JSON) in files."""
+    """Put a video under every name, no two the same byte by byte, and texts (or JSON) in files."""
     for name in videos:
         path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(video, path)
+        varied_copy(video, path)
     for name, content in texts.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

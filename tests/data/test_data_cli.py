@@ -150,3 +150,44 @@ def test_the_built_in_data_has_its_name(shapes_list, capsys, monkeypatch):
     report = json.loads(capsys.readouterr().out)
     assert report["splits"] == {"train": 16, "probe_train": 8, "probe_test": 8}
     assert set(report["classes"]) == {"background", "shape", "brightness", "trajectory"}
+
+
+def test_videos_listed_twice_and_what_training_takes(tmp_path, capsys):
+    for number in range(3):
+        write_video(tmp_path / f"{number}.mp4", 19 + number)
+    (tmp_path / "link.mp4").symlink_to("0.mp4")
+    rows = ["0.mp4,Train,a", "link.mp4,train,b", "0.mp4,test,a", "1.mp4,Test,a", "2.mp4,odd,a"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,split,label", *rows]) + "\n")
+    command = ["data", "scan", str(tmp_path / "list.csv"), "--workers", "0"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "found 3 videos" in out
+    assert "3 entries are only 1 video; each counts once a split; 1 both in train and in test" in out
+    assert (
+        f"{tmp_path / '0.mp4'} (2 x train, 1 x test), also as {tmp_path / 'link.mp4'}; different labels"
+        in out
+    )
+    assert "bodvcl train trains on 1 of 3 videos: split train; left out: test (1), odd (1)" in out
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["videos"], report["frames"], report["codecs"], report["trains_on"]) == (
+        3,
+        60,
+        {"h264": 3},
+        1,
+    )
+    assert report["splits"] == {"train": 1, "test": 2, "odd": 1}
+    assert report["repeats"] == [
+        {
+            "path": str(tmp_path / "0.mp4"),
+            "others": [str(tmp_path / "link.mp4")],
+            "splits": {"train": 2, "test": 1},
+            "disputed": ["label"],
+            "trains_and_tests": True,
+        }
+    ]
+    (tmp_path / "list.csv").write_text("path,split\n1.mp4,testing\n")
+    assert main(command) == 0
+    assert (
+        "no video to train on: its splits are test (1), which are never trained on" in capsys.readouterr().out
+    )

@@ -11,7 +11,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from video_files import VARIABLE, write_video
+from video_files import VARIABLE, varied_copy, write_video
 
 from bodvcl.config import ClipConfig
 from bodvcl.data import check, each
@@ -61,7 +61,7 @@ def test_only_what_changed_is_opened_again(good_video, tmp_path, index_file, pro
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        shutil.copy2(good_video, folder / name)
+        varied_copy(good_video, folder / name)
     (folder / "broken.mp4").write_text("no video")
     assert len(quiet(folder).videos) == 3
     probes.clear()
@@ -69,7 +69,7 @@ def test_only_what_changed_is_opened_again(good_video, tmp_path, index_file, pro
     os.utime(folder / "b.mp4", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with open(folder / "c.mp4", "ab") as file:
         file.write(b"\0")
-    shutil.copy2(good_video, folder / "new.mp4")
+    varied_copy(good_video, folder / "new.mp4")
     result = quiet(folder)
     assert sorted(probes) == ["b.mp4", "c.mp4", "new.mp4"]
     assert [reason for _, reason in result.skipped] == [quiet(folder).skipped[0][1]]

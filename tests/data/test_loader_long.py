@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from video_files import write_video
+from video_files import varied_copy, write_video
 
 from bodvcl.config import AugmentConfig, ClipConfig
 from bodvcl.data.loader import ClipLoader
@@ -22,9 +21,8 @@ CLIP = ClipConfig(frames=3, stride=1, views=2, size=16)
 def copies(folder: Path, count: int) -> list:
     """A thousand files, a few kilobytes each."""
     sources = [write_video(folder / "source" / f"{length}.mp4", length) for length in (6, 8, 10)]
-    (folder / "many").mkdir()
     for number in range(count):
-        shutil.copyfile(sources[number % 3], folder / "many" / f"{number:04d}.mp4")
+        varied_copy(sources[number % 3], folder / "many" / f"{number:04d}.mp4")
     return scan(folder / "many", clip=CLIP, progress=False).videos
 
 

@@ -266,6 +266,61 @@ def test_a_folder_per_class(tmp_path, tiny_video):
         open_dataset(f"class-folders:{root}")
 
 
+@pytest.mark.parametrize(
+    ("files", "rows"),
+    [
+        (
+            ["train/run/a.mp4", "test/sit/b.mp4", "unlabelled/misc/c.mp4", "extra/d.mp4"],
+            [("d", "extra", ""), ("b", "test", "sit"), ("a", "train", "run"), ("c", "unlabelled", "misc")],
+        ),
+        (["training/run/a.mp4", "testing/sit/b.mp4"], [("b", "test", "sit"), ("a", "train", "run")]),
+        (["Train/run/a.mp4", "Val/sit/b.mp4"], [("a", "train", "run"), ("b", "val", "sit")]),
+        (["tr/run/a.mp4", "te/sit/b.mp4"], [("b", "test", "sit"), ("a", "train", "run")]),
+        (["run/train/a.mp4", "run/test/b.mp4"], [("b", "test", "run"), ("a", "train", "run")]),
+        (["tr/a.mp4", "te/b.mp4", "en/c.mp4"], [("c", "", "en"), ("b", "", "te"), ("a", "", "tr")]),
+        (["bus/a.mp4", "train/b.mp4"], [("a", "", "bus"), ("b", "", "train")]),
+    ],
+)
+def test_folders_of_splits_are_no_classes(tmp_path, tiny_video, files, rows):
+    found = open_dataset(f"class-folders:{layouts.build(tmp_path, tiny_video, files, {})}")
+    assert told(found) == rows
+    assert set(found.classes["label"]) == {label for *_, label in rows if label}
+    odd = {"train", "tr", "te"} & set(found.classes["label"])
+    assert [note for note in found.notes if "is taken as a class" in note and "\n" not in note] == [
+        note for note in found.notes if "names of splits" not in note
+    ]
+    assert sum("is taken as a class" in note for note in found.notes) == len(odd)
+
+
+def test_kinetics_in_folders_of_other_names(tmp_path, tiny_video):
+    root = layouts.kinetics(tmp_path, tiny_video)
+    before = told(open_dataset(f"kinetics400:{root}"))
+    os.rename(root / "train", root / "Training")
+    assert told(open_dataset(f"kinetics400:{root}")) == before
+
+
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kinetics400", "ssv2", "gym99", "diving48", "ava"])
+def test_an_official_layout_passes_over_what_it_cannot_look_into(name, tmp_path, tiny_video, monkeypatch):
+    root = ALL_LAYOUTS[name](tmp_path / "data", tiny_video)
+    inside = {os.path.dirname(row.path) for row in open_dataset(f"{name}:{root}").rows}
+    for number, place in enumerate(sorted(inside)):
+        (Path(place) / f"closed{number}").mkdir()
+    scandir = os.scandir
+
+    def refusing(place):
+        if "closed" in os.path.basename(os.fspath(place)):
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    monkeypatch.setattr("bodvcl.data.sets.layout.os.scandir", refusing)
+    found = open_dataset(f"{name}:{root}")
+    assert len(found.rows) > 0
+    assert {os.path.basename(place) for place, _ in found.unreadable} == {
+        f"closed{number}" for number in range(len(inside))
+    }
+    assert {reason for _, reason in found.unreadable} == {"Permission denied"}
+
+
 def test_a_list_whose_classes_say_left_forbids_the_flip(tmp_path, tiny_video):
     root = layouts.build(
         tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -245,6 +246,14 @@ def flip_bytes(source: Path, target: Path, seed: int) -> Path:
     for place in range(start, min(start + 40, len(data))):
         data[place] ^= int(rng.integers(1, 255))
     target.write_bytes(data)
+    return target
+
+
+def varied_copy(source: Path, target: Path) -> Path:
+    """A copy of an .mp4 file with the same frames and other bytes: its name, in a part that readers skip."""
+    name = os.fsencode(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes() + (8 + len(name)).to_bytes(4, "big") + b"free" + name)
     return target
 
 

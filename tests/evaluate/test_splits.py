@@ -38,6 +38,9 @@ def video(split: str, **labels: str) -> VideoInfo:
         (["validation", "train"], [0, 1], [False, True]),
         (["train", "probe_test", "probe_train", "train"], [1, 2], [False, True]),
         (["train", "test", "", "other"], [0, 1], [True, False]),
+        (["Training", "TEST ", "valid"], [0, 1], [True, False]),
+        (["", "other", "testing", "unused"], [0, 1, 2], [True, True, False]),
+        (["trainval", "dev"], [0, 1], [True, False]),
         (["train", "train"], [0, 1], None),
         (["", ""], [0, 1], None),
         (["fold1", "fold2"], [0, 1], None),
@@ -63,6 +66,10 @@ def test_videos_without_any_label_take_no_part() -> None:
     assert division.train.tolist() == [True, False]
     assert "left out: 2 of test" in division.text
     assert len(divide([video("train"), video("test")]).rows) == 0
+
+
+def test_others_do_not_stand_in_for_a_train_split_without_labels() -> None:
+    assert divide([video("train"), video("extra", x="a"), video("test", x="b")]).train is None
 
 
 def test_label_columns() -> None:

@@ -20,6 +20,7 @@ from bodvcl.data.sets.folders import CLASS_FOLDERS, read_folder
 from bodvcl.data.sets.hmdb51 import HMDB51
 from bodvcl.data.sets.kinetics import KINETICS
 from bodvcl.data.sets.rows import DataSet, DatasetRows, Segment, VideoRow
+from bodvcl.data.sets.split_names import canonical_split
 from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
 from bodvcl.errors import DataError
@@ -43,21 +44,37 @@ def open_dataset(spec: str | os.PathLike[str]) -> DatasetRows:
             searched to any depth; or a .csv list with a column `path` (relative to the list), an optional
             column `split`, and label columns. `~` is the home folder.
 
+    Splits have the names of :func:`~bodvcl.data.sets.split_names.canonical_split`; a note says which names
+    of the source they stand for.
+
     Raises:
         DataError: the name is unknown, the folder is not laid out as that data set is, or a list cannot be
             read.
     """
-    text = os.fspath(spec)
+    found = _read(os.fspath(spec))
+    names = {row.split: canonical_split(row.split) for row in found.rows}
+    read_as = [f"{name!r} is {split or 'no split'}" for name, split in names.items() if name != split]
+    return replace(
+        found,
+        rows=[
+            row if row.split == names[row.split] else replace(row, split=names[row.split])
+            for row in found.rows
+        ],
+        notes=[*found.notes, *([f"names of splits: {', '.join(read_as)}"] if read_as else [])],
+    )
+
+
+def _read(text: str) -> DatasetRows:
     if not text:
         raise DataError("the data is an empty text; give a folder of videos, or . for the current folder")
     path = Path(text).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_folder(path)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return read_csv_list(path)
     match = _SPEC.fullmatch(text)
-    if match is None or path.exists():
-        if path.exists():
+    if match is None or os.path.exists(path):
+        if os.path.exists(path):
             raise DataError(f"{path}: expected a folder of videos, or a .csv list with a column path")
         raise DataError(
             f"{path}: no such file or folder; give a folder of videos, a .csv list, or a data set by name, "

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.errors import DataError
 
@@ -75,7 +75,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """One row per film, without a label of its own; what is in the key frames is read separately."""
     del fold
     layout = _layout(root)
-    videos = by_stem(search_videos(layout.folder("videos", "videos_15min", "clips"))[0])
+    videos = layout.videos(layout.folder("videos", "videos_15min", "clips"))
     actions = _actions(layout)
     rows, missing = [], []
     for split in _SPLITS:
@@ -84,7 +84,10 @@ def _read(root: Path, fold: int) -> DatasetRows:
         rows += [VideoRow(videos[name], split) for name in names if name in videos]
         missing += [name for name in names if name not in videos]
     classes = tuple(actions.names[number] for number in sorted(actions.names))
-    return DatasetRows(AVA.name, str(root), rows, {"action": classes}, missing, layout.annotations)
+    return DatasetRows(
+        AVA.name, str(root), rows, {"action": classes}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 def _layout(root: Path) -> Layout:
@@ -225,9 +228,10 @@ def ava_frames(root: Path, video: str) -> list[str]:
         DataError: there is no such folder, it has no frame, or numbers are missing between the first and the
             last.
     """
-    folder = _layout(root).folder(f"frames/{video}")
+    layout = _layout(root)
+    folder = layout.folder(f"frames/{video}")
     numbers = []
-    for name in sorted(os.listdir(folder)):
+    for name in layout.names(folder):
         stem, _ = os.path.splitext(name)
         if stem.startswith(f"{video}_") and stem[len(video) + 1 :].isdigit():
             numbers.append((int(stem[len(video) + 1 :]), str(folder / name)))

@@ -3,36 +3,172 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bodvcl.data.sets.rows import DatasetRows, VideoRow, classes_of
+from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, canonical_split, folded, split_role
 from bodvcl.errors import DataError
+from bodvcl.words import counted
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_PATH, _SPLIT = "path", "split"
+_LIKE_SPLIT = frozenset([
+    "splits", "splitname", "datasplit", "datasetsplit", "set", "subset", "partition", "phase", "usage",
+])  # fmt: skip
 
 
 def read_csv_list(path: Path) -> DatasetRows:
     """Rows of a list with a column `path`, relative to the list; columns but `path` and `split` are labels.
 
+    Cells are separated by commas, or else by semicolons, tabs or bars. Case and blanks do not matter in the
+    names `path` and `split`. Blank rows, and blank cells after the last column, are passed over. A column
+    without a name is left out. Where no column is named split, one that is called subset, set, partition or
+    the like and holds names of splits is read as the split, and so is one of any name that holds nothing
+    else, with some to train and some to test on. Notes say so.
+
     Raises:
-        DataError: it cannot be read, has no column `path`, or a row has too few or too many columns.
+        DataError: it cannot be read, has no column `path` or one name twice, or a row has too few or too many
+            cells, or no path.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            if "path" not in (reader.fieldnames or []):
-                raise DataError(
-                    f"{path}: no column named path in its first line {reader.fieldnames or '(empty file)'}; "
-                    f"expected for example: path,label"
-                )
-            table = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
-    rows = []
-    for number, row in enumerate(table, start=2):
-        if None in row or None in row.values() or not row["path"]:
+    table = _read(path)
+    notes = [] if table.separator == "," else [f"cells are separated by {_SEPARATORS[table.separator]}"]
+    notes += [
+        f"column {number} of the list has no name and is left out; name it to have it as a label"
+        for number in table.nameless
+    ]
+    split = table.split_column()
+    if split not in (None, _SPLIT):
+        notes.append(f"the column {split!r} holds names of splits: it is read as the split")
+    rows = [
+        VideoRow(
+            _located(path.parent, cells[_PATH]),
+            cells[split].strip() if split is not None else "",
+            {name: cells[name].strip() for name in table.names if name not in (_PATH, split)},
+        )
+        for cells in table.rows
+    ]
+    return DatasetRows(
+        str(path), str(path.parent), rows, classes_of(rows), annotations=[str(path)], notes=notes
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """names: columns, in order. rows: column to cell. nameless: numbers, from 1, of columns without a name
+    that are not empty."""
+
+    path: Path
+    separator: str
+    names: list[str]
+    rows: list[dict[str, str]]
+    nameless: list[int]
+
+    def split_column(self) -> str | None:
+        """The column named split, or the only one like it: by its name, or by what it holds."""
+        if _SPLIT in self.names:
+            return _SPLIT
+        like = [name for name in self.names if name != _PATH and self._holds_splits(name)]
+        if len(like) > 1:
             raise DataError(
-                f"{path}: row {number} does not have the {len(row) - (None in row)} columns of its first line"
+                f"{self.path}: the columns {' and '.join(like)} hold names of splits; name the one that "
+                "counts split"
             )
-        labels = {name: value for name, value in row.items() if name not in ("path", "split")}
-        rows.append(VideoRow(os.path.join(path.parent, row["path"]), row.get("split", ""), labels))
-    return DatasetRows(str(path), str(path.parent), rows, classes_of(rows), annotations=[str(path)])
+        return like[0] if like else None
+
+    def _holds_splits(self, name: str) -> bool:
+        values = {canonical_split(row[name]) for row in self.rows} - {""}
+        roles = set(map(split_role, values))
+        if re.sub(r"[\W_]", "", folded(name)) in _LIKE_SPLIT:
+            return bool({TRAIN, VAL, TEST} & roles)
+        return TRAIN in roles and bool({VAL, TEST} & roles) and "" not in roles
+
+
+def _read(path: Path) -> _Table:
+    try:
+        text = _text(path)
+        separator, header = _header(path, text)
+        records = list(_records(text, separator))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: cannot be read as a list of videos: {error}; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
+    named = max(at for at, name in enumerate(header, start=1) if name)
+    rows, nameless = [], set()
+    first = next(number for number, record in enumerate(records) if _filled(record))
+    for number, record in enumerate(records[first + 1 :], start=first + 2):
+        if not _filled(record):
+            continue
+        if len(record) < named or _filled(record[len(header) :]):
+            raise DataError(
+                f"{path}: row {number} does not have the {named} columns of its first line; "
+                f"it has {counted(len(record), 'cell')}"
+            )
+        row = {name: cell for name, cell in zip(header, record) if name}
+        if not row[_PATH].strip():
+            raise DataError(f"{path}: row {number} names no file in its column path")
+        if "\0" in row[_PATH]:
+            raise DataError(f"{path}: row {number} has a zero byte in its column path")
+        rows.append(row)
+        without = zip(header, record, range(1, len(header) + 1))
+        nameless |= {at for name, cell, at in without if not name and cell.strip()}
+    return _Table(path, separator, [name for name in header if name], rows, sorted(nameless))
+
+
+def _text(path: Path) -> str:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return file.read()
+
+
+def _records(text: str, separator: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+
+
+def _filled(record: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in record)
+
+
+def _header(path: Path, text: str) -> tuple[str, list[str]]:
+    """The separator, and the names of the columns with "" for those without.
+
+    Raises:
+        DataError: no column is named path, or a name occurs twice.
+    """
+    headers = {separator: _first_row(text, separator) for separator in _SEPARATORS}
+    separator = next((one for one, header in headers.items() if _PATH in map(_name, header)), None)
+    if separator is None:
+        first = next(filter(_filled, _records(text, ",")), None)  # raises where there is a line, but no row
+        raise DataError(
+            f"{path}: no column named path in its first line {first or '(empty file)'}; "
+            "expected for example: path,label"
+        )
+    names = [_name(cell) for cell in headers[separator]]
+    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{path}: {' and '.join(map(repr, twice))} names more than one column; give each its own name"
+        )
+    return separator, names
+
+
+def _first_row(text: str, separator: str) -> list[str]:
+    try:
+        return next(filter(_filled, _records(text, separator)), [])
+    except csv.Error:  # quoted cells with another separator between them
+        return []
+
+
+def _name(cell: str) -> str:
+    plain = " ".join(cell.split())
+    return folded(plain) if folded(plain) in (_PATH, _SPLIT) else plain
+
+
+def _located(folder: Path, cell: str) -> str:
+    """The file that a cell names; blanks around the name are its own only where such a file is there."""
+    written, bare = os.path.join(folder, cell), os.path.join(folder, cell.strip())
+    return written if written == bare or os.path.exists(written) else bare

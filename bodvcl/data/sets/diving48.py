@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 
@@ -12,7 +12,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """A class is a dive: take-off, somersaults, twists and position, joined by blanks."""
     del fold
     layout = Layout(root, DIVING48.title, DIVING48.layout)
-    videos = by_stem(search_videos(layout.folder("rgb", "videos"))[0])
+    videos = layout.videos(layout.folder("rgb", "videos"))
 
     def file(name: str) -> Path:
         return layout.file(name, f"annotations/{name}")
@@ -34,7 +34,10 @@ def _read(root: Path, fold: int) -> DatasetRows:
                 rows.append(VideoRow(videos[name], split, {"label": label}))
             else:
                 missing.append(f"{name}.mp4")
-    return DatasetRows(DIVING48.name, str(root), rows, {"label": classes}, missing, layout.annotations)
+    return DatasetRows(
+        DIVING48.name, str(root), rows, {"label": classes}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 DIVING48 = DataSet(

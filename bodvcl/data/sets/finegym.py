@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, Segment, VideoRow
 from bodvcl.errors import DataError
 
@@ -24,8 +24,7 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
     del fold
     entry = FINEGYM[entry_name]
     layout = Layout(root, entry.title, entry.layout)
-    cut = by_stem(search_videos(root / "subactions")[0]) if (root / "subactions").is_dir() else {}
-    whole = by_stem(search_videos(root / "videos")[0]) if (root / "videos").is_dir() else {}
+    cut, whole = layout.videos(root / "subactions"), layout.videos(root / "videos")
     if not cut and not whole:
         raise layout.lacks("subactions/<element>.mp4 or videos/<id>.mp4")
     names = _categories(layout, entry_name)
@@ -51,7 +50,10 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
             else:
                 missing.append(f"{element}.mp4")
     classes = tuple(names.get(number, str(number)) for number in range(max(numbers, default=-1) + 1))
-    return DatasetRows(entry_name, str(root), rows, {"label": classes}, missing, layout.annotations)
+    return DatasetRows(
+        entry_name, str(root), rows, {"label": classes}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 def _categories(layout: Layout, name: str) -> dict[int, str]:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 _SPLIT_OF_TAG = {"0": "unused", "1": "train", "2": "test"}
@@ -16,16 +16,15 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """Classes in alphabetical order. Videos that a split leaves out have the split "unused"."""
     layout = Layout(root, HMDB51.title, HMDB51.layout)
     lists = layout.folder("testTrainMulti_7030_splits", "test_train_splits", "annotations")
-    lists = lists / "testTrainMulti_7030_splits" if (lists / "testTrainMulti_7030_splits").is_dir() else lists
+    lists = inner if os.path.isdir(inner := lists / "testTrainMulti_7030_splits") else lists
     videos = layout.folder("hmdb51_org", "hmdb51", "videos")
     named = re.compile(rf"(.+)_test_split{fold}\.txt")
-    classes = sorted(m[1] for m in map(named.fullmatch, os.listdir(lists)) if m)
+    classes = sorted(m[1] for m in map(named.fullmatch, layout.names(lists)) if m)
     if not classes:
         raise layout.lacks(f"{lists.relative_to(root)}/<class>_test_split{fold}.txt")
     rows, missing = [], []
     for label in classes:
-        folder = videos / label
-        files = by_stem(search_videos(folder)[0]) if folder.is_dir() else {}
+        files = layout.videos(videos / label)
         path = lists / f"{label}_test_split{fold}.txt"
         for line in layout.lines(path):
             name, _, tag = line.rpartition(" ")
@@ -36,7 +35,10 @@ def _read(root: Path, fold: int) -> DatasetRows:
                 missing.append(f"{label}/{name.strip()}")
             else:
                 rows.append(VideoRow(file, _SPLIT_OF_TAG[tag], {"label": label}))
-    return DatasetRows(HMDB51.name, str(root), rows, {"label": tuple(classes)}, missing, layout.annotations)
+    return DatasetRows(
+        HMDB51.name, str(root), rows, {"label": tuple(classes)}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 HMDB51 = DataSet(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 from pathlib import Path
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
+from bodvcl.data.sets.split_names import canonical_split
 
 _SPLITS = {"train": ("train",), "val": ("val", "validate"), "test": ("test",)}
 _TABLES = ("annotations/{}.csv", "annotations/kinetics_{}.csv", "{}.csv")
@@ -30,7 +32,7 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
     entry = KINETICS[entry_name]
     layout = Layout(root, entry.title, entry.layout)
     replacement = root / "replacement" / "replacement_for_corrupted_k400"
-    replaced = {stem[:11]: path for stem, path in _videos(replacement).items()}
+    replaced = {stem[:11]: path for stem, path in _videos(layout, replacement).items()}
     rows: list[VideoRow] = []
     missing: list[str] = []
     labels: set[str] = set()
@@ -38,12 +40,13 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
         candidates = [place.format(name) for name in names for place in _TABLES]
         folders = [place.format(name) for name in names for place in _FOLDERS]
         table = layout.find(*candidates)
-        folder = next((root / name for name in folders if (root / name).is_dir()), None)
+        folder = next((root / name for name in folders if os.path.isdir(root / name)), None)
+        folder = folder or _folder_of(layout, split)
         if table is None:
             if split == "train" or folder is not None:
                 layout.file(*candidates)
             continue
-        files = _videos(folder) if folder is not None else {}
+        files = _videos(layout, folder) if folder is not None else {}
         for line in layout.table(table, ("youtube_id", "time_start", "time_end")):
             name = _official_name(line)
             if name is None:
@@ -57,13 +60,23 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label} if label else {}))
     return DatasetRows(
-        entry.name, str(root), rows, {"label": tuple(sorted(labels))}, missing, layout.annotations, [_NOTE]
-    )
+        entry.name, str(root), rows, {"label": tuple(sorted(labels))}, missing, layout.annotations, [_NOTE],
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
-def _videos(folder: Path) -> dict[str, str]:
+def _folder_of(layout: Layout, split: str) -> Path | None:
+    """A folder whose name stands for the split, such as Train or videos/validation."""
+    for place in filter(os.path.isdir, (layout.root, layout.root / "videos")):
+        for name in layout.names(place):
+            if canonical_split(name) == split and os.path.isdir(place / name):
+                return place / name
+    return None
+
+
+def _videos(layout: Layout, folder: Path) -> dict[str, str]:
     """Official name, or whatever a name without times is, to file."""
-    files = by_stem(search_videos(folder)[0]) if folder.is_dir() else {}
+    files = layout.videos(folder)
     matches = {stem: _TIMES.fullmatch(stem) for stem in files}
     return {_name(m["id"], m["start"], m["end"]) if m else stem: files[stem] for stem, m in matches.items()}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bodvcl.errors import DataError
 
@@ -25,27 +25,56 @@ def is_video_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not name.startswith(".")
 
 
-def search_videos(folder: Path) -> tuple[list[str], int]:
-    """Video files below a folder, sorted, and the number of other files. Links are followed, not loops.
+class Found(NamedTuple):
+    """What :func:`search_videos` found below a folder.
 
-    Raises:
-        DataError: a folder cannot be listed.
+    videos: video files, sorted.
+    others: number of other files.
+    unreadable: (folder, reason) of folders that could not be looked into, sorted; they were passed over.
     """
-    unreadable: list[OSError] = []
-    found, others, seen = [], 0, set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
+
+    videos: list[str]
+    others: int
+    unreadable: list[tuple[str, str]]
+
+
+def search_videos(folder: Path) -> Found:
+    """Video files below a folder. Links are followed, but no folder is searched twice.
+
+    A folder that may not be read, or that vanishes meanwhile, is named in the result. A link to nothing is a
+    file, by its name; pipes, sockets and devices are no videos.
+    """
+    videos: list[str] = []
+    unreadable: list[tuple[str, str]] = []
+    others, seen, waiting = 0, set(), [os.fspath(folder)]
+    while waiting:
+        place = waiting.pop()
         real = os.path.realpath(place)
         if real in seen:
-            folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos = [os.path.join(place, name) for name in names if is_video_name(name)]
-        found += videos
-        others += len(names) - len(videos)
-    if unreadable:
-        raise DataError(f"{unreadable[0].filename}: cannot look into this folder: {unreadable[0].strerror}")
-    return sorted(found), others
+        try:
+            with os.scandir(place) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            unreadable.append((place, error.strerror or str(error)))
+            continue
+        for entry in inside:
+            if _holds(entry, os.DirEntry.is_dir):
+                waiting += [] if entry.name.startswith(".") else [entry.path]
+            elif is_video_name(entry.name) and (entry.is_symlink() or _holds(entry, os.DirEntry.is_file)):
+                videos.append(entry.path)
+            else:
+                others += 1
+    return Found(sorted(videos), others, sorted(unreadable))
+
+
+def _holds(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]) -> bool:
+    """The answer about an entry of a folder; no where it cannot be asked."""
+    try:
+        return question(entry)
+    except OSError:
+        return False
 
 
 def by_stem(paths: Iterable[str]) -> dict[str, str]:
@@ -63,6 +92,7 @@ class Layout:
 
     Attributes:
         annotations: the files that were read.
+        unreadable: folders that :meth:`videos` had to pass over, with the reason.
 
     Raises:
         DataError: the root is no folder.
@@ -71,8 +101,9 @@ class Layout:
     def __init__(self, root: Path, title: str, expected: str) -> None:
         self.root, self.title, self.expected = root, title, expected
         self.annotations: list[str] = []
-        if not root.is_dir():
-            what = "a file, not a folder" if root.exists() else "no such folder"
+        self.unreadable: list[tuple[str, str]] = []
+        if not os.path.isdir(root):
+            what = "a file, not a folder" if os.path.exists(root) else "no such folder"
             raise DataError(f"{root}: {what}; expected the root of {title}: {expected}")
 
     def folder(self, *names: str) -> Path:
@@ -82,13 +113,32 @@ class Layout:
             DataError: none does.
         """
         for name in names:
-            if (self.root / name).is_dir():
+            if os.path.isdir(self.root / name):
                 return self.root / name
         raise self.lacks(f"folder {' or '.join(names)}")
 
+    def videos(self, folder: Path) -> dict[str, str]:
+        """Name without its ending to path of the video files below a folder; none where it is not there."""
+        if not os.path.isdir(folder):
+            return {}
+        found = search_videos(folder)
+        self.unreadable += found.unreadable
+        return by_stem(found.videos)
+
+    def names(self, folder: Path) -> list[str]:
+        """Names in a folder, sorted.
+
+        Raises:
+            DataError: it cannot be looked into.
+        """
+        try:
+            return sorted(os.listdir(folder))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot look into this folder: {error.strerror or error}") from error
+
     def find(self, *names: str) -> Path | None:
         """The first of these files that exists, or None."""
-        return next((self.root / name for name in names if (self.root / name).is_file()), None)
+        return next((self.root / name for name in names if os.path.isfile(self.root / name)), None)
 
     def file(self, *names: str) -> Path:
         """The first of these files that exists.

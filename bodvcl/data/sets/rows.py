@@ -30,15 +30,19 @@ class VideoRow:
 
     Attributes:
         path: the file.
-        split: "train", "val", "test", or as a list names it; "" without splits.
+        split: "train", "val", "test", or another name of a list, as
+            :func:`~bodvcl.data.sets.split_names.canonical_split` reads it; "" without splits.
         labels: label column to class name.
         segment: the part of the file that is meant; None: all of it.
+        content: the first listed path of the same file, once :func:`bodvcl.data.repeats.marked_repeats` has
+            looked for it; "" where no other row is of this file.
     """
 
     path: str
     split: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     segment: Segment | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class DatasetRows:
         annotations: the files that splits and labels were read from.
         notes: what a user should know before trusting a result on these data.
         others: number of files seen that are no videos (folders only).
+        unreadable: (folder, reason) of folders that could not be looked into and were passed over.
     """
 
     name: str
@@ -64,6 +69,7 @@ class DatasetRows:
     annotations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     others: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def flip_forbidden_by(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -18,7 +18,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """
     del fold
     layout = Layout(root, SSV2.title, SSV2.layout)
-    videos = by_stem(search_videos(layout.folder("20bn-something-something-v2", "videos"))[0])
+    videos = layout.videos(layout.folder("20bn-something-something-v2", "videos"))
 
     def places(name: str) -> tuple[str, ...]:
         old = f"something-something-v2-{name}"
@@ -47,7 +47,10 @@ def _read(root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label} if label else {}))
     classes = tuple(sorted(numbers, key=numbers.__getitem__))
-    return DatasetRows(SSV2.name, str(root), rows, {"label": classes}, missing, layout.annotations)
+    return DatasetRows(
+        SSV2.name, str(root), rows, {"label": classes}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 def _item(item: Any) -> tuple[str | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bodvcl.data.sets.layout import Layout, by_stem, search_videos
+from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 
@@ -12,7 +12,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """The numbers of classInd.txt are the official class order: sorted names differ from it."""
     layout = Layout(root, UCF101.title, UCF101.layout)
     lists = layout.folder("ucfTrainTestlist", "annotations").name
-    videos = by_stem(search_videos(layout.folder("UCF-101", "videos"))[0])
+    videos = layout.videos(layout.folder("UCF-101", "videos"))
     index = layout.file(f"{lists}/classInd.txt")
     numbered: dict[int, str] = {}
     for line in layout.lines(index):
@@ -38,7 +38,10 @@ def _read(root: Path, fold: int) -> DatasetRows:
             else:
                 rows.append(VideoRow(file, split, {"label": label}))
     classes = tuple(numbered[number] for number in sorted(numbered))
-    return DatasetRows("ucf101", str(root), rows, {"label": classes}, missing, layout.annotations)
+    return DatasetRows(
+        "ucf101", str(root), rows, {"label": classes}, missing, layout.annotations,
+        unreadable=layout.unreadable,
+    )  # fmt: skip
 
 
 def _number(text: str) -> int:
