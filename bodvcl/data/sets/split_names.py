@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 
 TRAIN, VAL, TEST, UNUSED, PROBE = "train", "val", "test", "unused", "probe"
 
@@ -56,7 +57,8 @@ def canonical_split(name: str) -> str:
     words = [rest for word in words if (rest := word.removeprefix(PROBE))]
     if _NEGATIONS.intersection(words):
         return plain
-    roles = set().union(*map(_roles_of, [*words, "".join(words)]))
+    pairs = ["".join(pair) for pair in pairwise(words)]  # held-out, pre-training
+    roles = set().union(*map(_roles_of, [*words, *pairs, "".join(words)]))
     if len(words) == 1 and words[0] in _SHORT:
         roles = {_SHORT[words[0]]}
     role = next((role for role in (UNUSED, TEST, TRAIN, VAL) if role in roles), None)
