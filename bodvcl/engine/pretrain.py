@@ -30,13 +30,16 @@ from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
+from bodvcl.global_state import restored
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report
 
 
+@restored()
 def pretrain(config: TrainConfig) -> int:
-    """Run ``bodvcl train``, in this process's place among those that ``torchrun`` started.
+    """Run ``bodvcl train``, in this process's place among those that ``torchrun`` started. Global state of
+    PyTorch is put back at the end.
 
     Returns:
         0 when the run is complete, 128 + the number of the signal that stopped it early.
