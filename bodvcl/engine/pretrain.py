@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -48,6 +49,12 @@ def pretrain(config: TrainConfig) -> int:
         UserError: anything that the user can mend; see the class's subclasses.
         SystemExit: another process failed and says so.
     """
+    with contextlib.ExitStack() as held:
+        return _pretrain(config, held)
+
+
+def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
+    """As :func:`pretrain`; ``held`` keeps the run folder's lock until the end."""
     world = world_from_environment()
     device = pick_device(config.device, world)
     if config.log.wandb is not None:
@@ -60,7 +67,7 @@ def pretrain(config: TrainConfig) -> int:
     ranks = Ranks(world, device)
     try:
         with ranks, silent(unless=ranks.first):
-            run = _train(config, ranks, world)
+            run = _train(config, ranks, world, held)
     except PeerFailed:
         raise SystemExit(2) from None
     except torch.OutOfMemoryError as error:
@@ -89,11 +96,11 @@ class _Run:
     outcome: Outcome
 
 
-def _train(config: TrainConfig, ranks: Ranks, world: World) -> _Run:
+def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.ExitStack) -> _Run:
     for line in announcement(config, ranks.device, ranks.size):
         print(line)
     name = f"{config.method}-{config.decouple}"
-    run_dir = ranks.tell(lambda: open_run_dir(config.run_dir, name, config.resume))
+    run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
     videos = ranks.tell(lambda: _find_videos(config))
     train_videos, _ = _divide(videos)
     shared = replace(config, workers=_workers(config, world))
