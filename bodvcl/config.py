@@ -413,6 +413,10 @@ class TrainConfig:
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
     """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
+    resume_with_other_videos: bool = False
+    """With --resume: go on although videos appeared, vanished or changed since the checkpoint.
+    Without it such a run is refused, and the difference is named. The same files at another place are no
+    difference."""
     method: Literal["simclr", "moco", "byol", "swav", "dualvar", "hdc"] = "simclr"
     """Contrastive method. simclr, moco, byol and swav: plain, with L_pred, or decoupled.
     dualvar, and hdc (a reconstruction): methods to compare with, only with --decouple none.

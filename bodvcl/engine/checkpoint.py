@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 import bodvcl
 from bodvcl.config import LogConfig, ModelConfig, TrainConfig
+from bodvcl.data.video_list import VideoList, difference
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
@@ -34,6 +36,7 @@ _MUST_MATCH = (
 _NEVER_MATTER = (
     "run_dir",
     "resume",
+    "resume_with_other_videos",
     "dry_run",
     "config",
     "max_steps",
@@ -54,11 +57,13 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     ranks: Ranks,
+    videos: VideoList | None = None,
 ) -> Path:
     """Write ``checkpoint/last.pt``: weights, buffers, optimiser, loss scale, random states, step,
     configuration. Rank 0 calls it; what it holds is the same on every rank but for the random states.
 
-    The data position is the step: order and draws are functions of (seed, epoch, position).
+    The data position is the step: order and draws are functions of (seed, epoch, position) and of the list
+    of videos, which is kept, too; None: of videos that are a function of the configuration.
 
     Raises:
         CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
@@ -73,6 +78,7 @@ def save_checkpoint(
         "scaler": scaler.state_dict(),
         "random": _random_states(),
         "world_size": ranks.size,
+        "videos": None if videos is None else videos.dump(),
     }
     return _write(run_dir / LAST, state)
 
@@ -85,27 +91,39 @@ def load_checkpoint(
     scaler: torch.amp.GradScaler,
     ranks: Ranks,
     device: torch.device,
+    videos: VideoList | None = None,
 ) -> tuple[int, list[str]]:
     """Restore what :func:`save_checkpoint` wrote, in place; every rank reads the file.
 
     The number of ranks may be another. Random states are those of rank 0 before; other ranks draw theirs anew
-    from seed, rank and step.
+    from seed, rank and step. ``videos`` are those that the run would go on with; the same ones at another
+    place are accepted.
 
     Returns:
         The number of steps done, and one line per option that differs from the checkpoint's without making it
         another run (a new learning rate, say).
 
     Raises:
-        CheckpointError: unreadable, or made by a run whose data, clips, model or method were others.
+        CheckpointError: unreadable, or made by a run whose data, clips, model or method were others, or with
+            other videos, unless ``config.resume_with_other_videos``.
     """
     path = run_dir / LAST
     state = _read(path, device)
-    different, changed = compare_configs(state["config"], config)
+    before = VideoList.load(state["videos"]) if state.get("videos") else None  # older versions kept none
+    listed = before is not None and videos is not None
+    different, changed = compare_configs(state["config"], config, may_change=("data",) if listed else ())
     if different:
         raise CheckpointError(
             f"{path} belongs to another configuration ({'; '.join(different)}): "
             "drop these options to continue that run, or start a new one with another --run-dir"
         )
+    if listed and (found := difference(before, videos)) is not None:
+        if not config.resume_with_other_videos:
+            raise CheckpointError(
+                f"{path} was trained on other videos: {found}; put the files back, go on with what is there "
+                "now (--resume-with-other-videos), or start a new run with another --run-dir"
+            )
+        changed.append(f"the videos: {found}")
     try:
         learner.load_state_dict(state["learner"])
         optimizer.load_state_dict(state["optimizer"])
@@ -147,8 +165,16 @@ def seed_rank(seed: int, rank: int, step: int) -> None:
     torch.manual_seed(hash((seed, rank, step)) % 2**63)
 
 
-def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], list[str]]:
-    """What differs between a checkpoint's configuration and this one: (makes it another run, may change)."""
+def compare_configs(
+    saved_yaml: str, config: TrainConfig, may_change: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """What differs between a checkpoint's configuration and this one: (makes it another run, may change).
+
+    Args:
+        saved_yaml: configuration in the checkpoint.
+        config: this one.
+        may_change: options that would make it another run, and do not here.
+    """
     saved, now = _flat(yaml.safe_load(saved_yaml)), _flat(yaml.safe_load(dump_yaml(config)))
     different, changed = [], []
     for key in sorted(saved.keys() | now.keys()):
@@ -156,7 +182,7 @@ def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], li
         if saved.get(key) == now.get(key) or key in _NEVER_MATTER or top in _NEVER_MATTER:
             continue
         line = f"{key} was {saved.get(key)}, now {now.get(key)}"
-        (different if top in _MUST_MATCH else changed).append(line)
+        (different if top in _MUST_MATCH and top not in may_change else changed).append(line)
     return different, changed
 
 

@@ -18,6 +18,7 @@ from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
 from bodvcl.data.batch import ClipBatch
 from bodvcl.data.source import ClipSource
+from bodvcl.data.video_list import VideoList
 from bodvcl.engine.checkpoint import (
     LAST,
     keep_checkpoint,
@@ -79,15 +80,21 @@ class Trainer:
         source: where the clips come from; this rank's share of every batch.
         run_dir: an open run folder.
         ranks: the processes that train together. None: this one alone.
+        videos: that the clips are of, kept in every checkpoint. None: the configuration says it all.
 
     Raises:
         ConfigError: an arithmetic, an optimiser or a compiler that this machine lacks.
     """
 
     def __init__(
-        self, config: TrainConfig, source: ClipSource, run_dir: Path, ranks: Ranks | None = None
+        self,
+        config: TrainConfig,
+        source: ClipSource,
+        run_dir: Path,
+        ranks: Ranks | None = None,
+        videos: VideoList | None = None,
     ) -> None:
-        self.config, self.source, self.run_dir = config, source, run_dir
+        self.config, self.source, self.run_dir, self.videos = config, source, run_dir, videos
         self.device = pick_device(config.device) if ranks is None else ranks.device
         self.ranks = ranks or Ranks(World(), self.device)
         self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
@@ -120,7 +127,14 @@ class Trainer:
         if not (self.run_dir / LAST).exists():
             return []
         self.step, changed = load_checkpoint(
-            self.run_dir, self.config, self.learner, self.optimizer, self.scaler, self.ranks, self.device
+            self.run_dir,
+            self.config,
+            self.learner,
+            self.optimizer,
+            self.scaler,
+            self.ranks,
+            self.device,
+            self.videos,
         )
         return changed
 
@@ -128,7 +142,14 @@ class Trainer:
         """Write the checkpoint, on rank 0."""
         if self.ranks.first:
             save_checkpoint(
-                self.run_dir, self.step, self.config, self.learner, self.optimizer, self.scaler, self.ranks
+                self.run_dir,
+                self.step,
+                self.config,
+                self.learner,
+                self.optimizer,
+                self.scaler,
+                self.ranks,
+                self.videos,
             )
 
     def run(self) -> Outcome:

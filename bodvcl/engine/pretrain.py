@@ -21,6 +21,7 @@ from bodvcl.data.loader import default_workers
 from bodvcl.data.scan import ScanResult, scan
 from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
+from bodvcl.data.video_list import list_videos
 from bodvcl.engine.announce import announcement
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
@@ -105,7 +106,8 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
     train_videos, _ = _divide(videos)
     shared = replace(config, workers=_workers(config, world))
     source = open_source(shared, train_videos, ranks.rank, ranks.size, ranks.device)
-    trainer = Trainer(config, source, run_dir, ranks)
+    listed = None if config.data in KINDS else ranks.tell(lambda: list_videos(train_videos))
+    trainer = Trainer(config, source, run_dir, ranks, listed)
     if config.resume:
         changed = trainer.resume()
         print(
