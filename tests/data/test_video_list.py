@@ -14,7 +14,7 @@ from bodvcl.data.video_list import VideoList, difference, list_videos
 NAME = st.text(st.characters(codec="utf-8", exclude_characters="/\0.", exclude_categories=["Cs"]), min_size=1)
 PATHS = st.lists(
     st.lists(NAME, min_size=1, max_size=3).map(lambda parts: "/".join(parts) + ".mp4"),
-    min_size=2,
+    min_size=3,
     max_size=8,
     unique=True,
 )
