@@ -8,7 +8,7 @@ import io
 import os
 import pickle
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import nn
 import bodvcl
 from bodvcl.config import LogConfig, ModelConfig, TrainConfig
 from bodvcl.data.video_list import VideoList, difference
+from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
@@ -49,8 +50,19 @@ _NEVER_MATTER = (
 )
 
 
-def save_checkpoint(
-    run_dir: Path,
+class NotFinite(CheckpointError):
+    """A state that holds NaN or infinities is not written.
+
+    Attributes:
+        names: of the values that are not finite.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        super().__init__(f"{path} is not written: {some(names)} not finite")
+        self.names = names
+
+
+def checkpoint_state(
     step: int,
     config: TrainConfig,
     learner: nn.Module,
@@ -58,17 +70,14 @@ def save_checkpoint(
     scaler: torch.amp.GradScaler,
     ranks: Ranks,
     videos: VideoList | None = None,
-) -> Path:
-    """Write ``checkpoint/last.pt``: weights, buffers, optimiser, loss scale, random states, step,
-    configuration. Rank 0 calls it; what it holds is the same on every rank but for the random states.
+) -> dict[str, Any]:
+    """What a checkpoint holds: weights, buffers, optimiser, loss scale, random states, step, configuration.
+    It is the same on every rank but for the random states. Tensors are the run's own: a step changes them.
 
     The data position is the step: order and draws are functions of (seed, epoch, position) and of the list
     of videos, which is kept, too; None: of videos that are a function of the configuration.
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
     """
-    state = {
+    return {
         "format": FORMAT,
         "version": bodvcl.__version__,
         "step": step,
@@ -80,7 +89,24 @@ def save_checkpoint(
         "world_size": ranks.size,
         "videos": None if videos is None else videos.dump(),
     }
+
+
+def save_checkpoint(run_dir: Path, state: Mapping[str, Any]) -> Path:
+    """Write a :func:`checkpoint_state` to ``checkpoint/last.pt``; rank 0 calls it.
+
+    Raises:
+        NotFinite: the state holds NaN or infinities; the previous checkpoint is untouched.
+        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
+    """
     return _write(run_dir / LAST, state)
+
+
+def saved_step(run_dir: Path) -> int | None:
+    """Steps done in the run's ``checkpoint/last.pt``; None where there is none, or it cannot be read."""
+    try:
+        return int(_read(run_dir / LAST, torch.device("cpu"))["step"])
+    except CheckpointError:
+        return None
 
 
 def load_checkpoint(
@@ -109,6 +135,11 @@ def load_checkpoint(
     """
     path = run_dir / LAST
     state = _read(path, device)
+    if broken := not_finite({part: state[part] for part in ("learner", "optimizer", "scaler")}):
+        raise CheckpointError(
+            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
+            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
+        )
     before = VideoList.load(state["videos"]) if state.get("videos") else None  # older versions kept none
     listed = before is not None and videos is not None
     different, changed = compare_configs(state["config"], config, may_change=("data",) if listed else ())
@@ -187,7 +218,12 @@ def compare_configs(
 
 
 def save_encoder(run_dir: Path, step: int, config: TrainConfig, encoder: VideoEncoder) -> Path:
-    """Write ``checkpoint/encoder.pt``: what another program needs to use the encoder, and nothing else."""
+    """Write ``checkpoint/encoder.pt``: what another program needs to use the encoder, and nothing else.
+
+    Raises:
+        NotFinite: weights or statistics are NaN or infinite; an earlier file is untouched.
+        CheckpointError: the disk is full or cannot be written; an earlier file is untouched.
+    """
     return _write(
         run_dir / ENCODER,
         {
@@ -252,7 +288,9 @@ def _first_line(error: Exception) -> str:
     return " ".join(lines[:2]) if lines else type(error).__name__
 
 
-def _write(path: Path, state: dict[str, Any]) -> Path:
+def _write(path: Path, state: Mapping[str, Any]) -> Path:
+    if broken := not_finite(state):
+        raise NotFinite(path, broken)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     try:

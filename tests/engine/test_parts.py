@@ -71,7 +71,11 @@ def _diagnosis(config=None, clips_are_finite=True, weights=0.0, usual=1.0, overf
     torch.nn.init.constant_(encoder.weight, weights)
     values = {"loss_static": math.nan, "loss": 1.0}
     seen = Overflows(overflows, overflows)
-    return str(diagnose(7, values, clips_are_finite, encoder, config or TrainConfig(), 0.5, usual, seen))
+    return str(
+        diagnose(
+            7, values, clips_are_finite, encoder, config or TrainConfig(), 0.5, usual, seen, "it is kept"
+        )
+    )
 
 
 def test_the_likely_cause_of_a_nan_is_named():
