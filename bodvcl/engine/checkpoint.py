@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import io
 import os
-import pickle
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -134,27 +133,8 @@ def load_checkpoint(
             other videos, unless ``config.resume_with_other_videos``.
     """
     path = run_dir / LAST
-    state = _read(path, device)
-    if broken := not_finite({part: state[part] for part in ("learner", "optimizer", "scaler")}):
-        raise CheckpointError(
-            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
-            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
-        )
-    before = VideoList.load(state["videos"]) if state.get("videos") else None  # older versions kept none
-    listed = before is not None and videos is not None
-    different, changed = compare_configs(state["config"], config, may_change=("data",) if listed else ())
-    if different:
-        raise CheckpointError(
-            f"{path} belongs to another configuration ({'; '.join(different)}): "
-            "drop these options to continue that run, or start a new one with another --run-dir"
-        )
-    if listed and (found := difference(before, videos)) is not None:
-        if not config.resume_with_other_videos:
-            raise CheckpointError(
-                f"{path} was trained on other videos: {found}; put the files back, go on with what is there "
-                "now (--resume-with-other-videos), or start a new run with another --run-dir"
-            )
-        changed.append(f"the videos: {found}")
+    state, changed = read_checkpoint(run_dir, config, device, listed=videos is not None)
+    changed += _other_videos(path, state, config, videos)
     try:
         learner.load_state_dict(state["learner"])
         optimizer.load_state_dict(state["optimizer"])
@@ -173,6 +153,54 @@ def load_checkpoint(
     if state["world_size"] != ranks.size:
         changed.append(f"processes were {state['world_size']}, now {ranks.size}")
     return step, changed
+
+
+def read_checkpoint(
+    run_dir: Path, config: TrainConfig, device: torch.device, listed: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The state in ``checkpoint/last.pt``, and one line per option that may differ from its own and does.
+
+    Args:
+        run_dir: folder of the run.
+        config: that the run would go on with.
+        device: where its tensors are wanted.
+        listed: whether the videos are listed, so that the list decides and not how the data are named.
+
+    Raises:
+        CheckpointError: unreadable, not finite, or made by a run whose data, clips, model or method were
+            others.
+    """
+    path = run_dir / LAST
+    state = _read(path, device)
+    if broken := not_finite({part: state[part] for part in ("learner", "optimizer", "scaler")}):
+        raise CheckpointError(
+            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
+            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
+        )
+    listed = listed and bool(state.get("videos"))  # older versions kept no list
+    different, changed = compare_configs(state["config"], config, may_change=("data",) if listed else ())
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another configuration ({'; '.join(different)}): "
+            "drop these options to continue that run, or start a new one with another --run-dir"
+        )
+    return state, changed
+
+
+def _other_videos(
+    path: Path, state: Mapping[str, Any], config: TrainConfig, videos: VideoList | None
+) -> list[str]:
+    if videos is None or not state.get("videos"):
+        return []
+    found = difference(VideoList.load(state["videos"]), videos)
+    if found is None:
+        return []
+    if not config.resume_with_other_videos:
+        raise CheckpointError(
+            f"{path} was trained on other videos: {found}; put the files back, go on with what is there now "
+            "(--resume-with-other-videos), or start a new run with another --run-dir"
+        )
+    return [f"the videos: {found}"]
 
 
 def keep_checkpoint(run_dir: Path, step: int, log: LogConfig, steps_per_epoch: int) -> None:
@@ -311,13 +339,13 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}") from error
-    except pickle.UnpicklingError as error:  # whose text advises to load the file unsafely
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint (damaged, or another kind of file)"
-        ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
+    except Exception as error:  # of the unpickler, which takes any bytes for its instructions
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint (damaged, or another kind of file)"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a bodvcl checkpoint of format {FORMAT}")
     return state

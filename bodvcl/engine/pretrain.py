@@ -26,6 +26,7 @@ from bodvcl.engine.announce import announcement
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
+from bodvcl.engine.prospects import prospects
 from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent, world_from_environment
 from bodvcl.engine.signals import requeue
 from bodvcl.engine.wandb_log import check_wandb
@@ -62,6 +63,8 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
         check_wandb()
     if config.dry_run:
         for line in announcement(config, device, world.size) if world.rank == 0 else ():
+            print(line)
+        for line in prospects(config) if world.rank == 0 else ():
             print(line)
         print("\n" + dump_yaml(config), end="")
         return 0
