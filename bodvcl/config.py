@@ -460,7 +460,8 @@ class TrainConfig:
     else PyAV; the reason is printed. pyav: on the CPU, exact on every format.
     dali, torchcodec: extras of the package; files that they would not read exactly are refused."""
     dry_run: bool = False
-    """Print the resolved configuration and what would be trained, then stop."""
+    """Print what would be trained and the resolved configuration, then stop. The weights to start from, the
+    checkpoint to go on from and the list of videos are read; no video is opened and nothing is written."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)

@@ -64,9 +64,9 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
     if config.dry_run:
         for line in announcement(config, device, world.size) if world.rank == 0 else ():
             print(line)
+        print("\n" + dump_yaml(config))
         for line in prospects(config) if world.rank == 0 else ():
             print(line)
-        print("\n" + dump_yaml(config), end="")
         return 0
     ranks = Ranks(world, device)
     try:
