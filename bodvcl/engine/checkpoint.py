@@ -29,6 +29,7 @@ FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"
 ENCODER = Path("checkpoint") / "encoder.pt"
 
+_CHANGED_BY_STEPS = ("learner", "optimizer", "scaler")
 _MUST_MATCH = (
     *("method", "moco", "byol", "swav", "dualvar", "hdc"),
     *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits"),
@@ -172,7 +173,11 @@ def read_checkpoint(
     """
     path = run_dir / LAST
     state = _read(path, device)
-    if broken := not_finite({part: state[part] for part in ("learner", "optimizer", "scaler")}):
+    if not state.keys() >= {"step", "config", *_CHANGED_BY_STEPS}:
+        raise CheckpointError(
+            f"{path} holds no state of a training run; copy a step-*.pt or epoch-*.pt over it"
+        )
+    if broken := not_finite({part: state[part] for part in _CHANGED_BY_STEPS}):
         raise CheckpointError(
             f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
             "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"

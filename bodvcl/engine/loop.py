@@ -146,6 +146,16 @@ class Trainer:
         )
         return changed
 
+    def save(self) -> None:
+        """Write the checkpoint, on rank 0.
+
+        Raises:
+            NotFinite: the state holds NaN or infinities; the previous checkpoint is untouched.
+            CheckpointError: it cannot be written; the previous checkpoint is untouched.
+        """
+        if self.ranks.first:
+            save_checkpoint(self.run_dir, self._state())
+
     def _state(self) -> dict[str, Any]:
         return checkpoint_state(
             self.step, self.config, self.learner, self.optimizer, self.scaler, self.ranks, self.videos
@@ -229,15 +239,14 @@ class Trainer:
 
     def _save_and_keep(self) -> None:
         self.ranks.average_statistics(self.learner)
-        if not self.ranks.first:
-            return
         try:
-            save_checkpoint(self.run_dir, self._state())
+            self.save()
         except NotFinite as found:
             kept = self._save_if_finite(self._before)
             lr = self.optimizer.param_groups[0]["lr"]
             raise state_diverged(self.step, found.names, lr, kept) from found
-        keep_checkpoint(self.run_dir, self.step, self.config.log, self.source.steps_per_epoch)
+        if self.ranks.first:
+            keep_checkpoint(self.run_dir, self.step, self.config.log, self.source.steps_per_epoch)
 
     def _save_if_finite(self, state: dict[str, Any] | None) -> str:
         """Save a state unless it is not finite; what the checkpoint holds then, in words."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torchvision.models import video
 
 from bodvcl.config import ModelConfig, TrainConfig
-from bodvcl.engine.checkpoint import LAST, load_run, read_checkpoint
+from bodvcl.engine.checkpoint import ENCODER, LAST, load_run, read_checkpoint
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.weights import weights_report
 from bodvcl.run_lock import locked
@@ -144,6 +144,9 @@ def test_going_on_is_rehearsed(tiny, tmp_path, capsys):
     (run / LAST).write_bytes(b"damaged")
     assert main(["--resume", *options]) == 2
     assert "is not a readable checkpoint" in said(capsys)
+    (run / LAST).write_bytes((run / ENCODER).read_bytes())
+    assert main(["--resume", *options]) == 2
+    assert "holds no state of a training run" in said(capsys)
     (run / LAST).unlink()
     assert main(["--resume", *options]) == 0
     assert f"{run} has no checkpoint yet: it would start" in capsys.readouterr().out
