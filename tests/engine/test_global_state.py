@@ -209,3 +209,27 @@ def test_a_handler_that_python_does_not_know_is_no_obstacle(monkeypatch):
     finally:
         for number, handler in handlers.items():
             real(number, handler)
+
+
+def test_cuda_devices_in_use_get_their_generators_back_and_the_current_one(monkeypatch):
+    now = {"generators": ["a", "b"], "device": 1}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: now["generators"])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: now.update(generators=states))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: now["device"])
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: now.update(device=device))
+    with contextlib.suppress(SystemExit), restored():
+        now |= {"generators": ["c", "d"], "device": 0}
+        raise SystemExit(2)
+    assert now == {"generators": ["a", "b"], "device": 1}
+
+
+def test_a_cuda_device_that_is_not_in_use_is_not_started(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("the device was started"))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(21)
+    with restored():
+        torch.manual_seed(22)
+    assert seeds[-1] == 21

@@ -18,6 +18,7 @@ import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import processes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,4 +271,17 @@ def test_a_run_is_locked_until_its_report_is_written(tiny, tmp_path, monkeypatch
     run = tmp_path / "r"
     assert main([*tiny, "--log.no-probe", "--max-steps", "1", "--run-dir", str(run)]) == 0
     assert f"process {os.getpid()} " in seen["report"]
+    assert (run / LOCK).read_text() == ""
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_share_one_lock_and_one_refusal(tiny, tmp_path):
+    run = tmp_path / "r"
+    options = [*tiny, *QUIET, "--max-steps", "1", "--run-dir", str(run)]
+    run.mkdir()
+    with held_elsewhere(run) as process:
+        outcomes = processes.finish(processes.start(options))
+    assert [code for code, _, _ in outcomes] == [2, 2]
+    assert [f"is being written by process {process.pid}" in err for _, _, err in outcomes] == [True, False]
+    assert [code for code, _, _ in processes.finish(processes.start(options))] == [0, 0]
     assert (run / LOCK).read_text() == ""
