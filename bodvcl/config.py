@@ -413,6 +413,10 @@ class TrainConfig:
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
     """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
+    resume_with_other_videos: bool = False
+    """With --resume: go on although videos appeared, vanished or changed since the checkpoint.
+    Without it such a run is refused, and the difference is named. The same files at another place are no
+    difference."""
     method: Literal["simclr", "moco", "byol", "swav", "dualvar", "hdc"] = "simclr"
     """Contrastive method. simclr, moco, byol and swav: plain, with L_pred, or decoupled.
     dualvar, and hdc (a reconstruction): methods to compare with, only with --decouple none.
@@ -456,7 +460,8 @@ class TrainConfig:
     else PyAV; the reason is printed. pyav: on the CPU, exact on every format.
     dali, torchcodec: extras of the package; files that they would not read exactly are refused."""
     dry_run: bool = False
-    """Print the resolved configuration and what would be trained, then stop."""
+    """Print what would be trained and the resolved configuration, then stop. The weights to start from, the
+    checkpoint to go on from and the list of videos are read; no video is opened and nothing is written."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)

@@ -65,9 +65,8 @@ def parse_config(argv: Sequence[str], prog: str = "bodvcl train") -> TrainConfig
     elif early.resume:
         run = early.run_dir or newest_run()
         if run is not None and (run / "config.yaml").exists():
-            base = dataclasses.replace(
-                load_yaml(run / "config.yaml"), resume=False, dry_run=False, run_dir=run
-            )
+            this_time = {"resume": False, "resume_with_other_videos": False, "dry_run": False}
+            base = dataclasses.replace(load_yaml(run / "config.yaml"), run_dir=run, **this_time)
     with _as_config_error():
         config = tyro.cli(TrainConfig, args=list(argv), default=base, prog=prog)
     return validate(dataclasses.asdict(config))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bodvcl.errors import UserError
+from bodvcl.run_lock import locked
 
 RUNS = Path("runs")
 
@@ -17,34 +21,61 @@ def newest_run(root: Path = RUNS) -> Path | None:
     return runs[-1].parent if runs else None
 
 
-def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Path:
-    """Create the folder of a run, or open it again.
+@contextlib.contextmanager
+def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path]:
+    """The folder of a run, created or opened again; while entered no other process can open it.
 
     Args:
-        run_dir: the folder; None: a new ``runs/<date>-<time>-<name>``, or with ``resume`` the newest run.
+        run_dir: the folder; None: a new ``runs/<date>-<time>-<name>``, with a number behind it where that is
+            taken, or with ``resume`` the newest run.
         name: end of a new folder's name.
         resume: whether an existing run may be continued.
 
     Raises:
-        UserError: the folder already holds a run and ``resume`` is false, or cannot be written to.
+        UserError: the folder already holds a run and ``resume`` is false, another process writes it, or it
+            cannot be written to.
     """
-    if run_dir is None:
-        newest = newest_run() if resume else None
-        run_dir = newest or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    with contextlib.ExitStack() as held:
+        try:
+            if run_dir is None:
+                run_dir = (newest_run() if resume else None) or _new_folder(name)
+            refuse_other_run(run_dir, resume)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(run_dir))
+            refuse_other_run(run_dir, resume)  # which may have begun, and ended, since the first look
+            (run_dir / "checkpoint").mkdir(exist_ok=True)
+            probe = run_dir / f".write-test-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {run_dir or RUNS}: {error.strerror or error}; choose another --run-dir"
+            ) from error
+        yield run_dir
+
+
+def refuse_other_run(run_dir: Path, resume: bool) -> None:
+    """Refuse to begin where a run already is.
+
+    Raises:
+        UserError: the folder holds a run, and ``resume`` is false.
+    """
     if not resume and (run_dir / "config.yaml").exists():
         raise UserError(
             f"{run_dir} already holds a run: continue it with --resume, or choose another --run-dir"
         )
-    try:
-        (run_dir / "checkpoint").mkdir(parents=True, exist_ok=True)
-        probe = run_dir / f".write-test-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {run_dir}: {error.strerror or error}; choose another --run-dir"
-        ) from error
-    return run_dir
+
+
+def _new_folder(name: str) -> Path:
+    """A folder that no other process has made."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    first = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
 
 
 def write_atomically(path: Path, data: bytes) -> None:

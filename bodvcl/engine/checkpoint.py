@@ -6,8 +6,8 @@ import dataclasses
 import errno
 import io
 import os
-import pickle
 import shutil
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import nn
 
 import bodvcl
 from bodvcl.config import LogConfig, ModelConfig, TrainConfig
+from bodvcl.data.video_list import VideoList, difference
+from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
@@ -27,6 +29,7 @@ FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"
 ENCODER = Path("checkpoint") / "encoder.pt"
 
+_CHANGED_BY_STEPS = ("learner", "optimizer", "scaler")
 _MUST_MATCH = (
     *("method", "moco", "byol", "swav", "dualvar", "hdc"),
     *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits"),
@@ -34,6 +37,7 @@ _MUST_MATCH = (
 _NEVER_MATTER = (
     "run_dir",
     "resume",
+    "resume_with_other_videos",
     "dry_run",
     "config",
     "max_steps",
@@ -46,24 +50,34 @@ _NEVER_MATTER = (
 )
 
 
-def save_checkpoint(
-    run_dir: Path,
+class NotFinite(CheckpointError):
+    """A state that holds NaN or infinities is not written.
+
+    Attributes:
+        names: of the values that are not finite.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        super().__init__(f"{path} is not written: {some(names)} not finite")
+        self.names = names
+
+
+def checkpoint_state(
     step: int,
     config: TrainConfig,
     learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     ranks: Ranks,
-) -> Path:
-    """Write ``checkpoint/last.pt``: weights, buffers, optimiser, loss scale, random states, step,
-    configuration. Rank 0 calls it; what it holds is the same on every rank but for the random states.
+    videos: VideoList | None = None,
+) -> dict[str, Any]:
+    """What a checkpoint holds: weights, buffers, optimiser, loss scale, random states, step, configuration.
+    It is the same on every rank but for the random states. Tensors are the run's own: a step changes them.
 
-    The data position is the step: order and draws are functions of (seed, epoch, position).
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
+    The data position is the step: order and draws are functions of (seed, epoch, position) and of the list
+    of videos, which is kept, too; None: of videos that are a function of the configuration.
     """
-    state = {
+    return {
         "format": FORMAT,
         "version": bodvcl.__version__,
         "step": step,
@@ -73,8 +87,26 @@ def save_checkpoint(
         "scaler": scaler.state_dict(),
         "random": _random_states(),
         "world_size": ranks.size,
+        "videos": None if videos is None else videos.dump(),
     }
+
+
+def save_checkpoint(run_dir: Path, state: Mapping[str, Any]) -> Path:
+    """Write a :func:`checkpoint_state` to ``checkpoint/last.pt``; rank 0 calls it.
+
+    Raises:
+        NotFinite: the state holds NaN or infinities; the previous checkpoint is untouched.
+        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
+    """
     return _write(run_dir / LAST, state)
+
+
+def saved_step(run_dir: Path) -> int | None:
+    """Steps done in the run's ``checkpoint/last.pt``; None where there is none, or it cannot be read."""
+    try:
+        return int(_read(run_dir / LAST, torch.device("cpu"))["step"])
+    except CheckpointError:
+        return None
 
 
 def load_checkpoint(
@@ -85,27 +117,25 @@ def load_checkpoint(
     scaler: torch.amp.GradScaler,
     ranks: Ranks,
     device: torch.device,
+    videos: VideoList | None = None,
 ) -> tuple[int, list[str]]:
     """Restore what :func:`save_checkpoint` wrote, in place; every rank reads the file.
 
     The number of ranks may be another. Random states are those of rank 0 before; other ranks draw theirs anew
-    from seed, rank and step.
+    from seed, rank and step. ``videos`` are those that the run would go on with; the same ones at another
+    place are accepted.
 
     Returns:
         The number of steps done, and one line per option that differs from the checkpoint's without making it
         another run (a new learning rate, say).
 
     Raises:
-        CheckpointError: unreadable, or made by a run whose data, clips, model or method were others.
+        CheckpointError: unreadable, or made by a run whose data, clips, model or method were others, or with
+            other videos, unless ``config.resume_with_other_videos``.
     """
     path = run_dir / LAST
-    state = _read(path, device)
-    different, changed = compare_configs(state["config"], config)
-    if different:
-        raise CheckpointError(
-            f"{path} belongs to another configuration ({'; '.join(different)}): "
-            "drop these options to continue that run, or start a new one with another --run-dir"
-        )
+    state, changed = read_checkpoint(run_dir, config, device, listed=videos is not None)
+    changed += _other_videos(path, state, config, videos)
     try:
         learner.load_state_dict(state["learner"])
         optimizer.load_state_dict(state["optimizer"])
@@ -124,6 +154,58 @@ def load_checkpoint(
     if state["world_size"] != ranks.size:
         changed.append(f"processes were {state['world_size']}, now {ranks.size}")
     return step, changed
+
+
+def read_checkpoint(
+    run_dir: Path, config: TrainConfig, device: torch.device, listed: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The state in ``checkpoint/last.pt``, and one line per option that may differ from its own and does.
+
+    Args:
+        run_dir: folder of the run.
+        config: that the run would go on with.
+        device: where its tensors are wanted.
+        listed: whether the videos are listed, so that the list decides and not how the data are named.
+
+    Raises:
+        CheckpointError: unreadable, not finite, or made by a run whose data, clips, model or method were
+            others.
+    """
+    path = run_dir / LAST
+    state = _read(path, device)
+    if not state.keys() >= {"step", "config", *_CHANGED_BY_STEPS}:
+        raise CheckpointError(
+            f"{path} holds no state of a training run; copy a step-*.pt or epoch-*.pt over it"
+        )
+    if broken := not_finite({part: state[part] for part in _CHANGED_BY_STEPS}):
+        raise CheckpointError(
+            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
+            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
+        )
+    listed = listed and bool(state.get("videos"))  # older versions kept no list
+    different, changed = compare_configs(state["config"], config, may_change=("data",) if listed else ())
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another configuration ({'; '.join(different)}): "
+            "drop these options to continue that run, or start a new one with another --run-dir"
+        )
+    return state, changed
+
+
+def _other_videos(
+    path: Path, state: Mapping[str, Any], config: TrainConfig, videos: VideoList | None
+) -> list[str]:
+    if videos is None or not state.get("videos"):
+        return []
+    found = difference(VideoList.load(state["videos"]), videos)
+    if found is None:
+        return []
+    if not config.resume_with_other_videos:
+        raise CheckpointError(
+            f"{path} was trained on other videos: {found}; put the files back, go on with what is there now "
+            "(--resume-with-other-videos), or start a new run with another --run-dir"
+        )
+    return [f"the videos: {found}"]
 
 
 def keep_checkpoint(run_dir: Path, step: int, log: LogConfig, steps_per_epoch: int) -> None:
@@ -147,8 +229,16 @@ def seed_rank(seed: int, rank: int, step: int) -> None:
     torch.manual_seed(hash((seed, rank, step)) % 2**63)
 
 
-def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], list[str]]:
-    """What differs between a checkpoint's configuration and this one: (makes it another run, may change)."""
+def compare_configs(
+    saved_yaml: str, config: TrainConfig, may_change: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """What differs between a checkpoint's configuration and this one: (makes it another run, may change).
+
+    Args:
+        saved_yaml: configuration in the checkpoint.
+        config: this one.
+        may_change: options that would make it another run, and do not here.
+    """
     saved, now = _flat(yaml.safe_load(saved_yaml)), _flat(yaml.safe_load(dump_yaml(config)))
     different, changed = [], []
     for key in sorted(saved.keys() | now.keys()):
@@ -156,12 +246,17 @@ def compare_configs(saved_yaml: str, config: TrainConfig) -> tuple[list[str], li
         if saved.get(key) == now.get(key) or key in _NEVER_MATTER or top in _NEVER_MATTER:
             continue
         line = f"{key} was {saved.get(key)}, now {now.get(key)}"
-        (different if top in _MUST_MATCH else changed).append(line)
+        (different if top in _MUST_MATCH and top not in may_change else changed).append(line)
     return different, changed
 
 
 def save_encoder(run_dir: Path, step: int, config: TrainConfig, encoder: VideoEncoder) -> Path:
-    """Write ``checkpoint/encoder.pt``: what another program needs to use the encoder, and nothing else."""
+    """Write ``checkpoint/encoder.pt``: what another program needs to use the encoder, and nothing else.
+
+    Raises:
+        NotFinite: weights or statistics are NaN or infinite; an earlier file is untouched.
+        CheckpointError: the disk is full or cannot be written; an earlier file is untouched.
+    """
     return _write(
         run_dir / ENCODER,
         {
@@ -226,7 +321,9 @@ def _first_line(error: Exception) -> str:
     return " ".join(lines[:2]) if lines else type(error).__name__
 
 
-def _write(path: Path, state: dict[str, Any]) -> Path:
+def _write(path: Path, state: Mapping[str, Any]) -> Path:
+    if broken := not_finite(state):
+        raise NotFinite(path, broken)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     try:
@@ -247,13 +344,13 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}") from error
-    except pickle.UnpicklingError as error:  # whose text advises to load the file unsafely
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint (damaged, or another kind of file)"
-        ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
+    except Exception as error:  # of the unpickler, which takes any bytes for its instructions
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint (damaged, or another kind of file)"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a bodvcl checkpoint of format {FORMAT}")
     return state

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from bodvcl.config import TrainConfig
+from bodvcl.engine.finite import some
 from bodvcl.errors import UserError
 
 MOST_OVERFLOWS = 30
@@ -16,7 +18,7 @@ MOST_OVERFLOWS = 30
 
 
 class Diverged(UserError):
-    """A loss or the gradient became NaN or infinite; the weights are those before the step."""
+    """A loss, the gradient or the state became NaN or infinite; nothing of that is saved."""
 
 
 @dataclass
@@ -53,6 +55,7 @@ def diagnose(
     lr: float,
     usual_norm: float | None,
     overflows: Overflows,
+    kept: str,
 ) -> Diverged:
     """Name the step, what broke, and the likely cause with its remedy.
 
@@ -65,12 +68,16 @@ def diagnose(
         lr: learning rate of the step.
         usual_norm: running mean of the gradient norm before; None on the first step.
         overflows: of float16 so far.
+        kept: what the checkpoint holds, in words.
     """
     broken = ", ".join(name for name, v in values.items() if not math.isfinite(v)) or "the gradient"
     if not clips_are_finite:
         cause = "the clips themselves hold NaN or infinities: look for damaged videos"
     elif not all(torch.isfinite(p).all() for p in learner.parameters()):
-        cause = "the weights were already not finite: go back to an earlier checkpoint"
+        cause = (
+            "the weights were already not finite: go back to an earlier checkpoint, with a lower --optim.lr "
+            f"(this step: {lr:.3g})"
+        )
     elif overflows.in_a_row > MOST_OVERFLOWS:
         cause = (
             f"the gradient overflowed float16 {overflows.in_a_row} times in a row, whatever the loss scale: "
@@ -87,4 +94,19 @@ def diagnose(
         cause = f"the temperature is very low: raise --objective.tau (now {config.objective.tau:g})"
     else:
         cause = f"the learning rate is probably too high: lower --optim.lr (this step: {lr:.3g})"
-    return Diverged(f"step {step}: {broken} is not finite; {cause}")
+    return Diverged(f"step {step}: {broken} is not finite; {cause}; {kept}")
+
+
+def state_diverged(step: int, names: Sequence[str], lr: float, kept: str) -> Diverged:
+    """What to say when a step whose loss and gradient were finite left a state that is not.
+
+    Args:
+        step: number of the step, from 1.
+        names: of the values that are not finite.
+        lr: learning rate of the step.
+        kept: what the checkpoint holds, in words.
+    """
+    return Diverged(
+        f"after step {step} {some(names)} not finite; the learning rate is probably too high: "
+        f"lower --optim.lr (this step: {lr:.3g}); {kept}"
+    )

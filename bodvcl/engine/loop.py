@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,18 +20,23 @@ from bodvcl.config import TrainConfig
 from bodvcl.data.augment import finish
 from bodvcl.data.batch import ClipBatch
 from bodvcl.data.source import ClipSource
+from bodvcl.data.video_list import VideoList
 from bodvcl.engine.checkpoint import (
     LAST,
+    NotFinite,
+    checkpoint_state,
     keep_checkpoint,
     load_checkpoint,
     save_checkpoint,
     save_encoder,
+    saved_step,
     seed_rank,
 )
 from bodvcl.engine.compiled import compile_backbone
 from bodvcl.engine.device import pick_device
+from bodvcl.engine.finite import copied
 from bodvcl.engine.flops import forward_flops, step_flops
-from bodvcl.engine.guard import Diverged, Overflows, diagnose
+from bodvcl.engine.guard import Diverged, Overflows, diagnose, state_diverged
 from bodvcl.engine.learner import build_learner
 from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
@@ -42,6 +49,7 @@ from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
+from bodvcl.words import counted
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
 
@@ -79,15 +87,21 @@ class Trainer:
         source: where the clips come from; this rank's share of every batch.
         run_dir: an open run folder.
         ranks: the processes that train together. None: this one alone.
+        videos: that the clips are of, kept in every checkpoint. None: the configuration says it all.
 
     Raises:
         ConfigError: an arithmetic, an optimiser or a compiler that this machine lacks.
     """
 
     def __init__(
-        self, config: TrainConfig, source: ClipSource, run_dir: Path, ranks: Ranks | None = None
+        self,
+        config: TrainConfig,
+        source: ClipSource,
+        run_dir: Path,
+        ranks: Ranks | None = None,
+        videos: VideoList | None = None,
     ) -> None:
-        self.config, self.source, self.run_dir = config, source, run_dir
+        self.config, self.source, self.run_dir, self.videos = config, source, run_dir, videos
         self.device = pick_device(config.device) if ranks is None else ranks.device
         self.ranks = ranks or Ranks(World(), self.device)
         self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
@@ -114,28 +128,45 @@ class Trainer:
             seed_rank(config.seed, self.ranks.rank, 0)
         self._overflows = Overflows()
         self._usual_norm: float | None = None
+        self._before: dict[str, Any] | None = None
 
     def resume(self) -> list[str]:
         """Continue from the run's checkpoint, where there is one; returns the options that changed since."""
         if not (self.run_dir / LAST).exists():
             return []
         self.step, changed = load_checkpoint(
-            self.run_dir, self.config, self.learner, self.optimizer, self.scaler, self.ranks, self.device
+            self.run_dir,
+            self.config,
+            self.learner,
+            self.optimizer,
+            self.scaler,
+            self.ranks,
+            self.device,
+            self.videos,
         )
         return changed
 
     def save(self) -> None:
-        """Write the checkpoint, on rank 0."""
+        """Write the checkpoint, on rank 0.
+
+        Raises:
+            NotFinite: the state holds NaN or infinities; the previous checkpoint is untouched.
+            CheckpointError: it cannot be written; the previous checkpoint is untouched.
+        """
         if self.ranks.first:
-            save_checkpoint(
-                self.run_dir, self.step, self.config, self.learner, self.optimizer, self.scaler, self.ranks
-            )
+            save_checkpoint(self.run_dir, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return checkpoint_state(
+            self.step, self.config, self.learner, self.optimizer, self.scaler, self.ranks, self.videos
+        )
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop; the state is saved either way.
 
         Raises:
-            Diverged: a loss or gradient is not finite; the state before that step has been saved.
+            Diverged: a loss, a gradient or the state is not finite; a state before that is saved, if any is
+                finite.
             CheckpointError: a checkpoint could not be written.
         """
         start = time.perf_counter()
@@ -152,9 +183,10 @@ class Trainer:
                     signal = -least
                     if signal:
                         break
+                    self._before = self._copy_if_saved_next()
                     values = self._train_step(videos_of(batch, 0, fewest, self.config.clip.views), report)
                     report.step(self.step, values, len(batch.clips))
-                    if self._save_is_due():
+                    if self._save_is_due(self.step):
                         self._save_and_keep()
                 self._save_and_keep()
                 if self.ranks.first:
@@ -193,18 +225,38 @@ class Trainer:
         """Whether the step under way will be in the log."""
         return (self.step + 1) % self.config.log.every == 0 or self.step + 1 == self.total
 
-    def _save_is_due(self) -> bool:
+    def _save_is_due(self, step: int) -> bool:
         log = self.config.log
-        due = self.step % log.save_every == 0
+        due = step % log.save_every == 0
         if log.keep_every is not None:
-            due |= self.step % (log.keep_every * self.source.steps_per_epoch) == 0
-        return due and self.step < self.total
+            due |= step % (log.keep_every * self.source.steps_per_epoch) == 0
+        return due and step < self.total
+
+    def _copy_if_saved_next(self) -> dict[str, Any] | None:
+        """The state as it is, where it is saved after the next step: in case that it is not finite then."""
+        follows = self.step + 1 == self.total or self._save_is_due(self.step + 1)
+        return copied(self._state()) if follows and self.ranks.first else None
 
     def _save_and_keep(self) -> None:
         self.ranks.average_statistics(self.learner)
-        self.save()
+        try:
+            self.save()
+        except NotFinite as found:
+            kept = self._save_if_finite(self._before)
+            lr = self.optimizer.param_groups[0]["lr"]
+            raise state_diverged(self.step, found.names, lr, kept) from found
         if self.ranks.first:
             keep_checkpoint(self.run_dir, self.step, self.config.log, self.source.steps_per_epoch)
+
+    def _save_if_finite(self, state: dict[str, Any] | None) -> str:
+        """Save a state unless it is not finite; what the checkpoint holds then, in words."""
+        if state is not None:
+            with contextlib.suppress(NotFinite):
+                save_checkpoint(self.run_dir, state)
+        step = saved_step(self.run_dir)
+        if step is None:
+            return "no checkpoint has been written"
+        return f"{self.run_dir / LAST} holds the state after {counted(step, 'step')}"
 
     def _train_step(self, batch: ClipBatch, report: Reporter) -> dict[str, float]:
         config, params = self.config, self.learner.trainable()
@@ -225,8 +277,8 @@ class Trainer:
             report.note(self._overflows.sentence(self.step + 1, self.scaler.get_scale()))
         elif broken:
             first[0].undo_buffers()
-            self.save()
-            diagnosis = self._diagnosis(batch, values, lr)
+            kept = self._save_if_finite(self._state()) if self.ranks.first else ""
+            diagnosis = self._diagnosis(batch, values, lr, kept)
             raise diagnosis if self.ranks.first else PeerFailed
         else:
             if config.optim.clip_norm is not None:
@@ -280,7 +332,7 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _diagnosis(self, batch: ClipBatch, values: dict[str, float], lr: float) -> Diverged:
+    def _diagnosis(self, batch: ClipBatch, values: dict[str, float], lr: float, kept: str) -> Diverged:
         clips = finish(batch, self.config.augment, self.device, self.layout, fast=self.config.fast)
         (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
         return diagnose(
@@ -292,6 +344,7 @@ class Trainer:
             lr,
             self._usual_norm,
             self._overflows,
+            kept,
         )
 
 

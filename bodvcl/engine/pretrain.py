@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -21,10 +22,12 @@ from bodvcl.data.scan import ScanResult, scan
 from bodvcl.data.sets.split_names import of_the_probe
 from bodvcl.data.source import ClipSource, open_source
 from bodvcl.data.video import VideoInfo
+from bodvcl.data.video_list import list_videos
 from bodvcl.engine.announce import announcement
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
+from bodvcl.engine.prospects import prospects
 from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent, world_from_environment
 from bodvcl.engine.signals import requeue
 from bodvcl.engine.wandb_log import check_wandb
@@ -32,14 +35,17 @@ from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
 from bodvcl.evaluate.splits import without_shared
+from bodvcl.global_state import restored
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.viz.report import write_report
 from bodvcl.words import counted
 
 
+@restored()
 def pretrain(config: TrainConfig) -> int:
-    """Run ``bodvcl train``, in this process's place among those that ``torchrun`` started.
+    """Run ``bodvcl train``, in this process's place among those that ``torchrun`` started. Global state of
+    PyTorch is put back at the end.
 
     Returns:
         0 when the run is complete, 128 + the number of the signal that stopped it early.
@@ -48,6 +54,12 @@ def pretrain(config: TrainConfig) -> int:
         UserError: anything that the user can mend; see the class's subclasses.
         SystemExit: another process failed and says so.
     """
+    with contextlib.ExitStack() as held:
+        return _pretrain(config, held)
+
+
+def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
+    """As :func:`pretrain`; ``held`` keeps the run folder's lock until the end."""
     world = world_from_environment()
     device = pick_device(config.device, world)
     if config.log.wandb is not None:
@@ -55,12 +67,14 @@ def pretrain(config: TrainConfig) -> int:
     if config.dry_run:
         for line in announcement(config, device, world.size) if world.rank == 0 else ():
             print(line)
-        print("\n" + dump_yaml(config), end="")
+        print("\n" + dump_yaml(config))
+        for line in prospects(config) if world.rank == 0 else ():
+            print(line)
         return 0
     ranks = Ranks(world, device)
     try:
         with ranks, silent(unless=ranks.first):
-            run = _train(config, ranks, world)
+            run = _train(config, ranks, world, held)
     except PeerFailed:
         raise SystemExit(2) from None
     except torch.OutOfMemoryError as error:
@@ -89,16 +103,17 @@ class _Run:
     outcome: Outcome
 
 
-def _train(config: TrainConfig, ranks: Ranks, world: World) -> _Run:
+def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.ExitStack) -> _Run:
     for line in announcement(config, ranks.device, ranks.size):
         print(line)
     name = f"{config.method}-{config.decouple}"
-    run_dir = ranks.tell(lambda: open_run_dir(config.run_dir, name, config.resume))
+    run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
     videos = ranks.tell(lambda: _find_videos(config))
     train_videos, _ = _divide(videos)
     shared = replace(config, workers=_workers(config, world))
     source = open_source(shared, train_videos, ranks.rank, ranks.size, ranks.device)
-    trainer = Trainer(config, source, run_dir, ranks)
+    listed = None if config.data in KINDS else ranks.tell(lambda: list_videos(train_videos))
+    trainer = Trainer(config, source, run_dir, ranks, listed)
     if config.resume:
         changed = trainer.resume()
         print(

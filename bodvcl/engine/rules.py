@@ -9,7 +9,7 @@ from bodvcl.optim.rules import optim_contradictions
 
 
 def engine_contradictions(config: TrainConfig) -> Iterator[str]:
-    """Parts that a batch cannot be cut into, and what the optimiser cannot do."""
+    """Parts that a batch cannot be cut into, what only a continued run has, what the optimiser cannot do."""
     batch, parts = config.batch_size, config.accumulate
     if batch % parts:
         yield (
@@ -18,4 +18,6 @@ def engine_contradictions(config: TrainConfig) -> Iterator[str]:
         )
     elif batch // parts < 2:
         yield f"accumulate: parts of 1 video have no negatives: set --accumulate to {batch // 2} or less"
+    if config.resume_with_other_videos and not config.resume:
+        yield "resume_with_other_videos: there is nothing to go on from; add --resume"
     yield from optim_contradictions(config.optim)

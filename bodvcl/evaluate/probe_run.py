@@ -34,6 +34,7 @@ from bodvcl.evaluate.probe import Score, probe_videos
 from bodvcl.evaluate.probe_report import ProbeReport
 from bodvcl.evaluate.splits import divide, label_columns, refuse_shared, without_shared
 from bodvcl.evaluate.video_features import VideoFeatures, video_features
+from bodvcl.global_state import restored
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.parse import validate
 from bodvcl.words import counted
@@ -69,8 +70,10 @@ class ProbeOptions:
     seed: int = 0
 
 
+@restored()
 def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> ProbeReport:
-    """Probe an encoder on labelled videos; lines for the user go to ``say``.
+    """Probe an encoder on labelled videos; lines for the user go to ``say``. Global state of PyTorch is
+    put back at the end.
 
     Raises:
         UserError: a checkpoint, data, labels or options that cannot be used; see the class's subclasses.

@@ -15,8 +15,8 @@ from bodvcl.engine.device import pick_device
 from bodvcl.engine.guard import MOST_OVERFLOWS, Overflows, diagnose
 from bodvcl.engine.metrics import METRICS, MetricsLog
 from bodvcl.engine.signals import StopRequest
-from bodvcl.errors import ConfigError, UserError
-from bodvcl.run_dir import newest_run, open_run_dir, write_atomically
+from bodvcl.errors import ConfigError
+from bodvcl.run_dir import write_atomically
 
 
 def test_stop_request_remembers_the_signal_and_restores_the_handlers():
@@ -60,22 +60,6 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_part(tmp_path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
-def test_a_run_folder_is_not_overwritten(tmp_path):
-    run = open_run_dir(tmp_path / "r", "x", resume=False)
-    (run / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(UserError, match="already holds a run: continue it with --resume"):
-        open_run_dir(run, "x", resume=False)
-    assert open_run_dir(run, "x", resume=True) == run
-    assert newest_run(tmp_path) == run
-    assert newest_run(tmp_path / "nothing") is None
-
-
-def test_a_run_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*file"):
-        open_run_dir(tmp_path / "file" / "run", "x", resume=False)
-
-
 @pytest.mark.parametrize("name", ["gpu", "tpu", "cuda:99", "mps"])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(ConfigError, match=f"--device {name}"):
@@ -87,7 +71,11 @@ def _diagnosis(config=None, clips_are_finite=True, weights=0.0, usual=1.0, overf
     torch.nn.init.constant_(encoder.weight, weights)
     values = {"loss_static": math.nan, "loss": 1.0}
     seen = Overflows(overflows, overflows)
-    return str(diagnose(7, values, clips_are_finite, encoder, config or TrainConfig(), 0.5, usual, seen))
+    return str(
+        diagnose(
+            7, values, clips_are_finite, encoder, config or TrainConfig(), 0.5, usual, seen, "it is kept"
+        )
+    )
 
 
 def test_the_likely_cause_of_a_nan_is_named():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
-from torchvision.models import get_weight
+from torchvision.models import WeightsEnum, get_weight
 
 from bodvcl.config import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.base import Backbone
+from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.temporal import RepeatConv3d
 from bodvcl.models.geometry import CAN_LOAD, GEOMETRY
 
@@ -59,33 +60,60 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
         Lines for the user: what was loaded, and in what the network differs from the one it was trained in.
 
     Raises:
-        CheckpointError: not found, not readable, or not weights of this backbone (missing and unexpected
-            names and other shapes are listed).
+        CheckpointError: not found, not readable, not finite, or not weights of this backbone (missing and
+            unexpected names and other shapes are listed).
     """
     if backbone.name not in CAN_LOAD:
         raise CheckpointError(
             f"there are no published weights for {backbone.name}; there are for {', '.join(CAN_LOAD)}"
         )
     source = str(name_or_path)
-    weights = our_names(_read(source, backbone.name))
-    own = backbone.state_dict()
-    _refuse_misfits(source, backbone.name, own, weights)
-    backbone.load_state_dict(weights, strict=False)
-    repeats = any(isinstance(m, RepeatConv3d) for m in backbone.modules())
-    return _report(source, backbone.name, repeats)
+    backbone.load_state_dict(_fitting(backbone, source), strict=False)
+    return _report(source, backbone)
 
 
 def weights_report(config: ModelConfig) -> list[str]:
-    """The lines that :func:`load_pretrained` gives for this configuration, without loading anything.
+    """The lines that :func:`load_pretrained` gives for this configuration, after the same checks.
+
+    The file is read. Published weights that are not on disk are not downloaded; a line says so.
 
     Raises:
-        CheckpointError: neither a file that is there nor a name of published weights.
+        CheckpointError: as :func:`load_pretrained`, but for a download that fails.
     """
     if config.weights is None:
         return []
-    if not Path(config.weights).expanduser().exists() and not _PUBLISHED_NAME.fullmatch(str(config.weights)):
-        raise CheckpointError(_not_there(config.weights, "No such file or directory"))
-    return _report(config.weights, config.backbone, config.temporal_padding == "repeat")
+    with torch.device("meta"):
+        backbone = build_backbone(config)
+    url = _to_download(config.weights, config.backbone)
+    if url is None:
+        _fitting(backbone, config.weights)
+    later = [] if url is None else [f"  to be downloaded from {url}"]
+    return [*_report(config.weights, backbone), *later]
+
+
+def _fitting(backbone: Backbone, source: str) -> dict[str, Tensor]:
+    """The weights of a file, or published ones, under our names, once they are known to fit."""
+    weights = our_names(_read(source, backbone.name))
+    _refuse_misfits(source, backbone.name, backbone.state_dict(), weights)
+    broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError(
+            f"{source} holds NaN or infinities ({_some(broken)}); give a file that is not damaged"
+        )
+    return weights
+
+
+def _to_download(source: str, backbone: str) -> str | None:
+    """Address of published weights that are not on disk yet."""
+    if not _is_published(source):
+        return None
+    url = _published(source, backbone).url
+    on_disk = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+    return None if on_disk.exists() else url
+
+
+def _is_published(source: str) -> bool:
+    return not Path(source).expanduser().exists() and _PUBLISHED_NAME.fullmatch(source) is not None
 
 
 def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -110,16 +138,16 @@ def _our_name(name: str) -> str:
 
 def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
     path = Path(source).expanduser()
-    if not path.exists() and _PUBLISHED_NAME.fullmatch(source):
-        return _published(source, backbone)
+    if _is_published(source):
+        return _download(_published(source, backbone))
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(_not_there(path, error.strerror or str(error))) from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of the unpickler, which takes any bytes for its instructions
         raise CheckpointError(
-            f"{path} is not a checkpoint that PyTorch can read safely (Caffe2's .pkl is not supported; "
-            f"use the .pyth): {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{path} is not a checkpoint that PyTorch can read safely: damaged, or another kind of file "
+            "(Caffe2's .pkl is not supported; use the .pyth)"
         ) from error
     while isinstance(state, Mapping) and isinstance(inner := _inner(state), Mapping):
         state = inner
@@ -138,7 +166,7 @@ def _inner(state: Mapping[str, Any]) -> Any:
     return next((state[key] for key in ("model_state", "state_dict", "model") if key in state), None)
 
 
-def _published(name: str, backbone: str) -> Mapping[str, Tensor]:
+def _published(name: str, backbone: str) -> WeightsEnum:
     expected = GEOMETRY[backbone].weights
     try:
         weights = get_weight(name)
@@ -150,6 +178,11 @@ def _published(name: str, backbone: str) -> Mapping[str, Tensor]:
     if name.partition(".")[0] != expected:
         fits = f"use {expected}.KINETICS400_V1" if expected else "use a checkpoint file (.pyth)"
         raise CheckpointError(f"{name} are not weights of {backbone}; {fits}")
+    return weights
+
+
+def _download(weights: WeightsEnum) -> Mapping[str, Tensor]:
+    """Published weights, from the disk where they have been downloaded before."""
     try:
         return weights.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
@@ -185,14 +218,14 @@ def _some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def _report(source: str, backbone: str, repeats: bool) -> list[str]:
-    lines = [f"backbone {backbone} starts from {source}"]
-    if GEOMETRY[backbone].weights:
+def _report(source: str, backbone: Backbone) -> list[str]:
+    lines = [f"backbone {backbone.name} starts from {source}"]
+    if GEOMETRY[backbone.name].weights:
         lines.append(
             "  trained with temporal strides, which are removed here: its deeper layers saw frames up to 8 "
             "times further apart"
         )
-    if repeats:
+    if any(isinstance(m, RepeatConv3d) for m in backbone.modules()):
         lines.append(
             "  trained with zeros beyond the ends of a clip, here the outer frames are repeated; "
             "--model.temporal-padding zero gives what it was trained with"

@@ -1,0 +1,84 @@
+"""What a run changes in the process that it runs in, and puts back: a notebook goes on after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """While entered, global state may be changed; on the way out it is as it was, also after an error or
+    :class:`SystemExit`. As a decorator, around every call of a function.
+
+    Restored are PyTorch's rounding of float32 products (TF32), cuDNN's benchmark mode, PyTorch's random
+    generators, the current CUDA device, and the environment variables.
+    """
+    with ExitStack() as stack:
+        for keep in (_float32_rounding, _benchmark, _generators, _current_device, _environment):
+            stack.callback(keep())
+        yield
+
+
+def _float32_rounding() -> Callable[[], None]:
+    backends = torch.backends
+    holders = (backends, backends.cudnn, backends.cuda.matmul, backends.cudnn.conv)
+    own = []
+    for holder in holders:  # from the general to the special: one that is not set reads as the one above it
+        own.append(holder.fp32_precision)
+        holder.fp32_precision = "none"
+
+    def put_back() -> None:
+        for holder, value in zip(holders, own):
+            holder.fp32_precision = value
+
+    put_back()
+    return put_back
+
+
+def _benchmark() -> Callable[[], None]:
+    before = torch.backends.cudnn.benchmark
+
+    def put_back() -> None:
+        torch.backends.cudnn.benchmark = before
+
+    return put_back
+
+
+def _generators() -> Callable[[], None]:
+    """A CUDA device that is not in use yet is only given its seed: to read its state would start it."""
+    seed, state = torch.initial_seed(), torch.get_rng_state()
+    on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+
+    def put_back() -> None:
+        torch.set_rng_state(state)
+        if on_cuda is None:
+            torch.cuda.manual_seed_all(seed)
+        else:
+            torch.cuda.set_rng_state_all(on_cuda)
+
+    return put_back
+
+
+def _current_device() -> Callable[[], None]:
+    before = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+
+    def put_back() -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.set_device(before)
+
+    return put_back
+
+
+def _environment() -> Callable[[], None]:
+    before = dict(os.environ)
+
+    def put_back() -> None:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+    return put_back

@@ -1,0 +1,123 @@
+"""A run goes on with the videos that it began with, or says what became of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from bodvcl.engine.checkpoint import LAST
+from bodvcl.train import main
+
+QUIET = ["--log.no-probe", "--log.no-report"]
+
+
+@pytest.fixture
+def begun(tiny, shapes_cache, finished_run, tmp_path) -> tuple[Path, Path]:
+    """A folder of eight videos, and a run on it that has done one step."""
+    data, run = tmp_path / "data", tmp_path / "r"
+    (data / "b").mkdir(parents=True)
+    for number, video in enumerate(sorted(shapes_cache.rglob("*.mp4"))[:8]):
+        shutil.copyfile(video, data / ("b" if number % 2 else ".") / f"v{number}.mp4")
+    options = ["--data", str(data), "--max-steps", "1", "--run-dir", str(run)]
+    assert main([*tiny, *QUIET, *options]) == 0
+    return data, run
+
+
+def go_on(run: Path, *options: str) -> int:
+    return main(["--resume", "--run-dir", str(run), "--max-steps", "2", *options])
+
+
+def vanish(data: Path, spare: Path) -> str:
+    (data / "b" / "v1.mp4").unlink()
+    return "1 vanished (b/v1.mp4)"
+
+
+def appear(data: Path, spare: Path) -> str:
+    (data / "c").mkdir()
+    for name in ("1.mp4", "2.mp4"):
+        shutil.copyfile(spare, data / "c" / name)
+    return "2 appeared (c/1.mp4, c/2.mp4)"
+
+
+def change(data: Path, spare: Path) -> str:
+    shutil.copyfile(spare, data / "v0.mp4")
+    return "1 changed (v0.mp4)"
+
+
+def rename(data: Path, spare: Path) -> str:
+    (data / "v0.mp4").rename(data / "x.mp4")
+    return "1 appeared (x.mp4), 1 vanished (v0.mp4)"
+
+
+@pytest.mark.parametrize("become_other", [vanish, appear, change, rename])
+def test_other_videos_are_named_and_refused_unless_asked_for(begun, shapes_cache, capsys, become_other):
+    data, run = begun
+    said = become_other(data, sorted(shapes_cache.rglob("*.mp4"))[9])
+    before = (
+        (run / LAST).read_bytes(),
+        (run / "metrics.jsonl").read_bytes(),
+        (run / "config.yaml").read_bytes(),
+    )
+    capsys.readouterr()
+    assert go_on(run) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{run / LAST} was trained on other videos: {said}; put the files back" in error
+    assert "--resume-with-other-videos" in error
+    after = (
+        (run / LAST).read_bytes(),
+        (run / "metrics.jsonl").read_bytes(),
+        (run / "config.yaml").read_bytes(),
+    )
+    assert after == before
+    assert go_on(run, "--resume-with-other-videos") == 0
+    assert f"changed since the checkpoint: the videos: {said}" in capsys.readouterr().out
+    assert go_on(run, "--max-steps", "3") == 0  # they are now the run's own
+
+
+def test_leave_to_go_on_is_given_once(begun, capsys):
+    data, run = begun
+    (data / "v0.mp4").unlink()
+    assert go_on(run, "--resume-with-other-videos") == 0
+    (data / "v2.mp4").unlink()
+    capsys.readouterr()
+    assert go_on(run, "--max-steps", "3") == 2
+    assert "1 vanished (v2.mp4)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["moved", "link"])
+def test_the_same_files_at_another_place_are_accepted(begun, tmp_path, capsys, how):
+    data, run = begun
+    there = tmp_path / "elsewhere" / "videos"
+    there.parent.mkdir()
+    if how == "moved":
+        shutil.copytree(data, there)
+        shutil.rmtree(data)
+    else:
+        there.symlink_to(data)
+    assert go_on(run, "--data", str(there)) == 0
+    assert f"changed since the checkpoint: data was {data}, now {there}" in capsys.readouterr().out
+
+
+def test_other_data_is_refused_by_name_where_one_is_built_in(begun, capsys):
+    _, run = begun
+    assert go_on(run, "--data", "shapes") == 2
+    assert "belongs to another configuration (data was" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_a_version_that_kept_no_list_goes_on(begun, capsys):
+    data, run = begun
+    state = torch.load(run / LAST, weights_only=True)
+    del state["videos"]
+    torch.save(state, run / LAST)
+    assert go_on(run, "--data", str(data.parent)) == 2
+    assert "data was" in capsys.readouterr().err
+    (data / "v0.mp4").unlink()
+    assert go_on(run) == 0
+
+
+def test_leave_to_go_on_without_anything_to_go_on_from_is_refused(tiny, tmp_path, capsys):
+    assert main([*tiny, "--resume-with-other-videos", "--run-dir", str(tmp_path / "r")]) == 2
+    assert "resume_with_other_videos: there is nothing to go on from; add --resume" in capsys.readouterr().err
