@@ -64,6 +64,11 @@ def padded(width: int) -> int:
     return max(32, triton.next_power_of_2(width))
 
 
+def merge_warps(width: int) -> int:
+    """Warps of the merge for embeddings of ``width``: by four, wide rows are too many registers a thread."""
+    return 8 if padded(width) >= 128 else 4
+
+
 def operand(dtype: torch.dtype, precision: str) -> tuple[str, bool, bool]:
     """How tiles of ``dtype`` are multiplied: input precision, whether widened first, whether as bfloat16."""
     if INTERPRET:
@@ -369,7 +374,7 @@ def forward(problem: Problem, precision: str, means: bool) -> tuple[Tensor, Tens
         count = 2 * h * n
         contrastive_merge_kernel[(triton.cdiv(count, 16),)](
             rows, mean, whole, whole_mean, count, splits, d,
-            BLOCK_N=16, BLOCK_D=padded(d), MEANS=means, num_warps=4, enable_fp_fusion=True,
+            BLOCK_N=16, BLOCK_D=padded(d), MEANS=means, num_warps=merge_warps(d), enable_fp_fusion=True,
         )  # fmt: skip
     return whole, whole_mean
 

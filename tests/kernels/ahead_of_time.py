@@ -43,7 +43,7 @@ def sources(dtype: torch.dtype, width: int, precision: str) -> dict[str, tuple[A
         "backward": (source(kernels.contrastive_bwd_keys_kernel, dtype, keys), options(dense)),
         "merge": (
             source(kernels.contrastive_merge_kernel, dtype, merge),
-            {"num_warps": 4, "enable_fp_fusion": True},
+            {"num_warps": kernels.merge_warps(width), "enable_fp_fusion": True},
         ),
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE
 
 from bodvcl.ops.contrastive import info_nce
 
@@ -32,7 +33,7 @@ def process(*arguments: object, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
