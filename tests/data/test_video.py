@@ -209,10 +209,10 @@ def test_memory_and_files_do_not_grow(good_video):
     files = []
 
     def use(number: int) -> None:
-        for _ in range(20):
+        for _ in range(40):
             probe_video(good_video)
             read_frames(info, rng.integers(0, 50, 16), size=(30, 40))
         files.append(len(os.listdir("/proc/self/fd")))
 
-    assert growth(use, 24) < 20 * 30 * 40 * 3  # one frame lost per use; a decoder is 100 KB
+    assert growth(use, 15) < 40 * 30 * 40 * 3 / 2  # one frame per two uses; a decoder is 100 KB
     assert files[1:] == files[:-1]
