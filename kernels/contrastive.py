@@ -43,8 +43,8 @@ class Tiles(NamedTuple):
 def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
     """The tiling for embeddings of ``width`` (at most 256) stored as ``dtype``; ``sparse`` for the positives.
 
-    No tiling spills registers in its loop to speak of, or takes more than 99 KiB of shared memory, the limit
-    of the smallest device that the kernels are compiled for.
+    None spills registers in a loop, but for one value in hundreds of instructions on some compilers, or takes
+    more than 99 KiB of shared memory, the limit of the smallest device that the kernels are compiled for.
     """
     if INTERPRET:
         return Tiles(16, 16, 16, 4, 1)
