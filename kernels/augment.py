@@ -35,7 +35,7 @@ class Tiles(NamedTuple):
 
 
 def tiles(radius: int, dtype: torch.dtype) -> Tiles:
-    """The tiling for a blur of this radius, 0 for none, and results of ``dtype``; none spills registers."""
+    """The tiling for a blur of this radius, 0 for none, and results of ``dtype``; none spills in a loop."""
     if radius == 0:
         return Tiles(16, 64, 16, 4)
     return Tiles(32 if dtype == torch.float32 else 64, 64, 16, 8)

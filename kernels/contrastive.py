@@ -43,8 +43,8 @@ class Tiles(NamedTuple):
 def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
     """The tiling for embeddings of ``width`` (at most 256) stored as ``dtype``; ``sparse`` for the positives.
 
-    No tiling spills registers or takes more than 99 KiB of shared memory, the limit of the smallest device
-    that the kernels are compiled for.
+    None spills registers in a loop, but for one value in hundreds of instructions on some compilers, or takes
+    more than 99 KiB of shared memory, the limit of the smallest device that the kernels are compiled for.
     """
     if INTERPRET:
         return Tiles(16, 16, 16, 4, 1)
@@ -62,6 +62,11 @@ def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
 def padded(width: int) -> int:
     """The tile width of embeddings of ``width``: a power of two that the matrix units take."""
     return max(32, triton.next_power_of_2(width))
+
+
+def merge_warps(width: int) -> int:
+    """Warps of the merge for embeddings of ``width``: by four, wide rows are too many registers a thread."""
+    return 8 if padded(width) >= 128 else 4
 
 
 def operand(dtype: torch.dtype, precision: str) -> tuple[str, bool, bool]:
@@ -369,7 +374,7 @@ def forward(problem: Problem, precision: str, means: bool) -> tuple[Tensor, Tens
         count = 2 * h * n
         contrastive_merge_kernel[(triton.cdiv(count, 16),)](
             rows, mean, whole, whole_mean, count, splits, d,
-            BLOCK_N=16, BLOCK_D=padded(d), MEANS=means, num_warps=4, enable_fp_fusion=True,
+            BLOCK_N=16, BLOCK_D=padded(d), MEANS=means, num_warps=merge_warps(d), enable_fp_fusion=True,
         )  # fmt: skip
     return whole, whole_mean
 

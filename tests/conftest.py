@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 from bodvcl.train import main as train_main
 
@@ -29,6 +30,12 @@ TINY = [
 def _own_index(tmp_path_factory) -> None:
     """Tests leave the user's index of videos alone."""
     os.environ["BODVCL_INDEX"] = str(tmp_path_factory.mktemp("index") / "videos.sqlite")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """A test draws the same numbers whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from patience import PATIENCE
 from torch import Tensor
 
 from bodvcl.bilevel.problem import Params, Step
@@ -125,7 +126,7 @@ class Ranks:
     def __init__(self, size: int) -> None:
         self.size = size
         self.calls = [0] * size
-        self._barrier = threading.Barrier(size, timeout=300)
+        self._barrier = threading.Barrier(size, timeout=PATIENCE)
         self._said: list[Params] = [{}] * size
         self._errors: list[BaseException] = []
 

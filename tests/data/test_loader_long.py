@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from growth import growth, needs_proc
 from video_files import varied_copy, write_video
 
 from bodvcl.config import AugmentConfig, ClipConfig
@@ -63,22 +64,16 @@ def test_a_hundred_bad_files_among_a_thousand_are_left_out_and_named(tmp_path, c
     assert sum("left out of training" in record.message for record in caplog.records) == 100
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+@needs_proc
 def test_memory_and_open_files_are_flat_over_five_thousand_files(tmp_path):
     videos = copies(tmp_path, 500)
     loader = ClipLoader(videos, CLIP, AugmentConfig(), batch_size=20, seed=0, workers=0)
+    files = []
 
-    def resident() -> float:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    def opens(epoch: int) -> None:
+        assert sum(len(batch.videos) for batch in loader.epoch(epoch)) == 500
+        files.append(len(os.listdir("/proc/self/fd")))
 
-    def opens(epochs: range) -> None:
-        assert sum(len(batch.videos) for epoch in epochs for batch in loader.epoch(epoch)) == 500 * len(
-            epochs
-        )
-
-    opens(range(4))
-    before, files = resident(), len(os.listdir("/proc/self/fd"))
-    opens(range(4, 14))
-    assert resident() - before < 100  # one clip lost per file would be 165 MB, one decoder about 500 MB
-    assert len(os.listdir("/proc/self/fd")) == files
+    clip = 3 * 80 * 48 * 3
+    assert growth(opens, 14) < 500 * clip / 10  # one clip lost per ten files; a decoder is 100 KB
+    assert files[1:] == files[:-1]

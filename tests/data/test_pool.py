@@ -6,9 +6,12 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE, wait_until
 
 from bodvcl.data import pool as pool_module
 from bodvcl.data.pool import WorkerDied, WorkerPool
@@ -75,32 +78,56 @@ def test_a_worker_that_hangs_is_ended():
         assert len(multiprocessing.active_children()) == 1
 
 
-def silent(task, note):
-    time.sleep(4)
-    return task
+class Watched:
+    """A connection on which an answer comes after so many looks, at each of which the worker is at a note."""
+
+    def __init__(self, connection: Connection, note: Any, notes: list[int]) -> None:
+        self._connection, self._note, self._notes = connection, note, iter(notes)
+
+    def poll(self, timeout: float) -> bool:
+        assert timeout == pool_module._LOOK
+        if (note := next(self._notes, None)) is None:
+            return True
+        self._note.value = note
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
-def several(task, note):
-    for number in range(10):
-        note(number)
-        time.sleep(0.4)
-    return task
-
-
-@pytest.mark.parametrize("function", [silent, several])
-def test_only_a_worker_that_stays_at_one_note_hangs(function, monkeypatch):
-    monkeypatch.setattr(pool_module, "_LOOK", 0.2)
-    with WorkerPool(function, 1, timeout=3) as pool:
-        pool.submit(1)
-        assert pool.receive() == 1
+@pytest.mark.parametrize(
+    ("notes", "hangs"),
+    [
+        ([-1] * 1000, False),
+        ([number // 5 for number in range(1000)], False),
+        ([3] * 6, False),
+        ([3] * 7, True),
+        ([-1] * 100 + [3] * 7, True),
+        ([1, 2] * 50 + [2] * 7, True),
+    ],
+)
+def test_only_a_worker_that_stays_at_one_note_hangs(notes, hangs):
+    """Looks are what counts, 6 of half a second here: a program that gets no processor time looks less."""
+    assert pool_module._LOOK == 0.5
+    with WorkerPool(act, 1, timeout=3) as pool:
+        pool.submit(("give", 1))
+        assert pool._connections[0].poll(PATIENCE)
+        pool._connections[0] = Watched(pool._connections[0], pool._notes[0], notes)
+        if hangs:
+            with pytest.raises(WorkerDied) as caught:
+                pool.receive()
+            assert (caught.value.hung, caught.value.note) == (True, notes[-1])
+        else:
+            assert pool.receive()[0] == 1
 
 
 def test_closing_does_not_wait_for_a_busy_worker():
     pool = WorkerPool(act, 2)
-    pool.submit(("sleep", 6000))
-    start = time.monotonic()
+    pool.submit(("sleep", 60000))
+    wait_until(lambda: pool._notes[0].value == 60000)
+    workers = multiprocessing.active_children()
     pool.close()
-    assert time.monotonic() - start < 30
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL] * 2, "they ended by themselves"
     assert not multiprocessing.active_children()
 
 

@@ -11,13 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from patience import PATIENCE, wait_until
 
 from bodvcl.config import ShapesConfig
 from bodvcl.data import rendered, shapes
@@ -227,7 +227,7 @@ def test_two_processes_may_race(tmp_path):
     context = multiprocessing.get_context("fork")
     with context.Pool(3) as pool:
         pending = [pool.apply_async(_prepare_here, (config,)) for _ in range(3)]
-        paths = {result.get(timeout=300) for result in pending}
+        paths = {result.get(timeout=PATIENCE) for result in pending}
     assert len(paths) == 1
     assert len(list(paths.pop().parent.rglob("*.mp4"))) == 24
     assert len(list(tmp_path.iterdir())) == 1
@@ -269,18 +269,17 @@ def test_renderers_end_with_the_process_that_started_them(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ
     )
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.rglob("*.mp4")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert list(tmp_path.rglob("*.mp4"))
-    process.send_signal(signal.SIGKILL)
+    try:
+        wait_until(lambda: list(tmp_path.rglob("*.mp4")), lambda: process.poll() is not None)
+    finally:
+        process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 300
-    alive = True
-    while alive and time.monotonic() < deadline:
-        time.sleep(0.1)
+
+    def gone() -> bool:
         try:
             os.killpg(process.pid, 0)
         except ProcessLookupError:
-            alive = False
-    assert not alive
+            return True
+        return False
+
+    wait_until(gone)

@@ -8,6 +8,7 @@ import pickle
 import av
 import numpy as np
 import pytest
+from growth import growth, needs_proc
 from video_files import (
     VARIABLE,
     barcode,
@@ -221,23 +222,18 @@ def test_errors_travel_between_processes():
     assert (error.path, error.reason, str(error)) == ("a.mp4", "why", "a.mp4: why")
 
 
-def resident_megabytes() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+@needs_proc
 def test_memory_and_files_do_not_grow(good_video):
     info = probe_video(good_video)
     rng = np.random.default_rng(0)
 
-    def use(times: int) -> None:
-        for _ in range(times):
+    files = []
+
+    def use(number: int) -> None:
+        for _ in range(40):
             probe_video(good_video)
             read_frames(info, rng.integers(0, 50, 16), size=(30, 40))
+        files.append(len(os.listdir("/proc/self/fd")))
 
-    use(50)
-    before, files = resident_megabytes(), len(os.listdir("/proc/self/fd"))
-    use(300)
-    assert resident_megabytes() - before < 32
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert growth(use, 15) < 40 * 30 * 40 * 3 / 2  # one frame per two uses; a decoder is 100 KB
+    assert files[1:] == files[:-1]

@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import signal
-import time
 
 import processes
 import pytest
 import torch
 import yaml
+from patience import wait_until
 from same_training import assert_same_movement
 
 from bodvcl.engine.checkpoint import LAST
@@ -30,6 +30,10 @@ SMOOTH = [
     "--koopman.max-gain", "None", "--model.projector-norm", "--log.no-probe", "--log.no-report",
 ]  # fmt: skip
 """No amplified rounding: what two ways of summing give can be compared."""
+
+
+def has_stepped(run):
+    return (run / METRICS).exists() and (run / METRICS).stat().st_size > 0
 
 
 def metrics(run):
@@ -115,11 +119,10 @@ def test_one_that_fails_ends_all_with_its_message(tiny, tmp_path):
 def test_a_signal_to_one_stops_all_at_the_same_step(tiny, tmp_path):
     run = tmp_path / "r"
     running = processes.start([*tiny, "--epochs", "2000", "--run-dir", str(run)])
-    deadline = time.monotonic() + 300
-    while not (run / METRICS).exists() or (run / METRICS).stat().st_size == 0:
-        assert all(process.poll() is None for process in running), processes.finish(running)
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    try:
+        wait_until(lambda: has_stepped(run), lambda: any(process.poll() is not None for process in running))
+    except AssertionError as error:
+        raise AssertionError(processes.finish(running)) from error
     os.kill(running[1].pid, signal.SIGUSR1)
     ended = processes.finish(running)
     assert [code for code, _, _ in ended] == [128 + signal.SIGUSR1] * 2, ended

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 import yaml
+from patience import PATIENCE, wait_until
 from same_training import assert_same_movement
 
 from bodvcl.bilevel.solvers import make_solver
@@ -206,13 +206,15 @@ def test_a_signal_saves_and_exits_cleanly(tiny, tmp_path, number, code):
         "1",
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not (run / METRICS).exists() or (run / METRICS).stat().st_size == 0:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=300)
+    try:
+        wait_until(
+            lambda: (run / METRICS).exists() and (run / METRICS).stat().st_size > 0,
+            lambda: process.poll() is not None,
+        )
+        os.kill(process.pid, number)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert "bodvcl train --resume --run-dir" in out

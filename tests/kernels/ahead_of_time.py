@@ -1,20 +1,19 @@
 """Compile the contrastive kernels for a GPU that is not there and print what they use, as JSON lines.
 
-``python ahead_of_time.py ARCH DTYPE WIDTH PRECISION [ones]``, with "ones" for sizes and strides that are 1,
-in a process of its own: the interpreter must be off and the cache directory set before Triton is imported.
+``python ahead_of_time.py ARCH DTYPE WIDTH PRECISION [ones] [registers=N]``, with "ones" for sizes and strides
+that are 1, "registers=N" for at most so many of them, in a process of its own: the interpreter must be off
+and the cache directory set before Triton is imported.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import torch
 import triton
 from bodvcl.kernels import contrastive as kernels
+from machine_code import resources
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -43,7 +42,7 @@ def sources(dtype: torch.dtype, width: int, precision: str) -> dict[str, tuple[A
         "backward": (source(kernels.contrastive_bwd_keys_kernel, dtype, keys), options(dense)),
         "merge": (
             source(kernels.contrastive_merge_kernel, dtype, merge),
-            {"num_warps": 4, "enable_fp_fusion": True},
+            {"num_warps": kernels.merge_warps(width), "enable_fp_fusion": True},
         ),
     }
 
@@ -81,23 +80,13 @@ def source(kernel, dtype: torch.dtype, constants: dict) -> ASTSource:
     return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attrs)
 
 
-def resources(cubin: bytes) -> dict[str, int]:
-    """Registers, stack and local memory per thread (spills), from Triton's own cuobjdump."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.cubin"
-        path.write_bytes(cubin)
-        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", path]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    line = next(x for x in text.splitlines() if "REG:" in x)
-    fields = dict(f.split(":", 1) for f in line.split() if ":" in f)
-    return {name.lower(): int(fields[name]) for name in ("REG", "STACK", "LOCAL")}
-
-
-def main(arch: str, dtype: str, width: str, precision: str, sizes: str = "") -> None:
+def main(arch: str, dtype: str, width: str, precision: str, *changes: str) -> None:
     chosen = next(t for t, name in NAMES.items() if name == dtype)
+    registers = [int(c.removeprefix("registers=")) for c in changes if c.startswith("registers=")]
+    limit = {"maxnreg": min(registers)} if registers else {}
     for name, (src, options) in sources(chosen, int(width), precision).items():
-        src = of_ones(src) if sizes == "ones" else src
-        compiled = triton.compile(src, target=GPUTarget("cuda", int(arch), 32), options=options)
+        src = of_ones(src) if "ones" in changes else src
+        compiled = triton.compile(src, target=GPUTarget("cuda", int(arch), 32), options=options | limit)
         ptx = compiled.asm["ptx"]
         instructions = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")
         print(

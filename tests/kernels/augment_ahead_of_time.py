@@ -12,8 +12,9 @@ import sys
 
 import torch
 import triton
-from ahead_of_time import NAMES, resources
+from ahead_of_time import NAMES
 from bodvcl.kernels import augment as kernels
+from machine_code import resources
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 

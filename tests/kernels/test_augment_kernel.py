@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_contrastive_kernels import FOLDER, SHARED_LIMIT, needs_triton, process
+from test_contrastive_kernels import FOLDER, SHARED_LIMIT, assert_registers_suffice, needs_triton, process
 
 from bodvcl.ops.augment import augment_clips
 
@@ -43,7 +43,7 @@ def test_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
     entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
     assert [(e["radius"], e["box"]) for e in entries] == [(0, False), (0, True), (6, True), (24, False)]
     for entry in entries:
-        assert entry["stack"] == entry["local"] == 0, entry
+        assert_registers_suffice(entry)
         assert entry["shared"] <= SHARED_LIMIT, entry
         assert (entry["mma"] > 0) == (entry["radius"] > 0), entry
 
@@ -53,7 +53,9 @@ def test_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
 def test_compiles_with_sizes_of_one(tmp_path):
     script = FOLDER / "augment_ahead_of_time.py"
     entries = process(script, 90, "fp32", "ones", TRITON_CACHE_DIR=str(tmp_path)).splitlines()
-    assert [json.loads(entry)["local"] for entry in entries] == [0, 0]
+    assert len(entries) == 2
+    for entry in map(json.loads, entries):
+        assert_registers_suffice(entry)
 
 
 # ------------------------------------------------------------ on a GPU

@@ -9,6 +9,7 @@ from pathlib import Path
 import objective_ranks
 import pytest
 import torch
+from patience import PATIENCE
 
 METHODS = ("simclr", "moco", "byol", "swav", "dualvar", "hdc")
 
@@ -21,7 +22,7 @@ def two_ranks(tmp_path_factory) -> list[dict]:
         subprocess.Popen([sys.executable, script, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(objective_ranks.RANKS)
     ]
-    errors = [process.communicate(timeout=300)[1] for process in running]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
     return [torch.load(folder / f"{rank}.pt") for rank in range(objective_ranks.RANKS)]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import contrastive_ranks
 import pytest
 import torch
+from patience import PATIENCE
 
 from bodvcl.ops.distributed import gather, info_nce_gathered, world_size
 
@@ -19,7 +20,7 @@ def two_ranks(tmp_path_factory) -> list[dict]:
         subprocess.Popen([sys.executable, script, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(contrastive_ranks.RANKS)
     ]
-    errors = [process.communicate(timeout=300)[1] for process in running]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
     return [torch.load(folder / f"{rank}.pt") for rank in range(contrastive_ranks.RANKS)]
 

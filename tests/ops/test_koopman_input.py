@@ -10,6 +10,7 @@ import warnings
 import pytest
 import torch
 from koopman_cases import EVERY, FAST, close, put, walk
+from patience import PATIENCE
 
 from bodvcl import _dispatch, _native
 from bodvcl.ops import koopman as ops
@@ -255,7 +256,7 @@ def test_without_the_native_library_everything_runs_and_says_so():
         env=os.environ | {"BODVCL_NATIVE": "0"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert "'backend': 'torch'" in done.stdout
     assert (

@@ -1,0 +1,26 @@
+"""Waiting for other processes. No test passes or fails by how long they take: this only ends what hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 30 * 60.0
+"""Seconds after which something counts as hanging."""
+
+
+def wait_until(condition: Callable[[], object], ended: Callable[[], bool] = lambda: False) -> None:
+    """Look at ``condition`` until it holds.
+
+    Args:
+        condition: looked at again and again.
+        ended: true once what is waited for can no longer come.
+
+    Raises:
+        AssertionError: it does not hold and what is waited for has ended, or is never going to.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert not (ended() and not condition()), "ended before it came to this"
+        assert time.monotonic() < deadline, "hangs"
+        time.sleep(0.05)
