@@ -19,6 +19,7 @@ import numpy as np
 
 from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
 from bodvcl.errors import DataError
+from bodvcl.folders import cache_folder, expand
 from bodvcl.progress import progress_bar
 
 FPS = 20
@@ -33,7 +34,7 @@ class Rendering:
 
     Attributes:
         name: of the data set, as the user knows it: ``--<name>.cache`` chooses its folder.
-        cache: folder that holds one folder per set of settings.
+        cache: folder that holds one folder per set of settings. None: in the cache folder of the user.
         settings: everything that changes a pixel or a label.
         sizes: number of videos per split.
         columns: names of the labels.
@@ -43,7 +44,7 @@ class Rendering:
     """
 
     name: str
-    cache: Path
+    cache: Path | None
     settings: Mapping[str, Any]
     sizes: Mapping[str, int]
     columns: Sequence[str]
@@ -90,7 +91,7 @@ def write_rendering(rendering: Rendering, *, workers: int | None = None, progres
     Raises:
         DataError: the cache folder cannot be written.
     """
-    cache = Path(rendering.cache).expanduser()
+    cache = cache_folder(rendering.name) if rendering.cache is None else expand(rendering.cache)
     final = cache / rendering.key()
     if (final / "labels.csv").is_file():
         return final / "labels.csv"
@@ -127,8 +128,8 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
     order = list(rendering.sizes)
     rows.sort(key=lambda row: (order.index(row["split"]), row["path"]))
     settings = json.dumps(dict(rendering.settings), indent=2, default=str)
-    (folder / "settings.json").write_text(settings + "\n")
-    with open(folder / "labels.csv", "w", newline="") as file:
+    (folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["path", "split", *rendering.columns])
         writer.writeheader()
         writer.writerows(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.learner import build_learner
+from bodvcl.engine.metrics import LogError
 from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
@@ -38,6 +40,7 @@ from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.signals import StopRequest
 from bodvcl.engine.step import parts_of, step_gradient, videos_of
 from bodvcl.engine.sync_norm import synchronise_norms
+from bodvcl.errors import CheckpointError
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
@@ -137,6 +140,7 @@ class Trainer:
         Raises:
             Diverged: a loss or gradient is not finite; the state before that step has been saved.
             CheckpointError: a checkpoint could not be written.
+            LogError: the log could not be written; where there was room, the state has been saved.
         """
         start = time.perf_counter()
         signal = 0
@@ -153,7 +157,7 @@ class Trainer:
                     if signal:
                         break
                     values = self._train_step(videos_of(batch, 0, fewest, self.config.clip.views), report)
-                    report.step(self.step, values, len(batch.clips))
+                    self._tell(report, values, len(batch.clips))
                     if self._save_is_due():
                         self._save_and_keep()
                 self._save_and_keep()
@@ -177,6 +181,15 @@ class Trainer:
             clip_flops=step_flops(forward_flops(config.model, config.clip), passes_per_step(config)),
             arithmetic=self.arithmetic.name,
         )
+
+    def _tell(self, report: Reporter, values: Mapping[str, float], clips: int) -> None:
+        try:
+            report.step(self.step, values, clips)
+        except LogError:
+            if self.ranks.size == 1:  # else the others would have to take part
+                with contextlib.suppress(CheckpointError):  # where the log was full, so is this
+                    self.save()
+            raise
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from bodvcl.evaluate.evaluate_run import evaluate_run
 from bodvcl.evaluate.probe_console import console_table
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
+from bodvcl.surroundings import as_user_errors
 from bodvcl.viz.report import write_report
 
 
@@ -56,15 +58,10 @@ def pretrain(config: TrainConfig) -> int:
         return 0
     ranks = Ranks(world, device)
     try:
-        with ranks, silent(unless=ranks.first):
+        with ranks, silent(unless=ranks.first), as_user_errors(_smaller(config)):
             run = _train(config, ranks, world)
     except PeerFailed:
         raise SystemExit(2) from None
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the memory of {device} is full: lower --batch-size, or cut the batch with --accumulate "
-            f"{2 * config.accumulate} (--dry-run estimates what a run needs)"
-        ) from error
     except UserError as error:
         if not ranks.speaks:
             raise SystemExit(2) from None
@@ -74,6 +71,13 @@ def pretrain(config: TrainConfig) -> int:
     if not ranks.first:
         return 0 if run.outcome.signal is None else 128 + run.outcome.signal
     return _finish(config, device, run)
+
+
+def _smaller(config: TrainConfig) -> str:
+    return (
+        f"lower --batch-size, or cut the batch with --accumulate {2 * config.accumulate} "
+        "(--dry-run estimates what a run needs)"
+    )
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def _finish(config: TrainConfig, device: torch.device, run: _Run) -> int:
     _summarise(run.folder, config, device, outcome, run.videos, run.source)
     if outcome.signal is not None:
         print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
-        print(f"  bodvcl train --resume --run-dir {run.folder}")
+        print("  " + shlex.join(["bodvcl", "train", "--resume", "--run-dir", str(run.folder)]))
         if outcome.signal == signal.SIGUSR1:
             print(requeue())
         return 128 + outcome.signal
