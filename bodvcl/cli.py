@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -39,6 +38,8 @@ def _without_verb(arguments: Sequence[str]) -> int:
     if verb == "--version":
         print(f"bodvcl {bodvcl.__version__}")
         return 0
+    import difflib
+
     near = difflib.get_close_matches(verb, VERBS, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     print(f"bodvcl: error: no verb {verb!r}{hint}; there are: {', '.join(VERBS)}", file=sys.stderr)

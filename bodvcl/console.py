@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from bodvcl.errors import UserError
 from bodvcl.streams import SteadyStream, steady_streams
@@ -54,10 +54,8 @@ def run_verb(name: str, body: Callable[[], int], *, answers: bool = True) -> int
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """While entered, Ctrl-C waits; a second one does not. For imports, which an interrupt may tear apart."""
-    if not _handles(signal.SIGINT, signal.default_int_handler):
-        yield
-        return
+    """While entered, Ctrl-C waits, a second one does not, and SIGTERM ends the process on the spot. For
+    imports: an exception in their midst comes out of them as any other, with a traceback."""
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -66,11 +64,12 @@ def uninterrupted() -> Iterator[None]:
             raise KeyboardInterrupt
         asked = True
 
-    signal.signal(signal.SIGINT, remember)
-    try:
+    with contextlib.ExitStack() as stack:
+        if _usual(signal.SIGINT, signal.default_int_handler):
+            stack.enter_context(_handled(signal.SIGINT, remember))
+        if _usual(signal.SIGTERM, _stop):
+            stack.enter_context(_handled(signal.SIGTERM, signal.SIG_DFL))
         yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked:
         raise KeyboardInterrupt
 
@@ -94,6 +93,8 @@ def _one_line_each(name: str) -> Iterator[None]:
         if failure.exc_value is None or explain(failure.exc_value) is None:
             before(failure)
 
+    import logging  # not at the start: until a verb runs, Ctrl-C shows a traceback
+
     remarks = logging.getLogger("matplotlib")
     level = remarks.level
     remarks.setLevel(logging.ERROR)
@@ -109,20 +110,25 @@ def _one_line_each(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    if not _handles(signal.SIGTERM, signal.SIG_DFL):
+    with contextlib.ExitStack() as stack:
+        if _usual(signal.SIGTERM, signal.SIG_DFL):
+            stack.enter_context(_handled(signal.SIGTERM, _stop))
         yield
-        return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
 
-    signal.signal(signal.SIGTERM, stop)
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _usual(number: signal.Signals, handler: object) -> bool:
+    """Whether this thread may handle a signal, and its handler is the one that is expected."""
+    return threading.current_thread() is threading.main_thread() and signal.getsignal(number) == handler
+
+
+@contextlib.contextmanager
+def _handled(number: signal.Signals, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _handles(number: signal.Signals, usual: object) -> bool:
-    """Whether this thread may handle a signal that has its usual handler still."""
-    return threading.current_thread() is threading.main_thread() and signal.getsignal(number) == usual
+        signal.signal(number, before)

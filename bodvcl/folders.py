@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from bodvcl.errors import ConfigError
@@ -44,6 +43,8 @@ def cache_folder(name: str) -> Path:
 
 def _private_temporary() -> Path:
     """A folder of this user alone; the same one in every process, unless somebody else made it."""
+    import tempfile
+
     folder = Path(tempfile.gettempdir()) / f"bodvcl-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import io
 import os
 import sys
@@ -122,6 +121,8 @@ def check_variables() -> None:
 
 def give_compilers_a_cache() -> None:
     """Name a cache folder for PyTorch's compilers where they find none: that of an unknown user."""
+    import getpass
+
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
