@@ -31,7 +31,7 @@ class SteadyStream:
                 self._stream.write(text)
             except UnicodeEncodeError:
                 encoding = self._stream.encoding or "ascii"
-                return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                self.write(text.encode(encoding, "backslashreplace").decode(encoding))
             except OSError as error:
                 self._lose(error)
         return len(text)

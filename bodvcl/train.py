@@ -21,19 +21,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: Sequence[str]) -> int:
+    config = _parse(arguments)
     with uninterrupted():
         from bodvcl.engine.pretrain import pretrain
 
-    return pretrain(_parse(arguments))
+    return pretrain(config)
 
 
 def _parse(arguments: Sequence[str]) -> TrainConfig:
-    from bodvcl.engine.ranks import world_from_environment
-    from bodvcl.parse import parse_config
+    with uninterrupted():
+        from bodvcl.parse import parse_config
 
     try:
         return parse_config(arguments)
     except UserError:
+        from bodvcl.engine.ranks import world_from_environment
+
         try:
             rank = world_from_environment().rank
         except ConfigError:  # nobody else speaks
