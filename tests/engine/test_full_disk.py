@@ -21,6 +21,9 @@ from bodvcl.errors import ConfigError
 from bodvcl.report import main as report_main
 from bodvcl.train import main
 
+# TensorBoard's thread fails, too; what it met is raised again where the next line is written.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 
 @contextlib.contextmanager
 def no_file_above(size: int) -> Iterator[None]:
@@ -49,7 +52,6 @@ def log_until_it_fails(run: Path, steps: int) -> Iterator[int]:
         log.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's writer
 @pytest.mark.parametrize("size", [0, 10, 200, 1000, 5000])
 def test_the_log_ends_with_a_whole_line(size, tmp_path):
     message = r"cannot write the log in .*continue with --resume"
