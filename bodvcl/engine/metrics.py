@@ -85,7 +85,7 @@ class MetricsLog:
         except OSError as error:
             raise LogError(
                 f"cannot write the log in {self._run_dir}: {error.strerror or error}; "
-                "make room and continue with --resume"
+                "make room, or mend what is wrong there, and continue with --resume"
             ) from error
 
 
