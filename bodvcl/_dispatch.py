@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 
 from bodvcl import _native
+from bodvcl.errors import UserError
 
 BACKENDS = ("auto", "cuda", "cpu", "torch", "reference")
 NATIVE_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -24,7 +25,7 @@ MAX_FRAMES = 64
 MIN_WIDTH, MAX_WIDTH = 4, 1024
 
 
-class BackendError(RuntimeError):
+class BackendError(UserError, RuntimeError):
     """A named backend cannot serve the request; the message says why."""
 
 
@@ -104,7 +105,7 @@ def choose(backend: str, request: KoopmanRequest) -> str:
     """
     source = "backend"
     if backend == "auto":
-        backend, source = os.environ.get("BODVCL_BACKEND", "auto"), "BODVCL_BACKEND"
+        backend, source = os.environ.get("BODVCL_BACKEND") or "auto", "BODVCL_BACKEND"
         backend = "auto" if backend in ("triton", "chunked") else backend
     if backend not in BACKENDS:
         raise ValueError(f"{source} is {backend!r}; expected one of {', '.join(BACKENDS)}")
@@ -170,7 +171,7 @@ def choose_contrastive(backend: str, request: ContrastiveRequest) -> str:
     """
     source, known = "backend", CONTRASTIVE_BACKENDS
     if backend == "auto":
-        backend, source = os.environ.get("BODVCL_BACKEND", "auto"), "BODVCL_BACKEND"
+        backend, source = os.environ.get("BODVCL_BACKEND") or "auto", "BODVCL_BACKEND"
         known = (*CONTRASTIVE_BACKENDS, *BACKENDS)
     if backend not in known:
         raise ValueError(f"{source} is {backend!r}; expected one of {', '.join(dict.fromkeys(known))}")
@@ -237,7 +238,7 @@ def choose_augment(backend: str, request: AugmentRequest) -> str:
     """
     source, known = "backend", AUGMENT_BACKENDS
     if backend == "auto":
-        backend, source = os.environ.get("BODVCL_BACKEND", "auto"), "BODVCL_BACKEND"
+        backend, source = os.environ.get("BODVCL_BACKEND") or "auto", "BODVCL_BACKEND"
         known = tuple(dict.fromkeys((*AUGMENT_BACKENDS, *CONTRASTIVE_BACKENDS, *BACKENDS)))
     if backend not in known:
         raise ValueError(f"{source} is {backend!r}; expected one of {', '.join(known)}")

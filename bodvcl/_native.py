@@ -31,7 +31,7 @@ class State(NamedTuple):
 def read_build(directory: Path = DIRECTORY) -> dict:
     """Contents of ``build.json``; an empty dictionary where there is none or it cannot be read."""
     try:
-        build = json.loads((directory / "build.json").read_text())
+        build = json.loads((directory / "build.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return build if isinstance(build, dict) else {}

@@ -56,7 +56,7 @@ def refuse_unsupported() -> None:
     message = (
         f"{'; '.join(found)}. Install a supported release, or set {OVERRIDE}=1 to go on without any promise"
     )
-    if os.environ.get(OVERRIDE, "0") not in ("", "0"):
+    if os.environ.get(OVERRIDE) == "1":
         warnings.warn(f"not tested with these releases: {'; '.join(found)}", stacklevel=3)
     elif _is_command():
         if sys.stderr is not None:

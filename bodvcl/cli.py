@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
 import bodvcl
+from bodvcl.streams import steady_streams
 
 VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
@@ -23,6 +23,14 @@ _MODULES = {"data": "bodvcl.data_cli"}  # bodvcl.data is a package
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand the options to the verb's own ``main``; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in VERBS:
+        verb = arguments[0]
+        return importlib.import_module(_MODULES.get(verb, f"bodvcl.{verb}")).main(arguments[1:])
+    with steady_streams():
+        return _without_verb(arguments)
+
+
+def _without_verb(arguments: Sequence[str]) -> int:
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help", "help"):
         print(_help())
@@ -30,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "--version":
         print(f"bodvcl {bodvcl.__version__}")
         return 0
-    if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        print(f"bodvcl: error: no verb {verb!r}{hint}; there are: {', '.join(VERBS)}", file=sys.stderr)
-        return 2
-    return importlib.import_module(_MODULES.get(verb, f"bodvcl.{verb}")).main(arguments[1:])
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    print(f"bodvcl: error: no verb {verb!r}{hint}; there are: {', '.join(VERBS)}", file=sys.stderr)
+    return 2
 
 
 def _help() -> str:

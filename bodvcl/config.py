@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid")
+from bodvcl.folders import expand
+from bodvcl.limits import SEEDS
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+UserPath = Annotated[Path, AfterValidator(expand)]
+"""A path in which ``~`` is the home folder."""
 
 
 @dataclass
@@ -22,8 +29,9 @@ class ShapesConfig:
 
     __pydantic_config__ = STRICT
 
-    cache: Path = Path("~/.cache/bodvcl/shapes")
-    """Folder where the rendered .mp4 files are kept between runs."""
+    cache: UserPath | None = None
+    """Folder where the rendered .mp4 files are kept between runs.
+    None: bodvcl/shapes in $XDG_CACHE_HOME, else in ~/.cache."""
     train_videos: Annotated[int, Field(ge=8)] = 512
     """Videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=16)] = 384
@@ -39,7 +47,7 @@ class ShapesConfig:
     """Which semantics are confounded in the training videos: sc, background colour decides the trajectory;
     dc, the brightness change decides the shape; none, all independent.
     Probe videos are always independent."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the rendering."""
 
 
@@ -49,8 +57,9 @@ class DigitsConfig:
 
     __pydantic_config__ = STRICT
 
-    cache: Path = Path("~/.cache/bodvcl/digits")
-    """Folder where the rendered .mp4 files are kept between runs."""
+    cache: UserPath | None = None
+    """Folder where the rendered .mp4 files are kept between runs.
+    None: bodvcl/digits in $XDG_CACHE_HOME, else in ~/.cache."""
     train_videos: Annotated[int, Field(ge=8)] = 512
     """Videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=16)] = 384
@@ -64,7 +73,7 @@ class DigitsConfig:
     """Digits from 0 on, and as many kinds of paths."""
     correlation: Literal["none", "full"] = "none"
     """full: in the training videos the digit decides the path. Probe videos are always independent."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the rendering."""
 
 
@@ -86,7 +95,7 @@ class ClipConfig:
     """Clips per video, rho. Each is a positive of the others."""
     size: Annotated[int, Field(ge=16)] = 48
     """Height and width of a clip in pixels after cropping."""
-    fps: Annotated[float, Field(gt=0)] | None = None
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Resample every video to this frame rate before the stride is applied. None: the video's own rate."""
     twin: bool = False
     """The last clip of every video repeats the frames of the first, with an augmentation draw of its own."""
@@ -409,7 +418,7 @@ class TrainConfig:
     Otherwise a folder of videos, searched through; a .csv list with a column `path`
     and, if there are any, `split` and label columns; or a data set in its official layout
     by name, such as ucf101:FOLDER or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
-    run_dir: Path | None = None
+    run_dir: UserPath | None = None
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
     """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
@@ -445,7 +454,7 @@ class TrainConfig:
     """Batch normalisation over the clips of all processes. None: for every method but moco."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, order, clips and augmentation."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Videos per step; each gives `clip.views` clips."""
@@ -453,7 +462,7 @@ class TrainConfig:
     """Passes over the training videos."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many steps. The learning-rate schedule still spans `epochs`."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Decoding processes. 0: decode in the training process. None: from the number of cores."""
     decoder: Literal["auto", "pyav", "dali", "torchcodec"] = "auto"
     """What decodes the training clips. auto: DALI where it can (CUDA device, installed, every file suitable),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bodvcl.console import run_verb
+from bodvcl.console import run_verb, uninterrupted
 from bodvcl.errors import DataError
 from bodvcl.words import counted, printable
 
@@ -29,6 +30,11 @@ _DATA = "folder, .csv list, or data set by name such as ucf101:FOLDER (docs/data
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand the options to the action; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    name = f"data {arguments[0]}" if arguments and arguments[0] in ACTIONS else "data"
+    return run_verb(name, lambda: _act(arguments))
+
+
+def _act(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bodvcl data",
         description="Look at a data set, check it, and make a training copy of it.",
@@ -38,18 +44,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in ACTIONS.items():
         actions.add_parser(name, help=text, add_help=False)
     action = parser.parse_args(arguments[:1]).action
-    if action == "show":
-        from bodvcl.data import show
+    return {"scan": _scan, "show": _show, "transcode": _transcode}[action](arguments[1:])
 
-        return show.main(arguments[1:])
-    return {"scan": _scan, "transcode": _transcode}[action](arguments[1:])
+
+def _show(argv: Sequence[str]) -> int:
+    with uninterrupted():
+        from bodvcl.data.show import show
+
+    return show(argv)
 
 
 def _parser(action: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"bodvcl data {action}", description=f"{ACTIONS[action]}.")
     parser.add_argument("data", metavar="DATA", help=_DATA)
     parser.add_argument(
-        "--workers", type=_whole(0), help="processes; 0: this one only (default: one per core)", metavar="N"
+        "--workers",
+        type=_whole(0, 1024),
+        help="processes; 0: this one only (default: one per core)",
+        metavar="N",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     return parser
@@ -74,21 +86,18 @@ def _scan(argv: Sequence[str]) -> int:
     parser = _parser("scan")
     parser.add_argument("--all", action="store_true", help="name every missing and faulty file, not ten")
     options = parser.parse_args(argv)
-
-    def scan() -> int:
+    with uninterrupted():
         from bodvcl.config import TrainConfig
         from bodvcl.data.built_in import prepare_built_in
         from bodvcl.data.scan import scan
 
-        source = prepare_built_in(TrainConfig(data=options.data)) or options.data
-        found = scan(source, clip=None, workers=options.workers)
-        if options.json:
-            print(json.dumps(scan_report(found), indent=1))
-        else:
-            _print_scan(found, options.all)
-        return 0
-
-    return run_verb("data scan", scan)
+    source = prepare_built_in(TrainConfig(data=options.data)) or options.data
+    found = scan(source, clip=None, workers=options.workers)
+    if options.json:
+        print(json.dumps(scan_report(found), indent=1))
+    else:
+        _print_scan(found, options.all)
+    return 0
 
 
 def scan_report(found: ScanResult) -> dict[str, Any]:
@@ -205,7 +214,8 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
 
 
 def _transcode(argv: Sequence[str]) -> int:
-    from bodvcl.data.transcode import CopySettings
+    with uninterrupted():
+        from bodvcl.data.transcode import CopySettings, transcode
 
     usual = CopySettings()
     parser = _parser("transcode")
@@ -223,19 +233,13 @@ def _transcode(argv: Sequence[str]) -> int:
         help=f"quality, 0 (lossless) to 51 (default: {usual.crf})",
     )  # fmt: skip
     options = parser.parse_args(argv)
-
-    def copy() -> int:
-        from bodvcl.data.transcode import transcode
-
-        settings = CopySettings(options.short_side, options.gop, options.crf)
-        report = transcode(options.data, options.destination, settings, workers=options.workers)
-        if options.json:
-            print(json.dumps({**vars(report), "destination": str(report.destination)}, indent=1))
-        else:
-            _print_copy(report)
-        return 0
-
-    return run_verb("data transcode", copy)
+    settings = CopySettings(options.short_side, options.gop, options.crf)
+    report = transcode(options.data, options.destination, settings, workers=options.workers)
+    if options.json:
+        print(json.dumps({**vars(report), "destination": str(report.destination)}, indent=1))
+    else:
+        _print_copy(report)
+    return 0
 
 
 def _print_copy(report: CopyReport) -> None:
@@ -251,7 +255,7 @@ def _print_copy(report: CopyReport) -> None:
         print(f"{len(report.failed):,} could not be copied, all named in {report.destination / FAILED}:")
         for path, reason in report.failed[:10]:
             print(f"  {printable(path)}: {reason}")
-    print(f"use it with --data {report.source}")
+    print(f"use it with --data {shlex.quote(str(report.source))}")
 
 
 if __name__ == "__main__":

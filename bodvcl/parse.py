@@ -25,6 +25,8 @@ from bodvcl.bilevel.rules import bilevel_contradictions
 from bodvcl.config import TrainConfig
 from bodvcl.engine.rules import engine_contradictions
 from bodvcl.errors import ConfigError
+from bodvcl.folders import expand
+from bodvcl.limits import MOST
 from bodvcl.models.geometry import model_contradictions
 from bodvcl.objectives.rules import method_contradictions
 from bodvcl.run_dir import newest_run
@@ -53,7 +55,7 @@ def parse_config(argv: Sequence[str], prog: str = "bodvcl train") -> TrainConfig
     """
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--config")
-    peek.add_argument("--run-dir", "--run_dir", type=Path)
+    peek.add_argument("--run-dir", "--run_dir", type=expand)
     peek.add_argument("--resume", action="store_true")
     with _as_config_error():
         early, _ = peek.parse_known_args(list(argv))
@@ -106,7 +108,7 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
         config = _ADAPTER.validate_python(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_describe(e) for e in error.errors())) from error
-    problems = list(_contradictions(config))
+    problems = list(_absurd(dataclasses.asdict(config))) or list(_contradictions(config))
     if problems:
         raise ConfigError("; ".join(problems))
     return config
@@ -118,7 +120,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         ConfigError: neither exists; the recipes there are, are listed.
     """
-    path = Path(name)
+    path = expand(name)
     if path.suffix in (".yaml", ".yml"):
         return path
     recipes = {
@@ -150,9 +152,11 @@ def _lineage(path: Path, heirs: tuple[Path, ...] = ()) -> Iterator[tuple[Path, d
 
 def _read_keys(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8 ({error})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -177,6 +181,16 @@ def option_names(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
             yield from option_names(type(default), f"{prefix}{f.name}.")
         else:
             yield prefix + f.name.replace("_", "-")
+
+
+def _absurd(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _absurd(value, f"{prefix}{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            most = MOST.get(type(number))
+            if most is not None and abs(number) > most and name != "seed":
+                yield f"{prefix}{name}: expected at most {most:,}, got {number:g}"
 
 
 def _contradictions(config: TrainConfig) -> Iterator[str]:

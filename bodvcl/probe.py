@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
-from bodvcl.console import run_verb
+from bodvcl.console import run_verb, uninterrupted
 from bodvcl.errors import ConfigError
 from bodvcl.evaluate.names import CONTROLS, FLOWS, PROBES
+from bodvcl.folders import cache_folder, expand
+from bodvcl.limits import MOST, SEEDS
 
 CLIP = {"frames": int, "stride": int, "size": int, "fps": float}
 
@@ -22,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _probe(given: argparse.Namespace) -> int:
-    from rich.console import Console
+    with uninterrupted():
+        from rich.console import Console
 
-    from bodvcl.evaluate.feature_cache import FOLDER
-    from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
-    from bodvcl.evaluate.probe_run import ProbeOptions, run_probe
+        from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
+        from bodvcl.evaluate.probe_run import ProbeOptions, run_probe
 
     if given.plot is not None:
         check_plot_path(given.plot)
@@ -50,7 +51,7 @@ def _probe(given: argparse.Namespace) -> int:
             temperature=given.temperature,
             against=given.against,
             drop_overlap=given.drop_overlap,
-            cache=None if given.no_cache else (given.cache or FOLDER).expanduser(),
+            cache=None if given.no_cache else (given.cache or cache_folder("features")),
             device=given.device,
             workers=given.workers,
             seed=given.seed,
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
+    add("--checkpoint", type=expand, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
     add("--data", help="labelled .csv list, NAME:FOLDER, shapes or digits; default: the data of the run")
     add("--labels", nargs="+", default=[], metavar="COLUMN", help="label columns; default: all")
     add(
@@ -108,7 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="of the dynamic control; auto: RAFT where its weights are on disk, else TV-L1",
     )
-    add("--against", metavar="RUN|FILE|untrained", help="another encoder; differences are on the same videos")
+    add(
+        "--against",
+        type=_encoder,
+        metavar="RUN|FILE|untrained",
+        help="another encoder; differences are on the same videos",
+    )
     add("--drop-overlap", action="store_true", help="test without videos that train too, instead of refusing")
     add("--clips-per-video", type=_count(1), default=3, help="clips whose features are averaged; default: 3")
     for name, kind in CLIP.items():
@@ -116,24 +122,43 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--clip.{name}", type=number, metavar="N", help="where it is not to be the run's")
     add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
     add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
-    add("--out", type=Path, metavar="FILE", help="write the scores as JSON")
-    add("--plot", type=Path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
-    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
+    add("--out", type=expand, metavar="FILE", help="write the scores as JSON")
+    add("--plot", type=expand, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
+    add(
+        "--cache",
+        type=expand,
+        metavar="FOLDER",
+        help="of features; default: bodvcl/features in the user's cache folder",
+    )
     add("--no-cache", action="store_true", help="compute features anew and keep none")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--workers", type=_count(0), help="decoding processes; 0: decode in this process; default: by cores")
-    add("--seed", type=int, default=0, help="of drawn halves, of sgd and of the controls; default: 0")
+    add(
+        "--workers",
+        type=_count(0, 1024),
+        help="decoding processes; 0: decode in this process; default: by cores",
+    )
+    add(
+        "--seed",
+        type=_count(0, SEEDS - 1),
+        default=0,
+        help="of drawn halves, of sgd and of the controls; default: 0",
+    )
     return parser
 
 
-def _count(least: int) -> Callable[[str], int]:
+def _encoder(text: str) -> str:
+    return text if text == "untrained" else str(expand(text))
+
+
+def _count(least: int, most: int = MOST[int]) -> Callable[[str], int]:
     def whole(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, got {text}")
+        if not least <= value <= most:
+            limit = f"of at most {most}" if value > most else f"of {least} or more"
+            raise argparse.ArgumentTypeError(f"expected a whole number {limit}, got {text}")
         return value
 
     return whole
@@ -144,8 +169,8 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    if not 0 < value <= MOST[float]:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, at most {MOST[float]:g}, got {text}")
     return value
 
 

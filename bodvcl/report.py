@@ -7,22 +7,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bodvcl.console import run_verb
+from bodvcl.console import run_verb, uninterrupted
+from bodvcl.folders import expand
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report and print its path; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_verb("report", lambda: _report(arguments))
+
+
+def _report(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bodvcl report", description="Rebuild report.html of a run.")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
-    arguments = parser.parse_args(argv)
-
-    def report() -> int:
+    given = parser.parse_args(arguments)
+    with uninterrupted():
         from bodvcl.viz.report import write_report
 
-        print(write_report(arguments.run_dir))
-        return 0
-
-    return run_verb("report", report)
+    print(write_report(expand(given.run_dir)))
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 
 from bodvcl.data.video import BadVideo, VideoInfo
 from bodvcl.errors import DataError
+from bodvcl.folders import cache_folder, expand
 
 Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
@@ -33,10 +34,9 @@ _AT_ONCE = 500  # paths per query
 
 def default_index() -> Path:
     """$BODVCL_INDEX, else `bodvcl/videos.sqlite` in the user's cache folder."""
-    if "BODVCL_INDEX" in os.environ:
-        return Path(os.environ["BODVCL_INDEX"]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "bodvcl" / "videos.sqlite"
+    if os.environ.get("BODVCL_INDEX"):
+        return expand(os.environ["BODVCL_INDEX"])
+    return cache_folder("videos.sqlite")
 
 
 def stamp(path: str) -> Stamp | None:

@@ -7,19 +7,25 @@ step. Here a death is seen where a result is awaited, and what the worker was do
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
+import pickle
 import traceback
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
-import torch.multiprocessing  # lets tensors travel through shared memory
 
+from bodvcl.data.parcels import SHARED, pack
 from bodvcl.data.workers import end_with_parent, leave_signals_to_parent, process_context
+from bodvcl.errors import UserError
+from bodvcl.surroundings import as_user_errors
 
 Note = Callable[[int], None]
 
@@ -62,13 +68,14 @@ class WorkerPool:
         self._submitted = 0
         self._connections: list[Connection] = []
         self._timeout = timeout
-        self._notes = [context.Value("q", -1, lock=False) for _ in range(workers)]
+        self._notes = _shared_numbers(context, workers)
+        self._shares = True
         self._processes = []
         self._kill = weakref.finalize(self, _kill, self._processes, self._connections, os.getpid())
         atexit.register(self._kill)  # before multiprocessing's own clean-up, which would wait for the workers
         for number in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(function, theirs, self._notes[number]), daemon=True)
+            process = context.Process(target=_work, args=(function, theirs, self._notes, number), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -91,7 +98,8 @@ class WorkerPool:
 
         Raises:
             WorkerDied: its worker ended without an answer, or hung and was ended.
-            RuntimeError: the function raised; the message holds the traceback.
+            UserError: the function raised it, or met a full disk or memory.
+            RuntimeError: the function raised something else; the message holds the traceback.
         """
         worker, task = self._pending.popleft()
         process, connection = self._processes[worker], self._connections[worker]
@@ -99,13 +107,23 @@ class WorkerPool:
             if self._timeout and self._hangs(worker):
                 process.kill()
                 process.join()
-                raise WorkerDied(process.exitcode, task, self._notes[worker].value, hung=True)
-            result, trouble = connection.recv()
+                raise WorkerDied(process.exitcode, task, self._notes[worker], hung=True)
+            trouble, shared = pickle.loads(connection.recv_bytes())
+            result = pickle.loads(connection.recv_bytes())
         except (EOFError, OSError):
             process.join(timeout=5)
-            raise WorkerDied(process.exitcode, task, self._notes[worker].value) from None
+            raise WorkerDied(process.exitcode, task, self._notes[worker]) from None
+        if isinstance(trouble, UserError):
+            raise trouble
         if trouble:
             raise RuntimeError(f"in a decoding process:\n{trouble}")
+        if self._shares and not shared:
+            self._shares = False
+            warnings.warn(
+                f"shared memory ({SHARED}) is full, too small or cannot be written: what decoding processes "
+                "read is copied through pipes, which is slower; free some, or use --workers 0",
+                stacklevel=2,
+            )
         return result
 
     def _hangs(self, worker: int) -> bool:
@@ -115,7 +133,7 @@ class WorkerPool:
         """
         last, looks = -1, 0
         while not self._connections[worker].poll(_LOOK):
-            note = self._notes[worker].value
+            note = self._notes[worker]
             looks = looks + 1 if note == last else 0
             last = note
             if note >= 0 and looks * _LOOK >= self._timeout:
@@ -145,22 +163,41 @@ def _kill(processes: list, connections: list[Connection], owner: int) -> None:
         connection.close()
 
 
-def _work(function: Callable[[Any, Note], Any], connection: Connection, note: Any) -> None:
+def _shared_numbers(context: BaseContext, count: int) -> Any:
+    """Integers that processes started from here on share, all -1. In memory without a file where fork allows
+    it: no file system has to have room for them."""
+    numbers: Any = (
+        memoryview(mmap.mmap(-1, 8 * count)).cast("q")
+        if context.get_start_method() == "fork"
+        else context.Array("q", count, lock=False)
+    )
+    for place in range(count):
+        numbers[place] = -1
+    return numbers
+
+
+def _work(function: Callable[[Any, Note], Any], connection: Connection, notes: Any, own: int) -> None:
     leave_signals_to_parent()
     end_with_parent()
     torch.set_num_threads(1)
 
     def write_note(number: int) -> None:
-        note.value = number
+        notes[own] = number
 
     while True:
         try:
             task = connection.recv()
         except EOFError:
             return
+        result, trouble = None, None
         try:
-            answer = function(task, write_note), ""
+            with as_user_errors():
+                result = function(task, write_note)
+        except UserError as error:
+            trouble = error
         except Exception:
-            answer = None, traceback.format_exc()
-        note.value = -1
-        connection.send(answer)
+            trouble = traceback.format_exc()
+        notes[own] = -1
+        content, shared = pack(result)
+        connection.send_bytes(pickle.dumps((trouble, shared)))
+        connection.send_bytes(content)

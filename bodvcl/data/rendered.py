@@ -8,8 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from typing import Any
 import av
 import numpy as np
 
-from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
+from bodvcl.data.each import Lost, each
+from bodvcl.data.workers import available_cores
 from bodvcl.errors import DataError
+from bodvcl.folders import cache_folder, expand
 from bodvcl.progress import progress_bar
 
 FPS = 20
@@ -33,7 +34,7 @@ class Rendering:
 
     Attributes:
         name: of the data set, as the user knows it: ``--<name>.cache`` chooses its folder.
-        cache: folder that holds one folder per set of settings.
+        cache: folder that holds one folder per set of settings. None: in the cache folder of the user.
         settings: everything that changes a pixel or a label.
         sizes: number of videos per split.
         columns: names of the labels.
@@ -43,7 +44,7 @@ class Rendering:
     """
 
     name: str
-    cache: Path
+    cache: Path | None
     settings: Mapping[str, Any]
     sizes: Mapping[str, int]
     columns: Sequence[str]
@@ -90,7 +91,7 @@ def write_rendering(rendering: Rendering, *, workers: int | None = None, progres
     Raises:
         DataError: the cache folder cannot be written.
     """
-    cache = Path(rendering.cache).expanduser()
+    cache = cache_folder(rendering.name) if rendering.cache is None else expand(rendering.cache)
     final = cache / rendering.key()
     if (final / "labels.csv").is_file():
         return final / "labels.csv"
@@ -121,41 +122,42 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
     rows = []
     description = f"rendering {rendering.name}"
     with progress_bar(total=len(items), desc=description, unit="video", disable=not progress) as bar:
-        for done in _render_parallel(rendering, folder, chunks, workers):
+        render = _RenderMany(rendering.render, folder, chunks)
+        for done in each(render, len(chunks), workers=workers):
+            if isinstance(done, Lost):
+                raise DataError(
+                    f"a process that renders {rendering.name} was ended: out of memory, or killed"
+                )
+            if isinstance(done, str):
+                raise OSError(done)
             rows += done
             bar.update(len(done))
     order = list(rendering.sizes)
     rows.sort(key=lambda row: (order.index(row["split"]), row["path"]))
     settings = json.dumps(dict(rendering.settings), indent=2, default=str)
-    (folder / "settings.json").write_text(settings + "\n")
-    with open(folder / "labels.csv", "w", newline="") as file:
+    (folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["path", "split", *rendering.columns])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _render_parallel(
-    rendering: Rendering, folder: Path, chunks: list[list[tuple[str, int]]], workers: int
-) -> Iterator[list[dict[str, str]]]:
-    with ProcessPoolExecutor(workers, process_context(), _start_worker) as pool:
-        futures = [pool.submit(_render_many, rendering.render, folder, chunk) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+@dataclass(frozen=True)
+class _RenderMany:
+    """Renders the videos of a chunk; returns their rows, or why they cannot be written."""
 
+    render: Render
+    folder: Path
+    chunks: Sequence[Sequence[tuple[str, int]]]
 
-def _render_many(render: Render, folder: Path, items: list[tuple[str, int]]) -> list[dict[str, str]]:
-    rows = []
-    for split, index in items:
-        frames, labels = render(split, index)
-        relative = f"{split}/{index:05d}.mp4"
-        encode(folder / relative, frames)
-        rows.append({"path": relative, "split": split, **labels})
-    return rows
-
-
-def _start_worker() -> None:
-    leave_signals_to_parent()
-    end_with_parent()
+    def __call__(self, number: int) -> list[dict[str, str]] | str:
+        rows = []
+        for split, index in self.chunks[number]:
+            frames, labels = self.render(split, index)
+            relative = f"{split}/{index:05d}.mp4"
+            try:
+                encode(self.folder / relative, frames)
+            except (OSError, av.FFmpegError) as error:
+                return error.strerror or str(error)
+            rows.append({"path": relative, "split": split, **labels})
+        return rows

@@ -20,6 +20,8 @@ from bodvcl.console import run_verb
 from bodvcl.data.clips import ClipDraws, box_in_pixels, colour_matrix, draw_clips
 from bodvcl.data.video import BadVideo, VideoInfo, read_frames
 from bodvcl.errors import ConfigError, DataError
+from bodvcl.folders import expand
+from bodvcl.limits import MOST
 from bodvcl.words import counted, printable
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ _FORMATS = (".png", ".html")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the sheet; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_verb("data show", lambda: show(arguments))
+
+
+def show(arguments: Sequence[str]) -> int:
+    """Parse the options and draw the sheet; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="bodvcl data show",
         description="Contact sheet of the first clips that training would see: whole frames with the crop, "
@@ -47,18 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expand,
         default=Path("clips.png"),
         metavar="FILE",
         help=".png or .html (default: clips.png)",
     )
     parser.add_argument("--videos", type=int, default=3, metavar="N", help="videos shown (default: 3)")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0 (default: 0)")
-    arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0].startswith("-") and not {"-h", "--help"} & set(arguments):
         parser.error("DATA comes first: bodvcl data show DATA [OPTIONS]")
     options, training = parser.parse_known_args(arguments)
-    return run_verb("data show", lambda: _show(options, training))
+    return _show(options, training)
 
 
 def _show(options: argparse.Namespace, training: Sequence[str]) -> int:
@@ -69,8 +76,8 @@ def _show(options: argparse.Namespace, training: Sequence[str]) -> int:
 
     if options.out.suffix not in _FORMATS:
         raise ConfigError(f"--out {options.out}: expected a name that ends in {' or '.join(_FORMATS)}")
-    if options.videos < 1 or options.epoch < 0:
-        raise ConfigError("--videos must be 1 or more, --epoch 0 or more")
+    if options.videos < 1 or not 0 <= options.epoch <= MOST[int]:
+        raise ConfigError(f"--videos must be 1 or more, --epoch from 0 to {MOST[int]}")
     config = parse_config([*training, "--data", options.data], prog="bodvcl data show")
     found = scan(prepare_built_in(config) or config.data, clip=config.clip, workers=config.workers)
     found.refuse_flip(config.augment.flip)

@@ -242,7 +242,7 @@ def _prepare(folder: Path, what: dict[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         if path.exists():
-            earlier = json.loads(path.read_text())
+            earlier = json.loads(path.read_text(encoding="utf-8"))
             if earlier != what:
                 differ = [f"{k} {earlier.get(k)}, now {v}" for k, v in what.items() if earlier.get(k) != v]
                 raise DataError(f"{folder}: holds another copy ({'; '.join(differ)}); choose another folder")
@@ -250,7 +250,7 @@ def _prepare(folder: Path, what: dict[str, Any]) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder}: is not empty and holds no training copy; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(what) + "\n")
+        path.write_text(json.dumps(what) + "\n", encoding="utf-8")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: cannot be used for the copy: {error}") from error
 

@@ -8,7 +8,7 @@ from bodvcl import info
 from bodvcl.bilevel.rules import bilevel_of, passes
 from bodvcl.config import TrainConfig
 from bodvcl.data.order import check_share
-from bodvcl.engine.memory import estimate_memory
+from bodvcl.engine.memory import estimate_memory, refuse_absurd
 from bodvcl.engine.precision import pick_arithmetic, pick_lower
 from bodvcl.models.backbones.weights import weights_report
 from bodvcl.models.encoder import build_encoder
@@ -24,7 +24,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
 
     Raises:
         ConfigError: the device lacks the arithmetic that was asked for; the batch cannot be shared equally by
-            the processes.
+            the processes; a step needs several times the memory of the device.
         CheckpointError: the weights to start from are not there.
     """
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
@@ -52,8 +52,10 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
         lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
     if config.accumulate > 1:
         lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
-    if config.dry_run:
-        estimate = estimate_memory(config, arithmetic.autocast, world_size)
+    estimate = estimate_memory(config, arithmetic.autocast, world_size)
+    if not config.dry_run:
+        refuse_absurd(estimate, device)
+    else:
         lines.append(f"memory, estimated without the convolutions' work space: {estimate}")
     lines.append(
         info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch"

@@ -38,6 +38,7 @@ from bodvcl.engine.finite import copied
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose, state_diverged
 from bodvcl.engine.learner import build_learner
+from bodvcl.engine.metrics import LogError
 from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
@@ -45,6 +46,7 @@ from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.signals import StopRequest
 from bodvcl.engine.step import parts_of, step_gradient, videos_of
 from bodvcl.engine.sync_norm import synchronise_norms
+from bodvcl.errors import CheckpointError
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
@@ -168,6 +170,7 @@ class Trainer:
             Diverged: a loss, a gradient or the state is not finite; a state before that is saved, if any is
                 finite.
             CheckpointError: a checkpoint could not be written.
+            LogError: the log could not be written; where there was room, the state has been saved.
         """
         start = time.perf_counter()
         signal = 0
@@ -185,7 +188,7 @@ class Trainer:
                         break
                     self._before = self._copy_if_saved_next()
                     values = self._train_step(videos_of(batch, 0, fewest, self.config.clip.views), report)
-                    report.step(self.step, values, len(batch.clips))
+                    self._tell(report, values, len(batch.clips))
                     if self._save_is_due(self.step):
                         self._save_and_keep()
                 self._save_and_keep()
@@ -209,6 +212,15 @@ class Trainer:
             clip_flops=step_flops(forward_flops(config.model, config.clip), passes_per_step(config)),
             arithmetic=self.arithmetic.name,
         )
+
+    def _tell(self, report: Reporter, values: Mapping[str, float], clips: int) -> None:
+        try:
+            report.step(self.step, values, clips)
+        except LogError:
+            if self.ranks.size == 1:  # else the others would have to take part
+                with contextlib.suppress(CheckpointError):  # where the log was full, so is this
+                    self.save()
+            raise
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
         while True:

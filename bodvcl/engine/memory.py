@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,10 +12,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from bodvcl.bilevel.rules import differentiates_twice
 from bodvcl.config import TrainConfig
 from bodvcl.engine.learner import build_learner
+from bodvcl.errors import ConfigError
 
 _STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # parameter-sized tensors that each optimiser keeps
 
 _KEPT = {"fd": 2, "fd_central": 1, "hvp": 1}  # parameter-sized tensors for every further inner step
+
+_ABSURD = 4  # times the memory there is: beyond what swap, or an error of the estimate, could account for
 
 _TWICE = 3  # a graph that is differentiated twice holds the backward pass too: 2.9 times, on a small network
 
@@ -80,6 +84,26 @@ def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_siz
         activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast) * graphs,
         clips=4 * torch.Size(shape).numel(),
     )
+
+
+def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:
+    """Refuse a run that needs several times the memory of its device, before the system ends it or others.
+
+    Raises:
+        ConfigError: says what takes how much, and what there is.
+    """
+    there = _memory_of(device)
+    if estimate.total > _ABSURD * there:
+        raise ConfigError(
+            f"a step would take {estimate}, and {device} has {_human(there)}: lower --batch-size, "
+            "--clip.size, --clip.frames or the width of the model"
+        )
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def saved_bytes(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from bodvcl.errors import UserError
 from bodvcl.progress import progress_bar
 from bodvcl.run_dir import write_atomically
 
@@ -28,34 +31,68 @@ _SHORT = {
 _STREAM_LOSSES = ("loss_static", "loss_dynamic", "loss_video")
 
 
+class LogError(UserError):
+    """The log of a run cannot be written: the disk is full, say."""
+
+
 class MetricsLog:
     """Appends one line per logged step to ``metrics.jsonl`` and to TensorBoard events.
 
     Args:
         run_dir: folder of the run.
         first_step: steps already done; lines of an earlier attempt beyond it are dropped.
+
+    Raises:
+        LogError: also by every method: the files cannot be written. No line of ``metrics.jsonl`` is cut off.
     """
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
+        self._run_dir = run_dir
         path = run_dir / METRICS
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= first_step]
-            write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115
-        self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
+        with self._written():
+            if path.exists():
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                kept = [line for line in lines if _step_of(line) <= first_step]
+                write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+            self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log named values; NaN and infinities are written as null."""
         finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step} | finite) + "\n")
-        for name, value in values.items():
-            if name != "epoch":
-                self._events.add_scalar(name, value, step)
+        line = f"{json.dumps({'step': step} | finite)}\n".encode()
+        with self._written():
+            end = self._file.tell()
+            try:
+                _write_whole(self._file, line)
+            except OSError:
+                self._file.truncate(end)
+                raise
+            for name, value in values.items():
+                if name != "epoch":
+                    self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close both files."""
-        self._file.close()
-        self._events.close()
+        with self._written():
+            self._file.close()
+            self._events.close()
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LogError(
+                f"cannot write the log in {self._run_dir}: {error.strerror or error}; "
+                "make room, or mend what is wrong there, and continue with --resume"
+            ) from error
+
+
+def _write_whole(file: io.RawIOBase, data: bytes) -> None:
+    """A full disk may take a part of it and fail at the rest."""
+    while data:
+        data = data[file.write(data) :]
 
 
 class Stopwatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from bodvcl.evaluate.splits import without_shared
 from bodvcl.global_state import restored
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
+from bodvcl.surroundings import as_user_errors
 from bodvcl.viz.report import write_report
 from bodvcl.words import counted
 
@@ -73,15 +75,10 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
         return 0
     ranks = Ranks(world, device)
     try:
-        with ranks, silent(unless=ranks.first):
+        with ranks, silent(unless=ranks.first), as_user_errors(_smaller(config)):
             run = _train(config, ranks, world, held)
     except PeerFailed:
         raise SystemExit(2) from None
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the memory of {device} is full: lower --batch-size, or cut the batch with --accumulate "
-            f"{2 * config.accumulate} (--dry-run estimates what a run needs)"
-        ) from error
     except UserError as error:
         if not ranks.speaks:
             raise SystemExit(2) from None
@@ -91,6 +88,13 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
     if not ranks.first:
         return 0 if run.outcome.signal is None else 128 + run.outcome.signal
     return _finish(config, device, run)
+
+
+def _smaller(config: TrainConfig) -> str:
+    return (
+        f"lower --batch-size, or cut the batch with --accumulate {2 * config.accumulate} "
+        "(--dry-run estimates what a run needs)"
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def _finish(config: TrainConfig, device: torch.device, run: _Run) -> int:
     _summarise(run.folder, config, device, outcome, run.videos, run.source)
     if outcome.signal is not None:
         print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
-        print(f"  bodvcl train --resume --run-dir {run.folder}")
+        print("  " + shlex.join(["bodvcl", "train", "--resume", "--run-dir", str(run.folder)]))
         if outcome.signal == signal.SIGUSR1:
             print(requeue())
         return 128 + outcome.signal

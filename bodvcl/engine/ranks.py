@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -47,24 +47,40 @@ def world_from_environment() -> World:
     """What ``torchrun`` tells a process; a world of one where nothing is said.
 
     Raises:
-        ConfigError: some of the variables are set and others are not, or are no numbers.
+        ConfigError: some of the variables are set and others are not, are no numbers, or contradict each
+            other.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    given = [name for name in names if name in os.environ]
-    if "WORLD_SIZE" not in given or os.environ["WORLD_SIZE"] == "1":
+    given = [name for name in names if os.environ.get(name)]
+    if not given or (given == ["WORLD_SIZE"] and os.environ["WORLD_SIZE"] == "1"):
         return World()
-    needed = (*names, "MASTER_ADDR", "MASTER_PORT")
-    missing = [name for name in needed if name not in os.environ]
+    alone = os.environ.get("WORLD_SIZE") == "1"
+    needed = names if alone else (*names, "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if not os.environ.get(name)]
     if missing:
         raise ConfigError(
-            f"WORLD_SIZE is set but {', '.join(missing)} is not: start the processes with torchrun, "
-            "or unset WORLD_SIZE"
+            f"{_listed(given)} set but {_listed(missing)} not: start the processes with torchrun, "
+            f"or unset {' '.join(given)}"
         )
-    try:
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return World(*(int(os.environ[name]) for name in names), local_size)
-    except ValueError as error:
-        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers ({error})") from error
+    rank, size, local_rank = (_whole(name, os.environ[name]) for name in names)
+    local_size = _whole("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_WORLD_SIZE") or "1")
+    port = 1 if alone else _whole("MASTER_PORT", os.environ["MASTER_PORT"])
+    if size < 1 or rank >= size or local_rank >= size or not 1 <= local_size <= size or not 0 < port < 2**16:
+        raise ConfigError(
+            f"RANK {rank} and LOCAL_RANK {local_rank} must be below WORLD_SIZE {size}, LOCAL_WORLD_SIZE "
+            f"{local_size} from 1 to it, MASTER_PORT below 65536: start the processes with torchrun"
+        )
+    return World(rank, size, local_rank, local_size)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{name} is {text!r}; expected a whole number, as torchrun sets it")
+    return int(text)
 
 
 class Ranks:
@@ -92,10 +108,14 @@ class Ranks:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.size > 1:
-            self._store, _, _ = next(iter(dist.rendezvous("env://")))
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size)
-            self._words = dist.new_group(backend="gloo", timeout=_WORDS_TIMEOUT)
+            try:
+                self._meet()
+            except (dist.DistError, ValueError) as error:
+                said = (str(error).splitlines() or [type(error).__name__])[0]
+                address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+                raise ConfigError(
+                    f"the processes cannot meet at {address} (MASTER_ADDR, MASTER_PORT): {said}"
+                ) from error
         return self
 
     def __exit__(
@@ -114,6 +134,12 @@ class Ranks:
                 self._outlive_the_speaker()
             if left_alone:  # in a collective that a failed rank will never join
                 raise PeerFailed from error
+
+    def _meet(self) -> None:
+        self._store, _, _ = next(iter(dist.rendezvous("env://")))
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size)
+        self._words = dist.new_group(backend="gloo", timeout=_WORDS_TIMEOUT)
 
     def tell(self, make: Callable[[], Made]) -> Made:
         """Rank 0 makes something and all get it.
@@ -190,6 +216,9 @@ def silent(unless: bool) -> Iterator[None]:
     if unless:
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield

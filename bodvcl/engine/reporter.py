@@ -16,7 +16,7 @@ import yaml
 from bodvcl.config import TrainConfig
 from bodvcl.engine.flops import peak_of
 from bodvcl.engine.health import HISTORY, health_warnings
-from bodvcl.engine.metrics import MetricsLog, ProgressLine, Stopwatch
+from bodvcl.engine.metrics import LogError, MetricsLog, ProgressLine, Stopwatch
 from bodvcl.engine.wandb_log import WandbLog
 from bodvcl.parse import dump_yaml
 
@@ -68,8 +68,11 @@ class Reporter:
     ) -> None:
         if self._line is not None:
             self._line.close()
-        for log in self._logs:
-            log.close()
+        with contextlib.ExitStack() as stack:
+            if error is not None:  # which is what the user is to hear of
+                stack.enter_context(contextlib.suppress(LogError))
+            for log in self._logs:
+                stack.callback(log.close)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

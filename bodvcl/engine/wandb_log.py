@@ -29,15 +29,21 @@ class WandbLog:
         project: name of the project.
         run_dir: folder of the run; its name is the run's.
         config: shown beside the curves.
+
+    Raises:
+        ConfigError: Weights & Biases refuses: nobody is logged in, or it cannot be reached.
     """
 
     def __init__(self, project: str, run_dir: Path, config: Mapping[str, Any]) -> None:
         import wandb
 
         name = run_dir.resolve().name
-        self._run = wandb.init(
-            project=project, name=name, id=name, dir=str(run_dir), config=dict(config), resume="allow"
-        )
+        try:
+            self._run = wandb.init(
+                project=project, name=name, id=name, dir=str(run_dir), config=dict(config), resume="allow"
+            )
+        except wandb.Error as error:
+            raise ConfigError(f"--log.wandb {project}: {' '.join(str(error).split())}") from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log named values of a step."""

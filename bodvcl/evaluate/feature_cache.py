@@ -23,8 +23,6 @@ from bodvcl.data.video import VideoInfo
 from bodvcl.evaluate.controls import Control
 from bodvcl.run_dir import write_atomically
 
-FOLDER = Path("~/.cache/bodvcl/features")
-
 
 @dataclasses.dataclass(frozen=True)
 class VideoFeatures:

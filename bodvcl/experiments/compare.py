@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from rich.console import Console
 
+from bodvcl.config import STRICT, UserPath
 from bodvcl.console import run_verb
 from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.workers import available_cores
@@ -43,7 +45,9 @@ class Options:
 
     What follows ` -- ` goes to every `bodvcl train`: ... compare --seeds 3 -- --model.width 8"""
 
-    out: Path = Path("runs/compare")
+    __pydantic_config__ = STRICT
+
+    out: UserPath = Path("runs/compare")
     """Folder of the runs and of the results. Finished runs that are already there are not repeated."""
     group: Literal["comparison", "search"] = "comparison"
     """comparison: plain, + L_pred, + BOD-VCL and plain at equal compute.
@@ -191,7 +195,7 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
     accuracies: dict[Cell, list[Any]] = {task.cell: [] for task in tasks if task.cell in cells}
     endings: dict[Cell, list[Ending]] = {cell: [] for cell in accuracies}
     for task in shown:
-        accuracies[task.cell].append(json.loads((task.folder / "run" / "probe.json").read_text())["rows"])
+        accuracies[task.cell].append(_json(task.folder / "run" / "probe.json")["rows"])
         endings[task.cell].append(_ending(task.folder / "run"))
     summary, cost = summarise(accuracies), costs(endings)
     left_out = [task for task in tasks if task not in shown]
@@ -219,9 +223,9 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
 
 
 def _ending(run: Path) -> Ending:
-    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     empty = [last[name] for name in ("empty_static", "empty_dynamic") if name in last]
-    return Ending(json.loads((run / "summary.json").read_text())["seconds"], max(empty, default=None))
+    return Ending(_json(run / "summary.json")["seconds"], max(empty, default=None))
 
 
 def _left_out(tasks: Sequence[Task]) -> str:
@@ -246,11 +250,15 @@ def _finished(task: Task) -> bool:
     made_with = task.folder / "arguments.json"
     if not made_with.exists():
         return False
-    if json.loads(made_with.read_text()) != list(task.arguments):
+    if _json(made_with) != list(task.arguments):
         raise ConfigError(
             f"{task.folder} holds a run made with other options: choose another --out, or remove that folder"
         )
     return (task.folder / "run" / "probe.json").exists()
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _train(task: Task, until: float | None) -> bool:
@@ -261,7 +269,7 @@ def _train(task: Task, until: float | None) -> bool:
     write_atomically(task.folder / "arguments.json", json.dumps(task.arguments).encode())
     command = [sys.executable, "-m", "bodvcl.train", *task.arguments, "--resume", "--log.no-report"]
     command += ["--run-dir", str(task.folder / "run")]
-    with open(task.folder / "log.txt", "a") as log:
+    with open(task.folder / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": "1", **os.environ}
         )
@@ -271,8 +279,8 @@ def _train(task: Task, until: float | None) -> bool:
             _stop(process)
             return False
     if code:
-        last = (task.folder / "log.txt").read_text().strip().splitlines()[-1:]
-        raise RunFailed(f"{' '.join(command)} ended with exit code {code}: {''.join(last)}")
+        last = (task.folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise RunFailed(f"{shlex.join(command)} ended with exit code {code}: {''.join(last)}")
     return True
 
 

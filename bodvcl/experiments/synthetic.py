@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
+from bodvcl.config import STRICT, UserPath
 from bodvcl.console import run_verb
 from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
 from bodvcl.errors import ConfigError
@@ -44,7 +45,9 @@ RUNS: tuple[tuple[Correlation, Loss], ...] = (
 class Options:
     """Section 5.5: what correlated semantics do to a unified loss, and what a decoupled loss changes."""
 
-    out: Path = Path("runs/synthetic")
+    __pydantic_config__ = STRICT
+
+    out: UserPath = Path("runs/synthetic")
     """Folder of the results. Runs that are already there with the same options are not repeated."""
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, batches and videos."""
@@ -145,7 +148,7 @@ def _fits(options: Options, setting: tuple[Correlation, Loss], seed: int) -> boo
     path = _path(options, setting, seed)
     if not path.exists():
         return False
-    found = json.loads(path.read_text())["options"]
+    found = json.loads(path.read_text(encoding="utf-8"))["options"]
     if found != _identity(options):
         raise ConfigError(
             f"{path} was made with {found}, not with {_identity(options)}: choose another --out, or remove it"
@@ -156,7 +159,7 @@ def _fits(options: Options, setting: tuple[Correlation, Loss], seed: int) -> boo
 def _read(path: Path) -> list[Record]:
     return [
         Record(**{**r, "gradient_norm": r["gradient_norm"] and tuple(r["gradient_norm"])})
-        for r in json.loads(path.read_text())["records"]
+        for r in json.loads(path.read_text(encoding="utf-8"))["records"]
     ]
 
 

@@ -63,7 +63,8 @@ def test_a_full_gpu_is_one_line_with_the_remedy(tiny, tmp_path, monkeypatch, cap
     monkeypatch.setattr(Trainer, "run", full)
     assert main([*tiny, "--accumulate", "2", "--run-dir", str(tmp_path / "r")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "the memory of cpu is full: lower --batch-size, or cut the batch with --accumulate 4" in error
+    assert "the memory of the GPU is full (CUDA out of memory. Tried to allocate 20.00 GiB)" in error
+    assert "lower --batch-size, or cut the batch with --accumulate 4" in error
 
 
 def test_a_dry_run_estimates_the_memory_and_tells_the_rate(tiny, capsys):
