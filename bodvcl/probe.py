@@ -22,11 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _probe(given: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from bodvcl.evaluate.feature_cache import FOLDER
     from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
     from bodvcl.evaluate.probe_run import ProbeOptions, run_probe
+    from bodvcl.tables import show
 
     if given.plot is not None:
         check_plot_path(given.plot)
@@ -55,7 +54,7 @@ def _probe(given: argparse.Namespace) -> int:
             seed=given.seed,
         )
     )
-    Console().print(report.tables())
+    show(*report.tables())
     if given.out is not None:
         report.save(given.out)
         print(f"wrote {given.out}")
