@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +31,9 @@ def _probe(given: argparse.Namespace) -> int:
 
     if given.plot is not None:
         check_plot_path(given.plot)
+        _check_writable("--plot", given.plot)
+    if given.out is not None:
+        _check_writable("--out", given.out)
     if given.flow != "auto" and given.control != "dynamic":
         raise ConfigError(f"--flow {given.flow} is of the dynamic control; add --control dynamic")
     if given.no_cache and given.cache is not None:
@@ -67,6 +72,18 @@ def _probe(given: argparse.Namespace) -> int:
     return 0
 
 
+def _check_writable(option: str, path: Path) -> None:
+    """Raises ConfigError before any work is done for a file that could not be written after it."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; expected the name of a file")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{option}: cannot write {path}: {error.strerror or error}") from error
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes are one line, as with every verb."""
 
@@ -81,9 +98,15 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
+    add("--checkpoint", type=_path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
     add("--data", help="labelled .csv list, NAME:FOLDER, shapes or digits; default: the data of the run")
-    add("--labels", nargs="+", default=[], metavar="COLUMN", help="label columns; default: all")
+    add(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="label columns to probe; default: all that can be labels",
+    )
     add(
         "--probe",
         nargs="+",
@@ -113,14 +136,21 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--clip.{name}", type=number, metavar="N", help="where it is not to be the run's")
     add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
     add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
-    add("--out", type=Path, metavar="FILE", help="write the scores as JSON")
-    add("--plot", type=Path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
-    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
+    add("--out", type=_path, metavar="FILE", help="write the scores as JSON")
+    add("--plot", type=_path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
+    add("--cache", type=_path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
     add("--no-cache", action="store_true", help="compute features anew and keep none")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--workers", type=_count(0), help="decoding processes; 0: decode in this process; default: by cores")
     add("--seed", type=int, default=0, help="of drawn halves, of sgd and of the controls; default: 0")
     return parser
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such home folder
+        return Path(text)
 
 
 def _count(least: int) -> Callable[[str], int]:

@@ -198,11 +198,11 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
     """
     file, state = _read_encoder(Path(path), torch.device(device))
     try:
-        config = validate(yaml.safe_load(state["config"]))
-    except ConfigError as error:
+        config = validate(yaml.safe_load(str(state["config"])))
+    except (ConfigError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
-            f"does not have: {error}"
+            f"does not have: {_first_line(error)}"
         ) from error
     try:
         encoder = build_encoder(ModelConfig(**state["model"]))
@@ -294,11 +294,15 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}") from error
+    except EOFError as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint (it ends too early, or is empty)"
+        ) from error
     except pickle.UnpicklingError as error:  # whose text advises to load the file unsafely
         raise CheckpointError(
             f"{path} is not a readable checkpoint (damaged, or another kind of file)"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
     if isinstance(state, dict) and isinstance(state.get("format"), int) and state["format"] != FORMAT:

@@ -220,7 +220,7 @@ def _labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int) -> La
     choice = choose_labels(videos, wanted, seed)
     reasons = "; ".join(f"{plain(name)}: {why}" for name, why in choice.left_out.items())
     if wanted and choice.left_out:
-        raise ConfigError(f"--labels: cannot be probed: {reasons} ({there}; {_USABLE})")
+        raise ConfigError(f"--labels: {reasons}; choose among other columns ({there}): {_USABLE}")
     if not choice.labels:
         raise DataError(
             f"no label can be probed ({reasons}); {_USABLE}; --labels COLUMN takes a column that only looks "
