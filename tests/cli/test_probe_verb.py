@@ -444,7 +444,7 @@ def test_a_checkpoint_that_does_not_say_where_it_ran_is_probed_as_before(
     )
 
 
-def save_state(folder: Path, config: TrainConfig, **changed: object) -> Path:
+def save_state(folder: Path, config: TrainConfig, /, **changed: object) -> Path:
     """An encoder file with some entries changed, or removed where they are None."""
     (folder / "checkpoint").mkdir(exist_ok=True)
     state = torch.load(save_encoder(folder, 1, config, build_encoder(config.model)), weights_only=True)
