@@ -211,7 +211,7 @@ def _labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int) -> La
     if not columns:
         raise DataError(
             "no video has a label; a probe needs a .csv list with label columns, a folder per class "
-            "(class-folders:FOLDER), or a labelled data set by name"
+            "(class-folders:FOLDER), or a labelled data set by name: give it with --data"
         )
     there = f"there are: {', '.join(map(plain, columns))}"
     for name in wanted:
