@@ -38,7 +38,7 @@ def _probe(given: argparse.Namespace) -> int:
         raise ConfigError(f"--flow {given.flow} is of the dynamic control; add --control dynamic")
     if given.no_cache and given.cache is not None:
         raise ConfigError("--cache and --no-cache contradict each other; drop one of them")
-    clip = {name: value for name in CLIP if (value := getattr(given, f"clip.{name}")) is not None}
+    clip = {name: value for name in (*CLIP, "short") if (value := getattr(given, f"clip.{name}")) is not None}
     report = run_probe(
         ProbeOptions(
             checkpoint=given.checkpoint,
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--checkpoint", type=_path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
+    add("--checkpoint", type=Path, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
     add("--data", help="labelled .csv list, NAME:FOLDER, shapes or digits; default: the data of the run")
     add(
         "--labels",
@@ -134,23 +134,17 @@ def _parser() -> argparse.ArgumentParser:
     for name, kind in CLIP.items():
         number = _positive if kind is float else _count(1)
         add(f"--clip.{name}", type=number, metavar="N", help="where it is not to be the run's")
+    add("--clip.short", choices=("refuse", "repeat"), help="videos shorter than a clip; default: the run's")
     add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
     add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
-    add("--out", type=_path, metavar="FILE", help="write the scores as JSON")
-    add("--plot", type=_path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
-    add("--cache", type=_path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
+    add("--out", type=Path, metavar="FILE", help="write the scores as JSON")
+    add("--plot", type=Path, metavar="FILE", help="draw R@k and the accuracy of each class, .png or .svg")
+    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/bodvcl/features")
     add("--no-cache", action="store_true", help="compute features anew and keep none")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--workers", type=_count(0), help="decoding processes; 0: decode in this process; default: by cores")
     add("--seed", type=int, default=0, help="of drawn halves, of sgd and of the controls; default: 0")
     return parser
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # there is no such home folder
-        return Path(text)
 
 
 def _count(least: int) -> Callable[[str], int]:

@@ -234,6 +234,13 @@ def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
     assert (clip["frames"], clip["size"], clip["stride"]) == (5, 24, 2)
 
 
+def test_videos_that_are_too_short_can_be_kept(probe) -> None:
+    options = ("--labels", "shape", "--probe", "ridge", "--clip.stride", "5")
+    code, _, error = probe(*options)
+    assert (code, "--clip.short repeat" in error) == (2, True)
+    assert probe(*options, "--clip.short", "repeat")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -137,7 +137,13 @@ def test_knn_votes_by_hand() -> None:
     train = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0]])
     scores = knn_scores(train, np.array([0, 1, 1, 0]), np.array([[2.0, 0.0]]), k=3, temperature=0.5)
     weight = [1.0, math.exp((0.0 - 1) / 0.5), math.exp((math.sqrt(0.5) - 1) / 0.5)]
-    assert scores[0] == pytest.approx([weight[0], weight[1] + weight[2]])
+    assert scores[0] == pytest.approx([weight[0], weight[1] + weight[2]])  # the nearest one has cosine 1
+
+
+def test_the_nearest_video_votes_however_low_the_temperature() -> None:
+    scores = knn_scores(np.eye(2), np.array([0, 1]), np.array([[0.2, 0.3], [0.3, 0.2]]), temperature=1e-6)
+    assert scores.argmax(1).tolist() == [1, 0]
+    assert np.isfinite(scores).all()
 
 
 def test_neighbours_are_those_of_plain_sorting_and_zeros_are_near_nothing() -> None:
