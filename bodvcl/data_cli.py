@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bodvcl.console import run_verb
-from bodvcl.words import counted, one_line
+from bodvcl.words import counted, printable
 
 if TYPE_CHECKING:
     from bodvcl.data.scan import ScanResult
@@ -175,7 +175,7 @@ def _scan_tables(found: ScanResult, report: dict[str, Any]) -> list[Listing | st
 
 
 def _classes(column: str) -> str:
-    return f"classes of\n{one_line(column)}"
+    return f"classes of\n{printable(column)}"
 
 
 def _transcode(argv: Sequence[str]) -> int:
@@ -213,7 +213,6 @@ def _transcode(argv: Sequence[str]) -> int:
 
 
 def _print_copy(report: CopyReport) -> None:
-    from bodvcl.data.scan import printable
     from bodvcl.data.transcode import FAILED
 
     kept = f", {report.kept:,} were there" if report.kept else ""

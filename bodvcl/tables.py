@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bodvcl.words import one_line
+from bodvcl.words import printable
 
 _UNLIMITED = 10_000
 """Columns of what is no terminal, a file or a pipe."""
@@ -74,7 +74,7 @@ class Listing:
         for name in self.columns:
             table.add_column(Text(name), justify="right", no_wrap=True)
         for row in self.rows:
-            names = (Text(one_line(name)) for name in row.names)
+            names = (Text(printable(name)) for name in row.names)
             values = (Text(row.values.get(c, ""), style=row.styles.get(c, "")) for c in self.columns)
             table.add_row(*names, *values, style=row.style, end_section=row.last)
         return table
@@ -82,7 +82,7 @@ class Listing:
     def _list(self, width: int) -> Iterator[Text]:
         before: list[str] = []
         for row in self.rows:
-            names = [one_line(name) for name in row.names]
+            names = [printable(name) for name in row.names]
             for depth, name in enumerate(names):
                 if name and names[: depth + 1] != before[: depth + 1]:
                     yield _line(f"{'  ' * depth}{name}", row.style)

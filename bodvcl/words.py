@@ -1,4 +1,4 @@
-"""Numbers and names in sentences."""
+"""Numbers, paths and names in sentences."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def one_line(name: str) -> str:
-    """A name from outside as it can be printed: line breaks and other control characters are escaped."""
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in name
-    )
+def printable(path: str) -> str:
+    """A path or a name as text on one line, also where its bytes are no text or it has line ends in it."""
+    return "".join(_shown(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in path)
+
+
+def _shown(char: str) -> str:
+    """A byte that is no text as the replacement character, a line end and the like escaped."""
+    return "\N{REPLACEMENT CHARACTER}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
 
 
 def plain(name: str) -> str:
     """A name from outside in a sentence: on one line, shortened to 60 characters, and in quotes where it
     could not be told from the words around it."""
-    text = one_line(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
+    text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
     clear = text and text == text.strip() and not set(text) & set(",;:'\"\\")
     return text if clear else f"'{text}'"
 

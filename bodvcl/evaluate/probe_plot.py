@@ -16,7 +16,7 @@ from bodvcl.errors import ConfigError, UserError
 from bodvcl.evaluate.probe import Score
 from bodvcl.run_dir import write_atomically
 from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
-from bodvcl.words import one_line
+from bodvcl.words import printable
 
 COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")
@@ -81,7 +81,7 @@ def save_plot(figure: Figure, path: Path) -> None:
 
 def _text(name: str) -> str:
     """A name from outside as text of the picture: no formula, and short enough to leave room for the bars."""
-    text = one_line(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
+    text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
     return text.replace("$", r"\$")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from bodvcl.tables import Listing, Row, output_width, show
-from bodvcl.words import one_line
+from bodvcl.words import printable
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 NUMBER = st.floats(-100, 100).map(lambda v: f"{v:+.1f} \u00b12.5")
@@ -46,7 +46,7 @@ def printed(listing: Listing, width: int | None) -> str:
 def test_every_name_and_number_stands_whole_on_a_line(listing: Listing, width: int | None) -> None:
     lines = printed(listing, width).split("\n")
     for row in listing.rows:
-        for text in (*map(one_line, row.names), *row.values.values()):
+        for text in (*map(printable, row.names), *row.values.values()):
             assert any(text in line for line in lines), text
 
 
@@ -54,7 +54,7 @@ def test_every_name_and_number_stands_whole_on_a_line(listing: Listing, width: i
 def test_only_what_cannot_be_shorter_is_longer_than_the_line(listing: Listing, width: int) -> None:
     pieces = [*listing.names, *listing.columns, listing.title]
     pieces += [text for row in listing.rows for text in (*row.names, *row.values.values())]
-    longest = max(cell_len(one_line(text)) for text in pieces)
+    longest = max(cell_len(printable(text)) for text in pieces)
     for line in printed(listing, width).split("\n"):
         assert cell_len(line.rstrip()) <= max(width, longest + 6)  # indented by 6 at most
 

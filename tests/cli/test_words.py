@@ -1,10 +1,10 @@
-"""Numbers and names in sentences."""
+"""Numbers, paths and names in sentences."""
 
 from __future__ import annotations
 
 import pytest
 
-from bodvcl.words import counted, one_line, plain, suggestion
+from bodvcl.words import counted, plain, printable, suggestion
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,19 @@ def test_a_name_in_a_sentence(name: str, text: str) -> None:
     assert plain(name) == text
 
 
-def test_a_name_on_one_line() -> None:
-    assert one_line("a\r\n\tb\u2028c\udcff d\u3000e") == r"a\r\n\tb\u2028c\udcff d" + "\u3000e"
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a b/ä.mp4", "a b/ä.mp4"),
+        ("a\r\nb\t\u2028c", r"a\r\nb\t\u2028c"),
+        ("\udcff\udcfe.mp4", "\N{REPLACEMENT CHARACTER}" * 2 + ".mp4"),
+        ("\ud800", r"\ud800"),
+        ("\u8df3\u3000\u7ef3 \u0645\u06cc\u200c\u062e", "\u8df3\u3000\u7ef3 \u0645\u06cc\u200c\u062e"),
+    ],
+)
+def test_a_path_or_a_name_is_one_line_of_text(path: str, text: str) -> None:
+    assert printable(path) == text
+    assert printable(path).encode()
 
 
 @pytest.mark.parametrize(
