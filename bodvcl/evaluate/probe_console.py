@@ -8,7 +8,7 @@ from typing import Any
 from bodvcl.tables import Listing, Row
 from bodvcl.words import plain
 
-_HINT = "bodvcl probe --labels COLUMN probes the columns that you name"
+_HINT = "bodvcl probe --checkpoint RUN --labels COLUMN probes the columns that you name"
 
 
 def probe_summary(rows: Sequence[Mapping[str, Any]]) -> list[Listing | str]:
