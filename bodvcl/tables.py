@@ -59,7 +59,7 @@ class Listing:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.title, style="bold", no_wrap=True, overflow="ignore")
-        unlimited = options.update(max_width=_UNLIMITED)
+        unlimited = options.update(max_width=100 * _UNLIMITED)
         for gap in (1, 0):
             table = self._table(gap)
             if Measurement.get(console, unlimited, table).maximum <= options.max_width:

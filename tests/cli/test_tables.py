@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,11 +43,16 @@ def printed(listing: Listing, width: int | None) -> str:
             os.environ["COLUMNS"] = before
 
 
+def headings(columns: Iterable[str]) -> list[str]:
+    """Headings without line breaks and control characters, which only the program could put there."""
+    return [column for column in columns if column == printable(column)]
+
+
 @given(listings(), st.one_of(st.none(), st.integers(1, 200)))
 def test_every_name_and_number_stands_whole_on_a_line(listing: Listing, width: int | None) -> None:
     lines = printed(listing, width).split("\n")
     for row in listing.rows:
-        for text in (*map(printable, row.names), *row.values.values()):
+        for text in (*map(printable, row.names), *row.values.values(), *headings(row.values)):
             assert any(text in line for line in lines), text
 
 
