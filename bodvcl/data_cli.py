@@ -18,6 +18,7 @@ from bodvcl.words import counted, printable
 if TYPE_CHECKING:
     from bodvcl.data.scan import ScanResult
     from bodvcl.data.transcode import CopyReport
+    from bodvcl.tables import Listing
 
 ACTIONS = {
     "scan": "check every file in parallel, say what is wrong with which, and index what training needs",
@@ -161,43 +162,12 @@ def fault_kind(reason: str) -> str:
 
 
 def _print_scan(found: ScanResult, everything: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from bodvcl.tables import show
 
     report = scan_report(found)
     for line in found.summary(shown=sys.maxsize if everything else 10):
         print(line)
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, title="usable videos", title_justify="left")
-    table.add_column("split", overflow="fold")
-    table.add_column("videos", justify="right", no_wrap=True)
-    table.add_column("hours", justify="right", no_wrap=True)
-    if report["classes"]:
-        table.add_column("classes", overflow="fold")
-    for split in report["splits"]:
-        videos = found.split(split)
-        seen = (f"{c} {len({v.labels[c] for v in videos if v.labels.get(c)}):,}" for c in report["classes"])
-        hours = sum(video.duration for video in videos) / 3600
-        cells = [
-            escape(printable(split)) or "(none)",
-            f"{len(videos):,}",
-            f"{hours:.2f}",
-            escape(", ".join(seen)),
-        ]
-        table.add_row(*cells[: len(table.columns)])
-    console.print(table)
-    kinds = Counter(fault_kind(reason) for _, reason in found.skipped)
-    kinds["listed, but not there"] += len(found.data.missing)
-    table = Table(box=box.SIMPLE_HEAD, title="files that cannot be used", title_justify="left")
-    table.add_column("why", overflow="fold")
-    table.add_column("files", justify="right")
-    for kind, count in kinds.most_common():
-        if count:
-            table.add_row(escape(kind), f"{count:,}")
-    if table.row_count:
-        console.print(table)
+    show(*_scan_tables(found, report))
     for name, text in (
         ("rotated", "stored turned"),
         ("variable_rate", "with a variable frame rate"),
@@ -211,6 +181,29 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
         print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
     known = len({row.path for row in found.data.rows}) - found.checked
     print(f"{counted(found.checked, 'file')} checked, {known:,} known already; index: {report['index']}")
+
+
+def _scan_tables(found: ScanResult, report: dict[str, Any]) -> list[Listing | str]:
+    """The usable videos of each split, and the files that cannot be used by reason."""
+    from bodvcl.tables import Listing, Row
+
+    rows = []
+    for split in report["splits"]:
+        videos = found.split(split)
+        values = {"videos": f"{len(videos):,}", "hours": f"{sum(v.duration for v in videos) / 3600:.2f}"}
+        for column in report["classes"]:
+            values[_classes(column)] = f"{len({v.labels[column] for v in videos if v.labels.get(column)}):,}"
+        rows.append(Row([split or "(none)"], values))
+    columns = ("videos", "hours", *map(_classes, report["classes"]))
+    kinds = Counter(fault_kind(reason) for _, reason in found.skipped)
+    kinds["listed, but not there"] += len(found.data.missing)
+    faults = [Row([kind], {"files": f"{count:,}"}) for kind, count in kinds.most_common() if count]
+    tables: list[Listing | str] = [Listing("usable videos", ("split",), columns, rows)]
+    return tables + ([Listing("files that cannot be used", ("why",), ("files",), faults)] if faults else [])
+
+
+def _classes(column: str) -> str:
+    return f"classes of\n{printable(column)}"
 
 
 def _transcode(argv: Sequence[str]) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from bodvcl.console import run_verb, uninterrupted
@@ -24,18 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _probe(given: argparse.Namespace) -> int:
     with uninterrupted():
-        from rich.console import Console
-
         from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
         from bodvcl.evaluate.probe_run import ProbeOptions, run_probe
+        from bodvcl.tables import show
 
     if given.plot is not None:
         check_plot_path(given.plot)
+        _check_writable("--plot", given.plot)
+    if given.out is not None:
+        _check_writable("--out", given.out)
     if given.flow != "auto" and given.control != "dynamic":
         raise ConfigError(f"--flow {given.flow} is of the dynamic control; add --control dynamic")
     if given.no_cache and given.cache is not None:
         raise ConfigError("--cache and --no-cache contradict each other; drop one of them")
-    clip = {name: value for name in CLIP if (value := getattr(given, f"clip.{name}")) is not None}
+    clip = {name: value for name in (*CLIP, "short") if (value := getattr(given, f"clip.{name}")) is not None}
     report = run_probe(
         ProbeOptions(
             checkpoint=given.checkpoint,
@@ -57,7 +62,7 @@ def _probe(given: argparse.Namespace) -> int:
             seed=given.seed,
         )
     )
-    Console().print(report.tables())
+    show(*report.tables())
     if given.out is not None:
         report.save(given.out)
         print(f"wrote {given.out}")
@@ -68,6 +73,18 @@ def _probe(given: argparse.Namespace) -> int:
         save_plot(figure, given.plot)
         print(f"wrote {given.plot}")
     return 0
+
+
+def _check_writable(option: str, path: Path) -> None:
+    """Raises ConfigError before any work is done for a file that could not be written after it."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; expected the name of a file")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{option}: cannot write {path}: {error.strerror or error}") from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,7 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", type=expand, required=True, metavar="RUN|FILE", help="run folder, or its encoder.pt")
     add("--data", help="labelled .csv list, NAME:FOLDER, shapes or digits; default: the data of the run")
-    add("--labels", nargs="+", default=[], metavar="COLUMN", help="label columns; default: all")
+    add(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="label columns to probe; default: all that can be labels",
+    )
     add(
         "--probe",
         nargs="+",
@@ -120,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, kind in CLIP.items():
         number = _positive if kind is float else _count(1)
         add(f"--clip.{name}", type=number, metavar="N", help="where it is not to be the run's")
+    add("--clip.short", choices=("refuse", "repeat"), help="videos shorter than a clip; default: the run's")
     add("--k", type=_count(1), default=200, help="neighbours of knn; default: 200")
     add("--temperature", type=_positive, default=0.07, help="of knn; default: 0.07")
     add("--out", type=expand, metavar="FILE", help="write the scores as JSON")

@@ -1,6 +1,13 @@
-"""Numbers and paths in sentences."""
+"""Numbers, paths and names in sentences."""
 
 from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+_LONGEST = 60
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def counted(number: int, noun: str) -> str:
@@ -9,10 +16,25 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(path: str) -> str:
-    """A path as text on one line, also where its bytes are no text or it has line ends in it."""
-    return "".join(c if c.isprintable() else _shown(c) for c in path)
+    """A path or a name as text on one line, also where its bytes are no text or it has line ends in it."""
+    return "".join(_shown(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in path)
 
 
 def _shown(char: str) -> str:
     """A byte that is no text as the replacement character, a line end and the like escaped."""
     return "\N{REPLACEMENT CHARACTER}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
+
+
+def plain(name: str) -> str:
+    """A name from outside in a sentence: on one line, shortened to 60 characters, and in quotes where it
+    could not be told from the words around it."""
+    text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
+    clear = text and text == text.strip() and not set(text) & set(",;:'\"\\")
+    return text if clear else f"'{text}'"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` where one of the known names is near, else nothing."""
+    names = {other.strip().casefold(): other for other in known}
+    near = difflib.get_close_matches(name.strip().casefold(), names, n=1)
+    return f" (did you mean {plain(names[near[0]])}?)" if near else ""

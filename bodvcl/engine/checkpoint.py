@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import io
 import os
+import shlex
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -264,6 +265,7 @@ def save_encoder(run_dir: Path, step: int, config: TrainConfig, encoder: VideoEn
             "version": bodvcl.__version__,
             "step": step,
             "config": dump_yaml(config),
+            "folder": _current_folder(),
             "model": dataclasses.asdict(config.model),
             "encoder": {name: t.cpu() for name, t in encoder.state_dict().items()},
         },
@@ -289,23 +291,68 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
     Raises:
         CheckpointError: no such file, not one of ours, or the training state ``last.pt``.
     """
-    path = Path(path)
+    file, state = _read_encoder(Path(path), torch.device(device))
+    try:
+        config = validate(yaml.safe_load(str(state["config"])))
+    except (ConfigError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
+            f"does not have: {_first_line(error)}"
+        ) from error
+    try:
+        encoder = build_encoder(ModelConfig(**state["model"]))
+        encoder.load_state_dict(state["encoder"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file} was written by bodvcl {state['version']} and does not fit the encoder of bodvcl "
+            f"{bodvcl.__version__} ({_first_line(error)}): use it with the version that wrote it"
+        ) from error
+    return encoder.to(device).eval(), config
+
+
+def training_folder(path: Path) -> Path | None:
+    """The folder from which the run was started, by which relative paths of its configuration go.
+
+    Args:
+        path: as :func:`load_run` takes it.
+
+    Returns:
+        None where the checkpoint does not say: one of an older version, or a training whose current folder
+        was removed.
+
+    Raises:
+        CheckpointError: as :func:`load_run`.
+    """
+    folder = _read_encoder(path, torch.device("cpu"))[1].get("folder")
+    return None if folder is None else Path(folder)
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed
+        return None
+
+
+def _read_encoder(path: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
+    """The file of an encoder, and what is in it."""
     file = path / ENCODER if path.is_dir() else path
-    state = _read(file, torch.device(device))
+    if path.is_dir() and not file.exists():
+        training = (path / LAST).exists()
+        raise CheckpointError(
+            f"no encoder in {path}: its training was not finished or stopped properly; continue it with: "
+            f"bodvcl train --resume --run-dir {shlex.quote(str(path))}"
+            if training
+            else f"no checkpoint at {file}; expected the folder of a run, or an encoder.pt"
+        )
+    state = _read(file, device)
     if "model" not in state:
         raise CheckpointError(
             f"{file} holds the state of a training run, not an encoder; give the run folder or its {ENCODER}"
         )
-    try:
-        config = validate(yaml.safe_load(state["config"]))
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
-            f"does not have: {error}"
-        ) from error
-    encoder = build_encoder(ModelConfig(**state["model"]))
-    encoder.load_state_dict(state["encoder"])
-    return encoder.to(device).eval(), config
+    if missing := [name for name in ("config", "version", "encoder") if name not in state]:
+        raise CheckpointError(f"{file} is not a bodvcl checkpoint: it has no {' and no '.join(missing)}")
+    return file, state
 
 
 def _link(existing: Path, name: Path) -> None:
@@ -344,13 +391,22 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}") from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except EOFError as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint (it ends too early, or is empty)"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
     except Exception as error:  # of the unpickler, which takes any bytes for its instructions
         raise CheckpointError(
             f"{path} is not a readable checkpoint (damaged, or another kind of file)"
         ) from error
+    if isinstance(state, dict) and isinstance(state.get("format"), int) and state["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} is a checkpoint of format {state['format']}, written by bodvcl "
+            f"{state.get('version', '(unknown)')}; bodvcl {bodvcl.__version__} reads format {FORMAT}"
+        )
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a bodvcl checkpoint of format {FORMAT}")
     return state

@@ -7,12 +7,12 @@ import json
 import shlex
 import signal
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 import bodvcl
 from bodvcl import info
@@ -34,12 +34,13 @@ from bodvcl.engine.signals import requeue
 from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.errors import UserError
 from bodvcl.evaluate.evaluate_run import evaluate_run
-from bodvcl.evaluate.probe_console import console_table
+from bodvcl.evaluate.probe_console import probe_summary
 from bodvcl.evaluate.splits import without_shared
 from bodvcl.global_state import restored
 from bodvcl.parse import dump_yaml
 from bodvcl.run_dir import open_run_dir, write_atomically
 from bodvcl.surroundings import as_user_errors
+from bodvcl.tables import show
 from bodvcl.viz.report import write_report
 from bodvcl.words import counted
 
@@ -186,17 +187,23 @@ def _evaluate(
     run_dir: Path, config: TrainConfig, device: torch.device, outcome: Outcome, probe_videos: list[VideoInfo]
 ) -> None:
     if config.log.probe:
-        rows = evaluate_run(
-            untrained_encoder(config),
-            outcome.encoder,
-            probe_videos,
-            config,
-            run_dir,
-            device,
-            kinds=KINDS.get(config.data),
-        )
-        if rows:
-            Console().print(console_table(rows))
+        try:
+            rows = evaluate_run(
+                untrained_encoder(config),
+                outcome.encoder,
+                probe_videos,
+                config,
+                run_dir,
+                device,
+                kinds=KINDS.get(config.data),
+            )
+            show(*probe_summary(rows))
+        except Exception as error:  # whatever it is: the training is finished, and is worth hours
+            warnings.warn(
+                f"the training is finished and saved, but its probe failed: {type(error).__name__}: "
+                f"{' '.join(str(error).split())}; try: bodvcl probe --checkpoint {shlex.quote(str(run_dir))}",
+                stacklevel=2,
+            )
     if config.log.report:
         write_report(run_dir)
 

@@ -70,7 +70,7 @@ def knn_scores(train: Array, classes: Classes, test: Array, k: int = 200, temper
     Wu et al. (2018). With fewer than ``k`` training videos, all vote.
     """
     similarity, nearest = neighbours(train, test, min(k, len(train)))
-    votes = np.exp((similarity - 1.0) / temperature)
+    votes = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)  # the nearest one has 1
     scores = np.zeros((len(test), int(classes.max()) + 1))
     np.add.at(scores, (np.arange(len(test))[:, None], classes[nearest]), votes)
     return scores

@@ -18,10 +18,11 @@ from bodvcl.data.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.evaluate.analysis import analyse, example_frames
 from bodvcl.evaluate.analysis_file import save_analysis
+from bodvcl.evaluate.columns import choose_labels, with_labels
 from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.features import extract_features
-from bodvcl.evaluate.probe import Score, probe_videos
-from bodvcl.evaluate.splits import divide, label_columns
+from bodvcl.evaluate.probe import Score, left_out_scores, probe_videos
+from bodvcl.evaluate.splits import divide
 from bodvcl.models.encoder import VideoEncoder
 
 PROBE = "probe.json"
@@ -52,9 +53,10 @@ def evaluate_run(
     """Evaluate two encoders on the same clips; write ``probe.json`` and ``analysis.npz`` into ``run_dir``.
 
     ``videos``: with or without labels; :func:`bodvcl.evaluate.splits.divide` says which train the probe and
-    which test it. ``kinds``: which label columns are "static" or "dynamic".
+    which test it, and :func:`bodvcl.evaluate.columns.choose_labels` which columns are labels; the others have
+    rows that say why they were skipped. ``kinds``: which label columns are "static" or "dynamic".
     Both encoders stay on ``device``, with their training flags as they were. Returns the rows of
-    :func:`bodvcl.evaluate.comparison.comparison_rows`, none where no video has a label.
+    :func:`bodvcl.evaluate.comparison.comparison_rows`, none where the data has no label column.
     Raises :class:`~bodvcl.errors.DataError` where no video can be read.
     """
     chosen = spread(videos, MAX_VIDEOS)
@@ -62,8 +64,9 @@ def evaluate_run(
     if not batches:
         raise DataError(f"none of {len(chosen)} videos could be read for the evaluation")
     seen = [chosen[int(index)] for batch in batches for index in batch.videos]
-    division = divide(seen, config.seed)
-    labels = label_columns([seen[row] for row in division.rows])
+    choice = choose_labels(videos, seed=config.seed)
+    division = divide(with_labels(seen, choice.labels), config.seed)
+    labels = {name: [seen[row].labels.get(name) for row in division.rows] for name in choice.labels}
     untrained, pretrained = untrained.to(device), pretrained.to(device)
 
     def ready(selected: Sequence[ClipBatch]) -> Iterator[Tensor]:
@@ -71,13 +74,16 @@ def evaluate_run(
             yield finish(batch, config.augment, device).unflatten(0, (len(batch.videos), -1))
 
     def probe(encoder: VideoEncoder) -> list[Score]:
+        left_out = left_out_scores(PROBED, choice.left_out, "ridge")
+        if not labels:
+            return left_out
         features = extract_features(encoder, ready(batches), device, config.koopman)
         probed = {kind: features[kind][division.rows] for kind in PROBED}
         ridge = probe_videos(probed, labels, division.train, config.seed, probes=("ridge",))
-        return [score for score in ridge if score.metric == "top1"]
+        return [score for score in ridge if score.metric == "top1"] + left_out
 
     rows: list[dict[str, Any]] = []
-    if labels:
+    if labels or choice.left_out:
         rows = comparison_rows(probe(untrained), probe(pretrained), kinds)
         save_probe(rows, run_dir / PROBE)
     some = spread(batches, ANALYSIS_BATCHES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,13 @@ class ClassTask:
 
 
 def class_name(value: Any) -> str | None:
-    """A label as text; ``None`` for None, NaN and blank text, which stand for an unknown label."""
+    """A label as text, without blanks around it and with accents in their composed form (NFC).
+
+    ``None`` for None, NaN and blank text, which stand for an unknown label.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    return str(value).strip() or None
+    return unicodedata.normalize("NFC", str(value)).strip() or None
 
 
 def class_task(labels_train: Sequence[Any], labels_test: Sequence[Any]) -> ClassTask:

@@ -202,6 +202,14 @@ def probe_videos(
     return table
 
 
+def left_out_scores(kinds: Sequence[str], left_out: Mapping[str, str], probe: Probe) -> list[Score]:
+    """A score without a result for each kind of features and each column that is not probed.
+
+    ``left_out``: column to the reason.
+    """
+    return [Score(kind, name, probe, "top1", skipped=why) for name, why in left_out.items() for kind in kinds]
+
+
 Outcome = tuple[str, NDArray[np.bool_], float]
 """Metric, hits, chance."""
 

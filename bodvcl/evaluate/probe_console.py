@@ -1,17 +1,19 @@
-"""The probe table in the terminal."""
+"""The probe at the end of a run in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from bodvcl.tables import Listing, Row
+from bodvcl.words import plain
+
+_HINT = "bodvcl probe --checkpoint RUN --labels COLUMN probes the columns that you name"
 
 
-def console_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A rich table from the rows of :func:`bodvcl.evaluate.comparison.comparison_rows`; fits 80 columns.
+def probe_summary(rows: Sequence[Mapping[str, Any]]) -> list[Listing | str]:
+    """What :func:`bodvcl.tables.show` prints of the rows of
+    :func:`bodvcl.evaluate.comparison.comparison_rows`; as a table it fits 80 columns.
 
     One line for each label column: backbone features untrained and pre-trained, and, where the rows have
     them, what the pre-trained static and dynamic streams hold. Accuracies in percent. Below it, what was
@@ -19,34 +21,32 @@ def console_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """
     backbone = [row for row in rows if row["features"] == "backbone"]
     streams = [name for name in ("static", "dynamic") if any(row["features"] == name for row in rows)]
-    skipped = [f"{row['semantic']} skipped: {row['skipped']}" for row in backbone if row["skipped"]]
-    table = Table(
+    lines = [_line(row, rows, streams) for row in backbone if not row["skipped"]]
+    skipped = [f"{plain(row['semantic'])} skipped: {row['skipped']}" for row in backbone if row["skipped"]]
+    table = Listing(
         title="Linear probe of the frozen encoder, accuracy in % (gain ± 95% interval)",
-        title_justify="left",
-        title_style="bold",
-        caption=Text("\n".join(skipped)) if skipped else None,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        names=("semantic", "kind"),
+        columns=("chance", "untrained", "pre-\ntrained", "gain", *map(_of_stream, streams)),
+        rows=lines,
     )
-    table.add_column("semantic")
-    table.add_column("kind")
-    for name in ("chance", "untrained", "pre-\ntrained", "gain", *(f"{name}\nstream" for name in streams)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in backbone:
-        if row["skipped"]:
-            continue
-        twins = [_find(rows, stream, row["semantic"]) for stream in streams]
-        table.add_row(
-            Text(row["semantic"]),
-            Text(row["kind"] or ""),
-            _percent(row["chance"]),
-            _percent(row["untrained"]),
-            _percent(row["pretrained"]),
-            _gain(row["gain"], row["gain_margin"]),
-            *(_percent(twin.get("pretrained")) for twin in twins),
-        )
-    return table
+    return [*([table] if lines else []), *skipped, *([_HINT] if skipped else [])]
+
+
+def _line(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], streams: Sequence[str]) -> Row:
+    values = {
+        "chance": _percent(row["chance"]),
+        "untrained": _percent(row["untrained"]),
+        "pre-\ntrained": _percent(row["pretrained"]),
+        "gain": f"{100 * row['gain']:+.1f} ±{100 * row['gain_margin']:.1f}",
+    }
+    for stream in streams:
+        values[_of_stream(stream)] = _percent(_find(rows, stream, row["semantic"]).get("pretrained"))
+    styles = {"gain": _style(row["gain"], row["gain_margin"])}
+    return Row((row["semantic"], row["kind"] or ""), values, styles)
+
+
+def _of_stream(name: str) -> str:
+    return f"{name}\nstream"
 
 
 def _find(rows: Sequence[Mapping[str, Any]], features: str, semantic: str) -> Mapping[str, Any]:
@@ -58,6 +58,5 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _gain(gain: float, margin: float) -> Text:
-    style = "" if abs(gain) <= margin else "green" if gain > 0 else "red"
-    return Text(f"{100 * gain:+.1f} ±{100 * margin:.1f}", style=style)
+def _style(gain: float, margin: float) -> str:
+    return "" if abs(gain) <= margin else "green" if gain > 0 else "red"

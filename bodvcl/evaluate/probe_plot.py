@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +14,15 @@ from matplotlib.ticker import PercentFormatter
 
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.evaluate.probe import Score
+from bodvcl.run_dir import write_atomically
 from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
+from bodvcl.words import printable
 
 COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")
 MAX_CLASSES = 120
 """Columns with more classes get no bars: nobody could read them."""
+_LONGEST = 40  # characters of a name
 _BAR = 0.16  # inches of height for a class
 
 
@@ -47,7 +52,7 @@ def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: s
     parts = np.ravel(figure.subfigures(len(lines), 1, height_ratios=heights))
     for part, (semantic, panels) in zip(parts, lines):
         part.set_facecolor("white")
-        part.suptitle(semantic, x=0.01, ha="left", fontweight="bold")
+        part.suptitle(_text(semantic), x=0.01, ha="left", fontweight="bold")
         for axes, panel in zip(np.ravel(part.subplots(1, len(panels))), panels):
             others = [score for score in against if score.hits is not None and score.semantic == semantic]
             draw = _draw_retrieval if panel[0].probe == "retrieval" else _draw_classes
@@ -56,16 +61,28 @@ def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: s
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write the picture as PNG or SVG, by the name's ending.
+    """Write the picture as PNG or SVG, by the name's ending, atomically.
 
     Raises:
         UserError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
+        if any(str(warning.message).startswith("Glyph") for warning in caught):
+            warnings.warn(f"{path}: matplotlib has no font for some letters of the names", stacklevel=2)
+        write_atomically(path, picture.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _text(name: str) -> str:
+    """A name from outside as text of the picture: no formula, and short enough to leave room for the bars."""
+    text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
+    return text.replace("$", r"\$")
 
 
 Panel = list[Score]
@@ -105,7 +122,7 @@ def _draw_retrieval(axes: Axes, panel: Panel, others: Sequence[Score], name: str
     axes.set(xlabel="k", ylabel="R@k", ylim=(0, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if name:
-        axes.plot([], [], color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2, label=name)
+        axes.plot([], [], color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2, label=_text(name))
     axes.legend(loc="lower right", fontsize=8)
 
 
@@ -118,10 +135,10 @@ def _draw_classes(axes: Axes, panel: Panel, others: Sequence[Score], name: str) 
     for other in others:
         if other.key == score.key:
             dots = [other.per_class()[c][0] for c in names]
-            axes.plot(dots, places, "o", color=PAPER, markeredgecolor=INK, markersize=5, label=name)
+            axes.plot(dots, places, "o", color=PAPER, markeredgecolor=INK, markersize=5, label=_text(name))
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.1)
     axes.axvline(score.chance, color=MUTED, linestyle=":", linewidth=1.2)
-    axes.set_yticks(places, names, fontsize=8 if len(names) <= 40 else 6)
+    axes.set_yticks(places, [_text(name) for name in names], fontsize=8 if len(names) <= 40 else 6)
     axes.set(xlim=(0, 1.03), ylim=(-0.6, len(names) - 0.4))
     axes.set_xlabel(f"accuracy by class, {score.probe} on {score.features} (dotted: chance)", fontsize=8)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from bodvcl.errors import UserError
 from bodvcl.evaluate.intervals import gain_interval
 from bodvcl.evaluate.probe import Score
 from bodvcl.run_dir import write_atomically
+from bodvcl.tables import Listing, Row
+from bodvcl.words import plain
 
 
 @dataclass(frozen=True)
@@ -65,23 +62,22 @@ class ProbeReport:
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
-    def tables(self) -> RenderableType:
-        """Tables for the terminal: values, and gains where there is another encoder."""
+    def tables(self) -> list[Listing | str]:
+        """What :func:`bodvcl.tables.show` prints: values, and gains where there is another encoder."""
         rows = [row for row in self.rows() if not row["skipped"]]
         gain = f"gain over {self.facts['against']}, in points"
-        parts: list[RenderableType] = []
+        parts: list[Listing | str] = []
         for title, chosen in (
             ("accuracy in %", [row for row in rows if row["probe"] != "retrieval"]),
             ("retrieval from test to train, % found", [row for row in rows if row["probe"] == "retrieval"]),
         ):
             if chosen:
-                parts += _titled(f"{title} (± 95% interval)", _table(chosen, _value, chance=True))
+                parts.append(_table(f"{title} (± 95% interval)", chosen, _value, chance=True))
                 if self.against:
-                    parts += _titled(f"{title}: {gain} (± 95% interval)", _table(chosen, _gain, chance=False))
-        skipped = {
-            f"{score.semantic} skipped: {score.skipped}": None for score in self.scores if score.skipped
-        }
-        return Group(*parts, *map(Text, skipped))
+                    parts.append(_table(f"{title}: {gain} (± 95% interval)", chosen, _gain, chance=False))
+        skipped = [score for score in self.scores if score.skipped]
+        lines = dict.fromkeys(f"{plain(score.semantic)} skipped: {score.skipped}" for score in skipped)
+        return [*parts, *lines]
 
 
 def _row(score: Score, other: Score | None) -> dict[str, Any]:
@@ -105,39 +101,37 @@ def _row(score: Score, other: Score | None) -> dict[str, Any]:
     return row
 
 
-def _titled(title: str, table: Table) -> list[RenderableType]:
-    return [Text(title, style="bold"), table]
+Cell = tuple[str, str]
+"""Text and style."""
 
 
 def _table(
-    rows: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], str | Text], *, chance: bool
-) -> Table:
+    title: str, rows: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], Cell], *, chance: bool
+) -> Listing:
     """One line per label column and kind of features, one column per probe and metric."""
-    measures = list(dict.fromkeys((row["probe"], row["metric"]) for row in rows))
-    several = len({probe for probe, _ in measures}) > 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("label")
-    table.add_column("features")
-    for probe, metric in measures:
-        name = f"{probe}\n{metric}" if several or probe != "retrieval" else metric
-        table.add_column(name, justify="right", no_wrap=True)
+    several = len({row["probe"] for row in rows}) > 1
+
+    def heading(row: Mapping[str, Any]) -> str:
+        return f"{row['probe']}\n{row['metric']}" if several or row["probe"] != "retrieval" else row["metric"]
+
+    lines = []
     for semantic in dict.fromkeys(row["semantic"] for row in rows):
         of_label = [row for row in rows if row["semantic"] == semantic]
         for kind in dict.fromkeys(row["features"] for row in of_label):
-            cells = {(r["probe"], r["metric"]): cell(r) for r in of_label if r["features"] == kind}
-            table.add_row(Text(semantic), kind, *(cells.get(measure, "") for measure in measures))
+            cells = {heading(row): cell(row) for row in of_label if row["features"] == kind}
+            values, styles = ({name: parts[n] for name, parts in cells.items()} for n in (0, 1))
+            lines.append(Row((semantic, kind), values, styles))
         if chance:
-            at_chance = {(r["probe"], r["metric"]): f"{100 * r['chance']:.1f}" for r in of_label}
-            line = (at_chance.get(measure, "") for measure in measures)
-            table.add_row("", "chance", *line, style="dim", end_section=True)
-    return table
+            at_chance = {heading(row): f"{100 * row['chance']:.1f}" for row in of_label}
+            lines.append(Row(("", "chance"), at_chance, style="dim", last=True))
+    return Listing(title, ("label", "features"), list(dict.fromkeys(map(heading, rows))), lines)
 
 
-def _value(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['value']:.1f} ±{50 * (row['high'] - row['low']):.1f}"
+def _value(row: Mapping[str, Any]) -> Cell:
+    return f"{100 * row['value']:.1f} ±{50 * (row['high'] - row['low']):.1f}", ""
 
 
-def _gain(row: Mapping[str, Any]) -> Text:
+def _gain(row: Mapping[str, Any]) -> Cell:
     low, high = row["gain_low"], row["gain_high"]
     style = "green" if low > 0 else "red" if high < 0 else ""
-    return Text(f"{100 * row['gain']:+.1f} ±{50 * (high - low):.1f}", style=style)
+    return f"{100 * row['gain']:+.1f} ±{50 * (high - low):.1f}", style

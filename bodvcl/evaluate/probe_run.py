@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import bodvcl
 from bodvcl.config import ClipConfig, TrainConfig
@@ -21,28 +20,30 @@ from bodvcl.data.repeats import marked_repeats
 from bodvcl.data.scan import scan
 from bodvcl.data.sets import open_dataset
 from bodvcl.data.video import VideoInfo
-from bodvcl.engine.checkpoint import load_run
+from bodvcl.engine.checkpoint import load_run, training_folder
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.errors import ConfigError, DataError
+from bodvcl.evaluate.columns import LabelChoice, choose_labels, look_alikes
 from bodvcl.evaluate.controls import Control, DynamicControl, StaticControl
 from bodvcl.evaluate.features import KINDS
 from bodvcl.evaluate.flow import Flow, choose_flow
-from bodvcl.evaluate.labels import class_task, only_in
 from bodvcl.evaluate.names import ControlName, FlowName, Probe
-from bodvcl.evaluate.probe import Score, probe_videos
+from bodvcl.evaluate.probe import Score, left_out_scores, probe_videos
 from bodvcl.evaluate.probe_report import ProbeReport
+from bodvcl.evaluate.run_data import data_of_run
 from bodvcl.evaluate.splits import divide, label_columns, refuse_shared, without_shared
 from bodvcl.evaluate.video_features import VideoFeatures, video_features
 from bodvcl.global_state import restored
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.parse import validate
-from bodvcl.words import counted
+from bodvcl.words import counted, plain, suggestion
 
 UNTRAINED = "untrained"
 """Stands for the encoder before its first training step where another checkpoint is expected."""
 POOLED = ("backbone",)
 """Kinds of features that are probed without the streams."""
+_USABLE = "a label needs two classes or more, each with videos to train and to test on"
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
         videos = _long_enough(videos, other[1].clip, say)
     if options.drop_overlap:
         videos = _without_shared(videos, options.seed, say)
-    division = divide(videos, options.seed)
+    choice = _labels(videos, options.labels, options.seed)
+    division, columns = choice.division, choice.labels
     refuse_shared(videos, division)
     chosen = [videos[row] for row in division.rows]
-    columns = _columns(chosen, options.labels, division.train)
-    say(division.text)
+    for line in (*_about_labels(choice), division.text):
+        say(line)
     control = _control(options, config.clip, flow)
     if control is not None:
         say(control.name)
@@ -118,10 +120,12 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     if len(rows) < len(chosen):
         say(f"{len(chosen) - len(rows)} of {len(chosen)} videos could not be read and are left out")
 
+    kinds = KINDS if options.streams else POOLED
+
     def scores(its: VideoFeatures) -> list[Score]:
         places = np.searchsorted(its.rows, rows)
         return probe_videos(
-            {kind: its.kinds[kind][places] for kind in (KINDS if options.streams else POOLED)},
+            {kind: its.kinds[kind][places] for kind in kinds},
             {name: [column[row] for row in rows] for name, column in columns.items()},
             None if division.train is None else division.train[rows],
             options.seed,
@@ -134,6 +138,7 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     if all(score.skipped for score in tables[0]):
         reasons = dict.fromkeys(f"{score.semantic}: {score.skipped}" for score in tables[0])
         raise DataError(f"no label can be probed ({'; '.join(reasons)})")
+    tables = [table + left_out_scores(kinds, choice.left_out, options.probes[0]) for table in tables]
     fewest = min(
         (score.train for score in tables[0] if score.probe == "knn" and not score.skipped), default=options.k
     )
@@ -177,7 +182,11 @@ def _control(options: ProbeOptions, clip: ClipConfig, flow: Flow | None) -> Cont
 
 def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]) -> list[VideoInfo]:
     data = config.data if options.data is None else options.data
-    source = prepare_built_in(replace(config, data=data, workers=options.workers))
+    source: str | Path | None = prepare_built_in(replace(config, data=data, workers=options.workers))
+    if source is None and options.data is None:
+        source, line = data_of_run(data, options.checkpoint, training_folder(options.checkpoint))
+        if line is not None:
+            say(line)
     found = scan(data if source is None else source, clip=config.clip, workers=options.workers)
     for line in found.summary():
         say(line)
@@ -222,32 +231,45 @@ def _long_enough(
     return kept
 
 
-def _columns(
-    videos: Sequence[VideoInfo], wanted: Sequence[str], train: NDArray[np.bool_] | None
-) -> dict[str, list[str | None]]:
-    """Label columns to probe.
+def _labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int) -> LabelChoice:
+    """Label columns to probe, and which videos train and test.
 
     Raises:
-        DataError: there are none, or a class has videos to test on but none to train on.
-        ConfigError: a column was asked for that is not there.
+        DataError: no column can be probed.
+        ConfigError: a column was asked for that is not there, or cannot be probed.
     """
     columns = label_columns(videos)
     if not columns:
         raise DataError(
             "no video has a label; a probe needs a .csv list with label columns, a folder per class "
-            "(class-folders:FOLDER), or a labelled data set by name"
+            "(class-folders:FOLDER), or a labelled data set by name: give it with --data"
         )
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        raise ConfigError(f"--labels {' '.join(missing)}: no such column; there are: {', '.join(columns)}")
-    columns = {name: columns[name] for name in (wanted or columns)}
-    for name, column in columns.items() if train is not None else ():
-        trained, tested = ([column[row] for row in np.flatnonzero(part)] for part in (train, ~train))
-        alone = only_in(tested, trained)
-        if alone and class_task(trained, tested).skipped is None:
-            more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-            raise DataError(
-                f"label {name}: {', '.join(alone[:3])}{more} can only be found among the videos to test on; "
-                "move some of these videos to the train split, or clear their label"
+    there = f"there are: {', '.join(map(plain, columns))}"
+    for name in wanted:
+        if name not in columns:
+            raise ConfigError(f"--labels {plain(name)}: no such column{suggestion(name, columns)}; {there}")
+    choice = choose_labels(videos, wanted, seed)
+    reasons = "; ".join(f"{plain(name)}: {why}" for name, why in choice.left_out.items())
+    if wanted and choice.left_out:
+        raise ConfigError(f"--labels: {reasons}; choose among other columns ({there}): {_USABLE}")
+    if not choice.labels:
+        raise DataError(
+            f"no label can be probed ({reasons}); {_USABLE}; --labels COLUMN takes a column that only looks "
+            "like something else"
+        )
+    return choice
+
+
+def _about_labels(choice: LabelChoice) -> list[str]:
+    """Lines for the user: columns that are left out, and classes that may have been meant as one."""
+    lines = []
+    if choice.left_out:
+        lines.append("columns that are left out, as no labels (--labels names the columns to probe):")
+        lines += [f"  {plain(name)}: {why}" for name, why in choice.left_out.items()]
+    for name, values in choice.labels.items():
+        for names in look_alikes(values):
+            lines.append(
+                f"note: label {plain(name)}: {' and '.join(map(repr, names))} are written alike, "
+                f"but count as {len(names)} classes"
             )
-    return columns
+    return lines

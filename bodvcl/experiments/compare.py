@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from rich.console import Console
 
 from bodvcl.config import STRICT, UserPath
 from bodvcl.console import run_verb
 from bodvcl.data.built_in import prepare_built_in
 from bodvcl.data.workers import available_cores
 from bodvcl.errors import ConfigError, UserError
-from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise
+from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
 from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.variants import DATA, GROUPS
 from bodvcl.parse import parse_config
 from bodvcl.progress import progress_bar
 from bodvcl.run_dir import write_atomically
+from bodvcl.tables import show
 
 _SECONDS_TO_SAVE = 20
 """What a training that is stopped gets to save its state."""
@@ -199,9 +199,9 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
         endings[task.cell].append(_ending(task.folder / "run"))
     summary, cost = summarise(accuracies), costs(endings)
     left_out = [task for task in tasks if task not in shown]
-    text = markdown(summary, cost)
-    if left_out:
-        text += "\n" + _left_out(left_out)
+    listings = tables(summary, cost)
+    more = [_left_out(left_out)] if left_out else []
+    text = "\n".join([markdown(listings), *more])
     write_atomically(options.out / f"{options.group}.md", text.encode())
     write_atomically(
         options.out / f"{options.group}.json",
@@ -218,7 +218,7 @@ def report(options: Options, tasks: Sequence[Task]) -> None:
         ).encode(),
     )
     plot(summary, options.out / f"{options.group}.png")
-    Console().print(text, markup=False, highlight=False)
+    show(*listings, *more)
     print(f"{options.group}.md, .json and .png are in\n  {options.out}")
 
 

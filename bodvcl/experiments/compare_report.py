@@ -16,6 +16,7 @@ import numpy as np
 
 from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.variants import PLAIN
+from bodvcl.tables import Listing, Row
 
 FEATURES = {"backbone": "z", "static": "Z_A", "dynamic": "Z_M"}
 
@@ -140,33 +141,41 @@ def summarise(runs: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]) -> lis
     return lines
 
 
-def markdown(lines: Sequence[Line], costs: Sequence[Cost]) -> str:
+def tables(lines: Sequence[Line], costs: Sequence[Cost]) -> list[Listing]:
     """One table per data set and method: a row per variant, a column per semantic and kind of features, and
     what the variant costs."""
-    parts = []
+    found = []
     cost_of = {(cost.data, cost.method, cost.variant): cost for cost in costs}
     for data, method in dict.fromkeys((line.data, line.method) for line in lines):
         chosen = [line for line in lines if (line.data, line.method) == (data, method)]
-        columns = list(dict.fromkeys((line.semantic, line.kind, line.features) for line in chosen))
-        names = [f"{s} ({k}), {f}" for s, k, f in columns] + ["training time", "empty streams"]
-        rows = ["| variant | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        first = {(line.semantic, line.kind, line.features): line.untrained for line in chosen}
-        rows.append("| untrained | " + " | ".join(f"{first[column]:.1f}" for column in columns) + " | | |")
+        first = {_column(line): f"{line.untrained:.1f}" for line in reversed(chosen)}
+        rows = [Row(("untrained",), first)]
         for variant in dict.fromkeys(line.variant for line in chosen):
-            cells = {
-                (line.semantic, line.kind, line.features): _cell(line)
-                for line in chosen
-                if line.variant == variant
-            }
+            cells = {_column(line): _cell(line) for line in chosen if line.variant == variant}
             cost = cost_of[data, method, variant]
             time = "" if cost.time is None else f"{cost.time:.2f}x"
             empty = "" if cost.empty is None else f"{100 * cost.empty:.1f}%"
-            row = [cells[column] for column in columns] + [time, empty]
-            rows.append(f"| {variant} | " + " | ".join(row) + " |")
-        parts.append(
-            f"**{data}, {method}**: accuracy in %, mean ± standard deviation over {chosen[0].seeds} seeds "
-            f"(difference to plain ± 95% interval)\n\n" + "\n".join(rows) + "\n"
+            rows.append(Row((variant,), {**cells, "training time": time, "empty streams": empty}))
+        columns = [*dict.fromkeys(map(_column, chosen)), "training time", "empty streams"]
+        title = (
+            f"{data}, {method}: accuracy in %, mean ± standard deviation over {chosen[0].seeds} seeds "
+            "(difference to plain ± 95% interval)"
         )
+        found.append(Listing(title, ("variant",), columns, rows))
+    return found
+
+
+def markdown(tables: Sequence[Listing]) -> str:
+    """The tables as Markdown."""
+    parts = []
+    for table in tables:
+        names = [*table.names, *table.columns]
+        rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+        for row in table.rows:
+            cells = [*row.names, *(row.values.get(column, "") for column in table.columns)]
+            rows.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
+        name, _, what = table.title.partition(": ")
+        parts.append(f"**{name}**: {what}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
@@ -199,6 +208,10 @@ def plot(lines: Sequence[Line], path: Path) -> None:
             axis.set_xlabel("accuracy, %", fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _column(line: Line) -> str:
+    return f"{line.semantic} ({line.kind}), {line.features}"
 
 
 def _cell(line: Line) -> str:

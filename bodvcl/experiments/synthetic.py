@@ -18,7 +18,6 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from rich.console import Console
 
 from bodvcl.config import STRICT, UserPath
 from bodvcl.console import run_verb
@@ -30,6 +29,7 @@ from bodvcl.experiments.two_stream_data import Correlation, make_videos
 from bodvcl.experiments.two_stream_report import figure6, figure7, table, verdict
 from bodvcl.progress import progress_bar
 from bodvcl.run_dir import write_atomically
+from bodvcl.tables import Listing, Row, show
 
 RUNS: tuple[tuple[Correlation, Loss], ...] = (
     ("sc", "unified"),
@@ -115,9 +115,10 @@ def report(out: Path, results: Results) -> None:
     )
     text = f"{header}{body}\n" + "".join(f"- {line}\n" for line in lines)
     write_atomically(out / "findings.md", text.encode())
-    console = Console()
-    console.print(text, markup=False, highlight=False)
-    console.print(f"figure6.png, figure7.png, findings.md and summary.json are in\n  {out}", highlight=False)
+    names, columns = ("setting", "loss", "semantic"), ("kind", "before", "after")
+    accuracies = [Row([r[n] for n in names], {column: r[column] for column in columns}) for r in rows]
+    show(Listing("accuracy in %, mean ± 95% interval", names, columns, accuracies), *lines)
+    print(f"figure6.png, figure7.png, findings.md and summary.json are in\n  {out}")
 
 
 def _run_one(options: Options, setting: tuple[Correlation, Loss], seed: int) -> None:

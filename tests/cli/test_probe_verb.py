@@ -186,7 +186,7 @@ def test_the_moving_digits_are_known_by_name(probe, config: TrainConfig, tmp_pat
     code, text, _ = probe("--checkpoint", str(tmp_path / "run"), "--plot", str(plot))
     assert code == 0
     assert re.search(r"^ digit +backbone", text, re.MULTILINE)
-    assert re.search(r"^ traj\S+ +backbone", text, re.MULTILINE)
+    assert re.search(r"^ trajectory +backbone", text, re.MULTILINE)
     drawn = plot.read_text()
     assert "chance" in drawn
     assert "None" not in drawn
@@ -195,7 +195,7 @@ def test_the_moving_digits_are_known_by_name(probe, config: TrainConfig, tmp_pat
 def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Path) -> None:
     data = write_list(tmp_path / "list.csv", [{**row, "camera": "same"} for row in rows])
     out, plot = tmp_path / "probe.json", tmp_path / "probe.png"
-    options = ("--seed", "5", "--labels", "background", "camera", "--out", str(out), "--plot", str(plot))
+    options = ("--seed", "5", "--out", str(out), "--plot", str(plot))
     code, text, _ = probe("--data", data, *options)
     assert code == 0
     assert "camera skipped: all videos have the same label" in text
@@ -236,6 +236,13 @@ def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
     assert (clip["frames"], clip["size"], clip["stride"]) == (5, 24, 2)
 
 
+def test_videos_that_are_too_short_can_be_kept(probe) -> None:
+    options = ("--labels", "shape", "--probe", "ridge", "--clip.stride", "5")
+    code, _, error = probe(*options)
+    assert (code, "--clip.short repeat" in error) == (2, True)
+    assert probe(*options, "--clip.short", "repeat")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -243,6 +250,10 @@ def test_clips_can_be_others_than_the_run_s(probe, tmp_path: Path) -> None:
         (["--data", ""], r"the data is an empty text"),
         (["--data", "/nowhere.csv"], r"/nowhere.csv: no such file"),
         (["--labels", "colour"], r"--labels colour: no such column; there are: background, shape"),
+        (["--labels", "Trajectroy"], r"no such column \(did you mean trajectory\?\); there are: background"),
+        (["--out", "."], r"--out: cannot write \.: it is a folder"),
+        (["--out", f"{__file__}/probe.json"], r"--out: cannot write \S+probe.json: Not a directory"),
+        (["--plot", f"{__file__}/probe.png"], r"--plot: cannot write \S+probe.png: Not a directory"),
         (["--plot", "a.pdf"], r"--plot a.pdf: expected a name that ends in .png or .svg"),
         (["--k", "0"], r"--k: expected a whole number of 1 or more, got 0"),
         (["--temperature", "nan"], r"--temperature: expected a number above 0"),
@@ -278,6 +289,10 @@ def test_a_training_state_is_no_encoder(probe, runs: list[Path], tmp_path: Path)
     [
         ({}, "no video has a label"),
         ({"x": "same"}, "no label can be probed (x: all videos have the same label)"),
+        (
+            {"x": "", "y": "same"},
+            "no label can be probed (x: no video has this label; y: all videos have the",
+        ),
     ],
 )
 def test_data_that_cannot_be_probed(probe, rows, tmp_path: Path, labels: dict, complaint: str) -> None:
@@ -285,6 +300,7 @@ def test_data_that_cannot_be_probed(probe, rows, tmp_path: Path, labels: dict, c
     code, _, error = probe("--data", data)
     assert code == 2
     assert complaint in error
+    assert ("--labels" in error) == bool(labels)
 
 
 def test_a_class_that_is_only_tested_is_refused(probe, rows, tmp_path: Path) -> None:
@@ -294,7 +310,8 @@ def test_a_class_that_is_only_tested_is_refused(probe, rows, tmp_path: Path) -> 
     ]
     code, _, error = probe("--data", write_list(tmp_path / "list.csv", listed))
     assert code == 2
-    assert "label x: new can only be found among the videos to test on" in error
+    assert "no label can be probed (x: new can only be found among the videos to test on)" in error
+    assert "--labels" in error
 
 
 def test_the_page_names_options_that_exist_and_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -360,3 +377,181 @@ def test_a_video_listed_twice_is_probed_once(probe, rows, tmp_path: Path) -> Non
     out = tmp_path / "probe.json"
     assert probe("--data", path, "--probe", "ridge", "--out", str(out))[0] == 0
     assert json.loads(out.read_text())["videos"] == len(rows)
+
+
+METADATA = {
+    "index": (lambda i: i, "each of 32 videos has a value of its own"),
+    "caption": (lambda i: f"clip number {i}, filmed outdoors", "each of 32 videos has a value of its own"),
+    "duration": (lambda i: (3.5, 4.25)[i % 2], "numbers with a fraction, such as 3.5"),
+    "day": (lambda i: f"2024-05-0{1 + i % 3}", "dates or times, such as 2024-05-01"),
+    "camera": (lambda i: "same", "all videos have the same label"),
+    "nothing": (lambda i: " ", "no video has this label"),
+    "actor": (
+        lambda i: "new" if i == 20 else "ab"[i % 2],
+        "new can only be found among the videos to test on",
+    ),
+}
+"""Column that is no label to its value for the i-th video, and the reason."""
+
+
+def test_columns_that_are_no_labels_are_left_out_and_named(probe, rows, tmp_path: Path) -> None:
+    listed = [
+        {
+            "path": row["path"],
+            "split": "train" if i < 16 else "test",
+            **{name: value(i) for name, (value, _) in METADATA.items()},
+            "shape": row["shape"],
+        }
+        for i, row in enumerate(rows)
+    ]
+    data, out = write_list(tmp_path / "list.csv", listed), tmp_path / "probe.json"
+    code, text, _ = probe("--data", data, "--probe", "ridge", "--out", str(out))
+    assert code == 0
+    assert "--labels names the columns to probe" in text
+    found = {row["semantic"]: row for row in json.loads(out.read_text())["rows"]}
+    assert found.keys() == {"shape", *METADATA}
+    assert found["shape"]["skipped"] is None
+    for name, (_, reason) in METADATA.items():
+        assert found[name]["skipped"].startswith(reason)
+        assert re.search(rf"^  {name}: {reason}", text, re.MULTILINE)
+    code, text, _ = probe("--data", data, "--probe", "ridge", "--labels", "day", "duration")
+    assert code == 0  # unlikely, but asked for
+    assert re.search(r"^ day +backbone", text, re.MULTILINE)
+    assert "left out, as no labels" not in text
+    for name in ("index", "camera", "actor"):
+        code, _, error = probe("--data", data, "--labels", "shape", name)
+        assert code == 2
+        assert re.search(rf"--labels: {name}: .*there are: .*shape", error)
+
+
+def test_classes_that_differ_in_spelling_only_are_pointed_out(probe, rows, tmp_path: Path) -> None:
+    names = ["1", "1.0", "Walk", " walk"]
+    data = write_list(
+        tmp_path / "list.csv", [{"path": row["path"], "x": names[i % 4]} for i, row in enumerate(rows)]
+    )
+    code, text, _ = probe("--data", data, "--probe", "ridge")
+    assert code == 0
+    assert "note: label x: '1' and '1.0' are written alike, but count as 2 classes" in text
+    assert "note: label x: 'Walk' and 'walk' are written alike" in text
+
+
+def test_names_of_any_kind_can_be_printed_and_drawn(probe, rows, tmp_path: Path, monkeypatch) -> None:
+    names = ["$a^$", "[red]x[/red]", "two\nlines, and a comma", "\u8df3\u7ef3" + "x" * 300]
+    column = "cost $x$ of a very long name, with a comma"
+    data = write_list(
+        tmp_path / "list.csv", [{"path": row["path"], column: names[i % 4]} for i, row in enumerate(rows)]
+    )
+    for width, ending in (("40", "png"), ("100", "svg")):
+        monkeypatch.setenv("COLUMNS", width)
+        out, plot = tmp_path / "probe.json", tmp_path / f"probe.{ending}"
+        code, text, _ = probe("--data", data, "--probe", "ridge", "--out", str(out), "--plot", str(plot))
+        assert code == 0
+        assert column in text
+        assert plot.stat().st_size > 0
+        assert set(json.loads(out.read_text())["per_class"][0]["classes"]) == set(names)
+
+
+@pytest.mark.parametrize("width", ["80", "60", "40", "20", None])
+def test_label_names_stay_whole_at_any_width(probe, monkeypatch, width: str | None) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False) if width is None else monkeypatch.setenv("COLUMNS", width)
+    code, text, _ = probe("--probe", "ridge", "knn", "retrieval", "--streams", "--against", "untrained")
+    assert code == 0
+    assert "\u2026" not in text
+    for name in (
+        "background",
+        "shape",
+        "brightness",
+        "trajectory",
+        "backbone",
+        "projector",
+        "dynamic",
+        "chance",
+    ):
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_data_of_a_run_is_found_from_another_folder(
+    probe, rows, config: TrainConfig, tmp_path: Path, monkeypatch
+) -> None:
+    home, away, run = tmp_path / "home", tmp_path / "away", tmp_path / "home" / "run"
+    for folder in (run / "checkpoint", away):
+        folder.mkdir(parents=True)
+    write_list(home / "list.csv", [{"path": row["path"], "shape": row["shape"]} for row in rows])
+    monkeypatch.chdir(home)
+    save_encoder(run, 1, replace(config, data="list.csv"), build_encoder(config.model))
+    assert "where training ran" not in probe("--probe", "ridge", checkpoint=run)[1]
+    monkeypatch.chdir(away)
+    code, text, _ = probe("--probe", "ridge", checkpoint=run)
+    assert code == 0
+    assert f"the data of the run: list.csv of {home}, where training ran (--data takes other data)" in text
+    (home / "list.csv").rename(home / "moved.csv")
+    code, _, error = probe(checkpoint=run)
+    assert code == 2
+    for part in ("list.csv: no such file", str(away), str(home), str(run), "--data"):
+        assert part in error
+    assert probe("--data", str(home / "moved.csv"), "--probe", "ridge", checkpoint=run)[0] == 0
+
+
+def test_a_checkpoint_that_does_not_say_where_it_ran_is_probed_as_before(
+    probe, rows, config: TrainConfig, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_list(tmp_path / "list.csv", [{"path": row["path"], "shape": row["shape"]} for row in rows])
+    file = save_state(tmp_path, replace(config, data="list.csv"), folder=None)
+    assert probe("--probe", "ridge", checkpoint=file)[0] == 0
+    (tmp_path / "list.csv").unlink()
+    code, _, error = probe(checkpoint=file)
+    assert code == 2
+    assert re.search(
+        r"list.csv: no such file .* configuration of \S+: say where it is now with --data", error
+    )
+
+
+def save_state(folder: Path, config: TrainConfig, /, **changed: object) -> Path:
+    """An encoder file with some entries changed, or removed where they are None."""
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    state = torch.load(save_encoder(folder, 1, config, build_encoder(config.model)), weights_only=True)
+    state = {name: value for name, value in {**state, **changed}.items() if value is not None}
+    torch.save(state, folder / "changed.pt")
+    return folder / "changed.pt"
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"format": 9}, "is a checkpoint of format 9, written by bodvcl .*; bodvcl .* reads format 1"),
+        ({"encoder": None}, "is not a bodvcl checkpoint: it has no encoder"),
+        ({"config": None, "version": None}, "is not a bodvcl checkpoint: it has no config and no version"),
+        ({"config": ": : :\n - ]"}, "with options that bodvcl .* does not have"),
+        ({"config": "future-option: 1"}, "with options that bodvcl .* does not have"),
+        ({"model": {"backbone": "tiny", "future": 1}}, "does not fit the encoder of bodvcl"),
+        ({"model": {"backbone": "tiny", "width": 8}}, "does not fit the encoder of bodvcl"),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(
+    probe, config: TrainConfig, tmp_path: Path, changed: dict, complaint: str
+) -> None:
+    code, _, error = probe(checkpoint=save_state(tmp_path, config, **changed))
+    assert code == 2
+    assert re.search(complaint, error), error
+
+
+def test_a_folder_or_file_that_is_no_run_is_refused_in_one_line(probe, tmp_path: Path) -> None:
+    code, _, error = probe(checkpoint=tmp_path)
+    assert code == 2
+    assert "no checkpoint at" in error
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "last.pt").touch()
+    code, _, error = probe(checkpoint=tmp_path)
+    assert code == 2
+    assert f"bodvcl train --resume --run-dir {tmp_path}" in error
+    code, _, error = probe(checkpoint=tmp_path / "checkpoint" / "last.pt")
+    assert code == 2
+    assert "it ends too early, or is empty" in error
+
+
+def test_an_unwritable_cache_costs_only_time(probe, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    code, text, _ = probe("--probe", "ridge", "--labels", "shape")
+    assert code == 0
+    assert "are not kept: cannot write to" in text

@@ -21,6 +21,7 @@ from bodvcl.engine.checkpoint import LAST, load_encoder
 from bodvcl.engine.learner import build_learner, untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.problem import BatchProblem
+from bodvcl.errors import DataError
 from bodvcl.ops import koopman as koopman_ops
 from bodvcl.parse import load_yaml
 from bodvcl.train import main
@@ -275,6 +276,23 @@ def test_resume_without_a_checkpoint_starts(tiny, tmp_path, capsys):
     run = tmp_path / "r"
     assert main([*tiny, "--resume", "--run-dir", str(run), "--max-steps", "1", "--log.no-probe"]) == 0
     assert "no checkpoint yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [DataError("no file"), RuntimeError("no\nmemory"), MemoryError()])
+def test_a_failing_probe_does_not_spoil_a_finished_training(tiny, tmp_path, monkeypatch, capsys, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("bodvcl.engine.pretrain.evaluate_run", fails)
+    run = tmp_path / "my run"
+    assert main([*tiny, "--epochs", "1", "--run-dir", str(run)]) == 0
+    captured = capsys.readouterr()
+    (line,) = [line for line in captured.err.splitlines() if "its probe failed" in line]
+    assert f"finished and saved, but its probe failed: {type(error).__name__}" in line
+    assert f"bodvcl probe --checkpoint '{run}'" in line
+    assert "encoder, checkpoint, metrics and report.html are in" in captured.out
+    load_encoder(run)
+    assert (run / "report.html").stat().st_size > 0
 
 
 def test_dry_run_prints_the_recipe_and_trains_nothing(tiny, tmp_path, capsys):

@@ -85,6 +85,27 @@ def test_without_labels_there_are_pictures_but_no_probe(
     assert len(load_analysis(tmp_path / "analysis.npz").captions) == 3
 
 
+def test_columns_that_are_no_labels_are_skipped_with_the_reason(
+    config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
+) -> None:
+    more = [
+        replace(video, labels={"id": str(n), "seconds": f"{n % 3}.5", "shape": video.labels["shape"]})
+        for n, video in enumerate(videos)
+    ]
+    rows = evaluate_run(*encoders(config), more, config, tmp_path, "cpu")
+    assert {(row["semantic"], row["features"]) for row in rows} == {
+        (name, kind) for name in ("id", "seconds", "shape") for kind in ("backbone", "static", "dynamic")
+    }
+    reasons = {row["semantic"]: row["skipped"] for row in rows}
+    assert reasons["shape"] is None
+    assert reasons["id"] == "each of 24 videos has a value of its own"
+    assert reasons["seconds"].startswith("numbers with a fraction")
+    only = [replace(video, labels={"id": video.labels["id"]}) for video in more]
+    rows = evaluate_run(*encoders(config), only, config, tmp_path, "cpu")
+    assert {row["skipped"] for row in rows} == {reasons["id"]}
+    assert load_analysis(tmp_path / "analysis.npz").before is not None
+
+
 def test_an_unreadable_video_does_not_shift_the_labels(
     config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
 ) -> None:

@@ -8,14 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from bodvcl.evaluate.classifiers import knn_scores, neighbours, ridge_scores, sgd_scores
 from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.labels import class_task, halves, only_in
 from bodvcl.evaluate.names import PROBES
 from bodvcl.evaluate.probe import Score, probe_table, probe_videos
-from bodvcl.evaluate.probe_console import console_table
+from bodvcl.evaluate.probe_console import probe_summary
+from bodvcl.tables import show
 
 CLASSIFIERS = ("ridge", "sgd", "knn")
 
@@ -137,7 +137,13 @@ def test_knn_votes_by_hand() -> None:
     train = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0]])
     scores = knn_scores(train, np.array([0, 1, 1, 0]), np.array([[2.0, 0.0]]), k=3, temperature=0.5)
     weight = [1.0, math.exp((0.0 - 1) / 0.5), math.exp((math.sqrt(0.5) - 1) / 0.5)]
-    assert scores[0] == pytest.approx([weight[0], weight[1] + weight[2]])
+    assert scores[0] == pytest.approx([weight[0], weight[1] + weight[2]])  # the nearest one has cosine 1
+
+
+def test_the_nearest_video_votes_however_low_the_temperature() -> None:
+    scores = knn_scores(np.eye(2), np.array([0, 1]), np.array([[0.2, 0.3], [0.3, 0.2]]), temperature=1e-6)
+    assert scores.argmax(1).tolist() == [1, 0]
+    assert np.isfinite(scores).all()
 
 
 def test_neighbours_are_those_of_plain_sorting_and_zeros_are_near_nothing() -> None:
@@ -178,6 +184,12 @@ def test_a_rank_of_all_training_videos_is_left_out() -> None:
         s.metric for s in probe_videos({"x": torch.randn(20, 3)}, {"y": labels}, probes=("retrieval",))
     ]
     assert metrics == ["R@1", "R@5"]
+
+
+def test_composed_and_decomposed_accents_are_the_same_class() -> None:
+    labels = ["caf\u00e9", "cafe\u0301", "tea", "tea"] * 10
+    result = one(planted(["caf\u00e9", "caf\u00e9", "tea", "tea"] * 10, 30.0), labels)
+    assert (result.classes, result.value) == (2, 1.0)
 
 
 def test_unknown_labels_and_lone_classes_are_left_out() -> None:
@@ -320,20 +332,30 @@ def test_comparison_is_strict_json(rows: list[dict], tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["probe.json"]
 
 
-def test_terminal_table_fits_80_columns(rows: list[dict]) -> None:
-    console = Console(width=80, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(console_table(rows))
-    text = console.export_text()
-    assert "…" not in text
-    shape = next(line for line in text.splitlines() if "shape" in line).split()
-    assert shape[:2] == ["shape", "static"]
-    assert shape[4] == "100.0"
-    assert shape[-2] == "100.0"
+def printed(rows: list[dict], capsys: pytest.CaptureFixture[str]) -> str:
+    show(*probe_summary(rows))
+    return capsys.readouterr().out
+
+
+def test_terminal_table_fits_80_columns(rows: list[dict], capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = printed(rows, capsys)
+    shape = next(line for line in text.splitlines() if "shape" in line)
+    assert shape.split()[:2] == ["shape", "static"]
+    assert shape.split()[4] == "100.0"
+    assert shape.split()[-2] == "100.0"
+    assert len(shape.rstrip()) <= 80
     assert "camera skipped: all videos have the same label" in text
+    assert "--labels COLUMN" in text
 
 
-def test_label_text_is_not_console_markup(rows: list[dict]) -> None:
-    rows[0]["semantic"] = "[red]x[/nonsense]"
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(console_table(rows))
-    assert "[red]x[/nonsense]" in console.export_text()
+def test_nothing_but_skipped_columns_is_no_table(rows: list[dict], capsys) -> None:
+    text = printed([row for row in rows if row["skipped"]], capsys)
+    assert "semantic" not in text
+    assert "camera skipped" in text
+
+
+def test_label_text_is_not_console_markup(rows: list[dict], capsys) -> None:
+    for row in rows:
+        row["semantic"] = "[red]x[/nonsense]"
+    assert "[red]x[/nonsense]" in printed(rows, capsys)

@@ -14,9 +14,10 @@ import pytest
 
 from bodvcl.errors import ConfigError
 from bodvcl.experiments import compare
-from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise
+from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
 from bodvcl.parse import parse_config
+from bodvcl.tables import show
 
 
 def options(tmp_path, **changes):
@@ -42,7 +43,7 @@ def row(semantic, features, value, kind="static"):
     return {"semantic": semantic, "kind": kind, "features": features, "pretrained": value, "untrained": 0.5}
 
 
-def test_differences_are_taken_seed_by_seed(tmp_path):
+def test_differences_are_taken_seed_by_seed(tmp_path, capsys, monkeypatch):
     runs = {
         Cell("shapes", "simclr", "plain"): [[row("shape", "backbone", v)] for v in (0.5, 0.7)],
         Cell("shapes", "simclr", "+ BOD-VCL"): [[row("shape", "backbone", v)] for v in (0.6, 0.9)],
@@ -56,9 +57,19 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     ends = [[Ending(10.0, None), Ending(20.0, None)], [Ending(11.0, 0.0), Ending(26.0, 0.25)]]
     cost = costs(dict(zip(runs, ends)))
     assert [(c.time, c.empty) for c in cost] == [(1, None), (pytest.approx(1.2), 0.25)]
-    text = markdown([plain, bod], cost)
+    listings = tables([plain, bod], cost)
+    text = markdown(listings)
     assert "| + BOD-VCL | 75.0 ± 21.2 (+15.0 ± 63.5) | 1.20x | 25.0% |" in text
     assert "| untrained | 50.0 | | |" in text
+    assert "**shapes, simclr**: accuracy in %, mean" in text
+    for width in (None, "80", "20"):
+        monkeypatch.delenv("COLUMNS", raising=False) if width is None else monkeypatch.setenv(
+            "COLUMNS", width
+        )
+        show(*listings)
+        printed = capsys.readouterr().out
+        for whole in ("+ BOD-VCL", "shape (static), z", "75.0 ± 21.2 (+15.0 ± 63.5)", "untrained"):
+            assert whole in printed
     plot([plain, bod], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
