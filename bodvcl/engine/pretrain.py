@@ -198,7 +198,9 @@ def _evaluate(
                 kinds=KINDS.get(config.data),
             )
             show(*probe_summary(rows))
-        except Exception as error:  # whatever it is: the training is finished, and is worth hours
+        except OSError:  # a file of the run cannot be written
+            raise
+        except Exception as error:  # whatever else it is: the training is finished, and is worth hours
             warnings.warn(
                 f"the training is finished and saved, but its probe failed: {type(error).__name__}: "
                 f"{' '.join(str(error).split())}; try: bodvcl probe --checkpoint {shlex.quote(str(run_dir))}",
