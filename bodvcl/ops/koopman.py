@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _dispatch
+from bodvcl._transforms import active, concrete, needs_eager
 from bodvcl.ops._koopman_guard import GuardCounts, guard_counts, guarded
 from bodvcl.ops._koopman_op import koopman_native
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, factors, koopman
@@ -161,10 +162,11 @@ def _check_features(features: Tensor, frame_mask: Tensor | None, check_finite: b
         bad = ~torch.isfinite(features.detach())
         if frame_mask is not None:
             bad = bad & frame_mask[..., None]
-        clips = int(bad.flatten(-2).any(-1).sum())
+        bad = concrete(bad.flatten(-2).any(-1))
+        clips = int(bad.sum())
         if clips:
             raise ValueError(
-                f"{clips} of {features[..., 0, 0].numel()} clips hold a NaN or an infinity; "
+                f"{clips} of {bad.numel()} clips hold a NaN or an infinity; "
                 "find out where it comes from, or pass check_finite=False to get NaN for those clips alone"
             )
 
@@ -254,15 +256,20 @@ def _prepare(
 
 def _run(call: _Call, max_gain: float, *, split: bool, losses: bool) -> KoopmanRaw:
     """One pass over the clips with the chosen backend; the gain guard acts on the split's gradient alone."""
+    if needs_eager():
+        return _run_eagerly(call, max_gain, split=split, losses=losses)
     if call.backend in ("cpu", "cuda"):
         return koopman_native(call.features, call.valid, call.spec, max_gain if split else 0.0)
     route = reference.koopman if call.backend == "reference" else koopman
     core = functools.partial(route, valid=call.valid, spec=call.spec)
-    guard = split and max_gain > 0 and call.features.requires_grad
+    guard = split and max_gain > 0 and (call.features.requires_grad or active())
     if not guard:
         return core(call.features, split=split, losses=losses)
     raw = guarded(functools.partial(core, losses=False), call.features, max_gain)
     return raw._replace(losses=core(call.features, split=False).losses) if losses else raw
+
+
+_run_eagerly = torch.compiler.disable(_run)
 
 
 def _to_split(raw: KoopmanRaw, call: _Call) -> KoopmanSplit:
@@ -370,7 +377,7 @@ def _warn_if_vacuous(raw: KoopmanRaw, call: _Call, mode: str) -> None:
     if not could_be or "train" in _warned or torch.compiler.is_compiling() or not call.features.shape[0]:
         return
     pairs = n if call.valid is None else (call.valid[:, 1:] & call.valid[:, :-1]).sum(-1)
-    if bool((raw.stats[:, 1] == pairs).all()):
+    if bool(concrete(raw.stats[:, 1] == pairs).all()):
         _warned.add("train")
         warnings.warn(
             f"mode='train' is vacuous here: {n} pairs of frames of width {m} are fitted exactly, so the "
