@@ -8,6 +8,7 @@ function, which has a vmap rule and says itself what its derivatives are; the co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import torch
@@ -65,6 +66,20 @@ def pushforward(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, tan
     out, pull = torch.func.vjp(function, x)
     _, push = torch.func.vjp(lambda *grads: pull(grads)[0], *(torch.zeros_like(o) for o in out))
     return push(tangent)
+
+
+def outer_tangents() -> AbstractContextManager:
+    """Inside of a ``jvp`` rule, where PyTorch stops forward mode: let the levels outside of it see it too.
+
+    Without this, the forward-mode derivative of a forward-mode derivative is that of a constant. What the
+    rule reads must be `primals`.
+    """
+    return forward_ad._set_fwd_grad_enabled(True)
+
+
+def primals(*tensors: Tensor | None) -> tuple:
+    """The tensors without their tangents of the innermost level."""
+    return tuple(None if x is None else forward_ad.unpack_dual(x).primal for x in tensors)
 
 
 def fold(x: Tensor, dim: int | None, size: int, at: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _native
-from bodvcl._transforms import FirstOnly, Folded, pushforward
+from bodvcl._transforms import FirstOnly, Folded, outer_tangents, primals, pushforward
 from bodvcl.ops._koopman_guard import count_guarded
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, koopman
 
@@ -167,9 +167,10 @@ class _Forward(Folded):
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_: object) -> tuple:
-        features, frame_mask, _ = ctx.saved_tensors
         spec = _spec(*ctx.numbers)
-        split = pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
+        with outer_tangents():
+            features, frame_mask, _ = primals(*ctx.saved_tensors)
+            split = pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
         return *split, None, None, None
 
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bodvcl._transforms import Folded
+from bodvcl._transforms import Folded, outer_tangents, primals
 
 NEWTON_STEPS = 24
 SMITH_STEPS = 24
@@ -194,8 +194,9 @@ class _Sylvester(Folded):
 
     @staticmethod
     def jvp(ctx, inside_t: Tensor, outside_t: Tensor, rhs_t: Tensor) -> Tensor:
-        inside, outside, y = ctx.saved_tensors
-        return _solve(inside, outside, rhs_t - inside_t @ y + y @ outside_t)
+        with outer_tangents():
+            inside, outside, y = primals(*ctx.saved_tensors)
+            return _solve(inside, outside, rhs_t - inside_t @ y + y @ outside_t)
 
 
 def _solve(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
@@ -229,8 +230,9 @@ class _Projector(Folded):
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_: object) -> tuple[Tensor, None, None]:
-        inside, outside, p, radius = _disk_sides(*ctx.saved_tensors)
-        return _across(inside, outside, p, tangent / radius), None, None
+        with outer_tangents():
+            inside, outside, p, radius = _disk_sides(*primals(*ctx.saved_tensors))
+            return _across(inside, outside, p, tangent / radius), None, None
 
 
 def _disk_sides(a: Tensor, keep: Tensor, p: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -345,7 +347,7 @@ def _mask_weights(s: Tensor, keep: Tensor, spec: KoopmanSpec) -> tuple[Tensor, T
     if not spec.smooth:
         project = spectral_projector if torch.compiler.is_compiling() else _Projector.apply
         p, residual, radius = project(s.contiguous(), keep, spec.xi)
-        weights = torch.linalg.solve_ex(s @ p + eye - p, p)[0] if spec.projector else p
+        weights = _inverse(s @ p + eye - p) @ p if spec.projector else p
         return weights, _diag(p.detach()).sum(-1).round(), residual, radius
     power, series = 0.5 * (eye + s), 0.5 * eye
     half = 0.5
