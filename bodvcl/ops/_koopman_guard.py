@@ -88,6 +88,10 @@ class _Head(Folded):
         scale = koopman_guard(grad.detach(), squared_cotangent.detach(), ctx.max_gain)
         return grad * scale[:, None, None], None
 
+
+class _EagerHead(_Head):
+    """With a rule for forward mode, which the compiler does not take."""
+
     @staticmethod
     def jvp(ctx, tangent: Tensor, _: None) -> tuple[Tensor, Tensor]:
         return tangent.view_as(tangent), tangent.new_zeros(ctx.clips, dtype=torch.float64)
@@ -111,14 +115,23 @@ class _Tail(Folded):
         both = [g.detach().double().square().flatten(1).sum(1) for g in (static, dynamic)]
         return static, dynamic, both[0] + both[1]
 
+
+class _EagerTail(_Tail):
+    """With a rule for forward mode, which the compiler does not take."""
+
     @staticmethod
     def jvp(ctx, static: Tensor, dynamic: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         return static.view_as(static), dynamic.view_as(dynamic)
 
 
 def guarded(core: Callable[[Tensor], KoopmanRaw], features: Tensor, max_gain: float) -> KoopmanRaw:
-    """``core(features)`` with the guard around it. The factor counts as a constant in a second derivative."""
-    head, wire = _Head.apply(features, max_gain)
-    raw = core(head)
-    static, dynamic = _Tail.apply(raw.static, raw.dynamic, wire)
+    """``core(features)`` with the guard around it. The factor counts as a constant in a second derivative.
+
+    The guard is none of forward mode's: a tangent is what it is, and the gradient's own tangent is scaled as
+    the gradient.
+    """
+    head, tail = (_Head, _Tail) if torch.compiler.is_compiling() else (_EagerHead, _EagerTail)
+    shown, wire = head.apply(features, max_gain)
+    raw = core(shown)
+    static, dynamic = tail.apply(raw.static, raw.dynamic, wire)
     return raw._replace(static=static, dynamic=dynamic)

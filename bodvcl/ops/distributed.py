@@ -25,20 +25,24 @@ def world_size(group: dist.ProcessGroup | None = None) -> int:
 
 
 class _Exchange(torch.autograd.Function):
-    """An exchange along the first dimension of a tensor, linear: its tangent is the exchange of the tangent."""
+    """An exchange between ranks along the first dimension of a tensor."""
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
         ctx.group = inputs[1]
 
     @classmethod
+    def vmap(cls, info, in_dims, x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, int]:
+        return cls.apply(x.movedim(in_dims[0], -1), group), x.dim() - 1
+
+
+class _Linear(_Exchange):
+    """The tangent of an exchange is the exchange of the tangent. The compiler takes no rule for it."""
+
+    @classmethod
     def jvp(cls, ctx, tangent: Tensor, _: None) -> Tensor:
         with outer_tangents():
             return cls.apply(tangent, ctx.group)
-
-    @classmethod
-    def vmap(cls, info, in_dims, x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, int]:
-        return cls.apply(x.movedim(in_dims[0], -1), group), x.dim() - 1
 
 
 class _Gather(_Exchange):
@@ -52,7 +56,12 @@ class _Gather(_Exchange):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return _SumShare.apply(grad, ctx.group), None
+        share = _SumShare if torch.compiler.is_compiling() else _EagerSumShare
+        return share.apply(grad, ctx.group), None
+
+
+class _EagerGather(_Linear, _Gather):
+    """All-gather for every transform."""
 
 
 class _SumShare(_Exchange):
@@ -71,7 +80,16 @@ class _SumShare(_Exchange):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return _Gather.apply(grad, ctx.group), None
+        return _gather(grad, ctx.group), None
+
+
+class _EagerSumShare(_Linear, _SumShare):
+    """This rank's share of the sum for every transform."""
+
+
+def _gather(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """All-gather along the first dimension, for eager mode or for the compiler."""
+    return (_Gather if torch.compiler.is_compiling() else _EagerGather).apply(x, group)
 
 
 def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -86,7 +104,7 @@ def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> T
     """
     if world_size(group) == 1:
         return x
-    return _Gather.apply(x.movedim(dim, 0), group).movedim(0, dim)
+    return _gather(x.movedim(dim, 0), group).movedim(0, dim)
 
 
 def _check_equal(rows: Tensor, group: dist.ProcessGroup | None) -> None:
