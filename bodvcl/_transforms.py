@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+EAGER_ONLY = "torch.func transforms and forward-mode derivatives of this operation run in eager mode"
+
 
 def active() -> bool:
     """Whether a transform of ``torch.func`` runs or a level of ``torch.autograd.forward_ad`` is open."""
@@ -61,8 +63,9 @@ def concrete(x: Tensor) -> Tensor:
 def pushforward(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, tangent: Tensor) -> tuple:
     """Directional derivative of ``function`` at x, as the transpose of its pullback: reverse mode twice.
 
-    Works inside of another forward-mode derivative, where a second level cannot be opened.
+    For a ``jvp`` rule, where a second level of forward mode cannot be opened.
     """
+    x = x.detach()
     out, pull = torch.func.vjp(function, x)
     _, push = torch.func.vjp(lambda *grads: pull(grads)[0], *(torch.zeros_like(o) for o in out))
     return push(tangent)

@@ -142,6 +142,18 @@ class _Backward(FirstOnly):
         return koopman_backward_op(*args)
 
 
+class _Tangent(FirstOnly):
+    """Tangents of static, dynamic and losses, by the PyTorch route."""
+
+    message = FIRST_ONLY
+    outputs = (0,) * 3
+
+    @staticmethod
+    def forward(tangent: Tensor, features: Tensor, frame_mask: Tensor | None, *numbers: float) -> tuple:
+        spec = _spec(*numbers)
+        return pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
+
+
 class _Forward(Folded):
     """`koopman_op` in eager mode: a native gradient, and the tangents of the PyTorch route."""
 
@@ -167,11 +179,9 @@ class _Forward(Folded):
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_: object) -> tuple:
-        spec = _spec(*ctx.numbers)
         with outer_tangents():
             features, frame_mask, _ = primals(*ctx.saved_tensors)
-            split = pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
-        return *split, None, None, None
+            return *_Tangent.apply(tangent, features, frame_mask, *ctx.numbers), None, None, None
 
 
 koopman_op.register_autograd(_Forward.backward, setup_context=_Forward.setup_context)

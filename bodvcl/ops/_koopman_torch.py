@@ -16,7 +16,7 @@ enters through ``dB = B - B.detach()``, whose value is zero and whose derivative
   I, so ``E^-1 = I - dE + dE^2`` is exact to second order.
 
 Values are therefore those of the plain eigenbasis formulas, first and second derivatives are exact, and no
-ill-conditioned matrix is ever inverted. Third derivatives are not provided.
+ill-conditioned matrix is ever inverted. A third derivative raises.
 """
 
 from __future__ import annotations
@@ -280,9 +280,47 @@ def _gram_blocks(features: Tensor, valid: Tensor | None, per_frame: bool) -> _Bl
     return _Blocks(b, c, d, right, pairs, pairs.sum(-1))
 
 
+class _NoThird(Folded):
+    """Zeros like ``sym`` that can be differentiated twice; once more raises, since only terms of second order
+    are kept.
+    """
+
+    @staticmethod
+    def forward(sym: Tensor, derivatives: int) -> Tensor:
+        return torch.zeros_like(sym)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        sym, ctx.derivatives = inputs
+        ctx.save_for_backward(sym)
+        ctx.save_for_forward(sym)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _NoThird.next(ctx, *ctx.saved_tensors), None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _: None) -> Tensor:
+        with outer_tangents():
+            return _NoThird.next(ctx, *primals(*ctx.saved_tensors))
+
+    @staticmethod
+    def next(ctx, sym: Tensor) -> Tensor:
+        """The derivative, or the refusal of it."""
+        if ctx.derivatives == 2:
+            raise RuntimeError("the Koopman operations have first and second derivatives, and no third")
+        return _NoThird.apply(sym, ctx.derivatives + 1)
+
+
+def _change(sym: Tensor) -> Tensor:
+    """Zero, with the derivative of ``sym``."""
+    change = sym - sym.detach()
+    return change if torch.compiler.is_compiling() else change + _NoThird.apply(sym, 0)
+
+
 def _turn(sym: Tensor, v: Tensor, lam: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """How the kept eigenspace of ``sym`` turns, to second order: (dB, Y) in the constant basis v."""
-    change = v.mT @ (sym - sym.detach()) @ v
+    change = v.mT @ _change(sym) @ v
     gap = lam[:, None, :] - lam[:, :, None]
     across = (keep[:, None, :] > keep[:, :, None]) & (gap > 1e-15 * lam.amax(-1)[:, None, None])
     inv_gap = torch.where(across, 1 / torch.where(across, gap, 1.0), 0.0)

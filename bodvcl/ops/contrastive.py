@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from bodvcl import _dispatch
-from bodvcl._transforms import active, needs_eager
+from bodvcl._transforms import EAGER_ONLY, active, needs_eager
 from bodvcl.ops import _contrastive_check as check
 from bodvcl.ops._contrastive_op import NO_DIRECTION, fused, inverse_norms_op
 from bodvcl.ops._contrastive_problem import COUNT, EXPECTED, LSE, POSITIVES, SUM, TOP, Problem
@@ -339,7 +339,7 @@ def _prepare(
     return problem, empty
 
 
-_fused_eagerly = torch.compiler.disable(fused)
+_fused_eagerly = torch.compiler.disable(fused, reason=EAGER_ONLY)
 
 
 def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> InfoNCEParts:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _dispatch
-from bodvcl._transforms import active, concrete, needs_eager
+from bodvcl._transforms import EAGER_ONLY, active, concrete, needs_eager
 from bodvcl.ops._koopman_guard import GuardCounts, guard_counts, guarded
 from bodvcl.ops._koopman_op import koopman_native
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, factors, koopman
@@ -269,7 +269,7 @@ def _run(call: _Call, max_gain: float, *, split: bool, losses: bool) -> KoopmanR
     return raw._replace(losses=core(call.features, split=False).losses) if losses else raw
 
 
-_run_eagerly = torch.compiler.disable(_run)
+_run_eagerly = torch.compiler.disable(_run, reason=EAGER_ONLY)
 
 
 def _to_split(raw: KoopmanRaw, call: _Call) -> KoopmanSplit:
