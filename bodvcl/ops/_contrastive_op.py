@@ -82,7 +82,9 @@ def _(
     if temperature is not None:
         temperature = fold(temperature, in_dims[1], size)
     names = ",".join([streams] * size)
-    return unfold(inverse_norms_op(fold(x, in_dims[0], size), temperature, normalize, check, name, names), size), 0
+    return unfold(
+        inverse_norms_op(fold(x, in_dims[0], size), temperature, normalize, check, name, names), size
+    ), 0
 
 
 @torch.library.custom_op("bodvcl::contrastive", mutates_args=())
@@ -324,9 +326,7 @@ class _Contrastive(Folded):
         if ctx.needs_input_grad[1]:
             backward = contrastive_backward_keys_op if compiling else _BackwardKeys.apply
             options = ctx.normalize, ctx.route, ctx.precision
-            out[1] = backward(
-                grad, lse, query, keys, query_inverse, key_inverse, scale, *ids, *options
-            )
+            out[1] = backward(grad, lse, query, keys, query_inverse, key_inverse, scale, *ids, *options)
         return tuple(out)
 
     @staticmethod
