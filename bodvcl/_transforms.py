@@ -86,7 +86,7 @@ def primals(*tensors: Tensor | None) -> tuple:
 
 
 def fold(x: Tensor, dim: int | None, size: int, at: int = 0) -> Tensor:
-    """x with its mapped dimension (None: repeated) merged into dimension ``at``, outside of what was there."""
+    """x with its mapped dimension (None: repeated) merged into dimension ``at``, as the slower index."""
     x = x.unsqueeze(at).expand(*x.shape[:at], size, *x.shape[at:]) if dim is None else x.movedim(dim, at)
     return x.flatten(at, at + 1).contiguous()
 

@@ -103,7 +103,7 @@ def backward_keys(problem: Problem, lse: Tensor, grad: Tensor) -> Tensor:
 
 
 def forward_keys(problem: Problem, lse: Tensor, change: Tensor) -> Tensor:
-    """Tangent ``(2, H, N)`` of the log-sum-exps ``lse (2, H, N)`` from that of the unit keys ``(H, K, D)``."""
+    """Tangent of the log-sum-exps ``lse (2, H, N)`` from that of the unit keys, ``change (H, K, D)``."""
     out = torch.zeros_like(lse)
     operands = _operands(problem._replace(queue=None, queue_inverse=None))
     safe = torch.where(lse == -torch.inf, torch.inf, lse)
