@@ -268,7 +268,7 @@ class _Tangent(FirstOnly):
         *saved: object,
     ) -> Tensor:
         *tensors, rows, mean, normalize = saved
-        problem = Problem(*tensors, normalize)._replace(queue=None, queue_inverse=None)
+        problem = Problem(*tensors, normalize)
         out = torch.zeros_like(rows[LSE])
         if query_t is not None:
             change = _direction_change(query_t, problem.query, problem.query_inverse, problem)
@@ -303,9 +303,11 @@ class _Contrastive(Folded):
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
+        query, keys, _, query_inverse, key_inverse, _, *rest = inputs[:11]
         rows, mean = output
-        ctx.save_for_backward(*inputs[:11], rows, mean)
-        ctx.save_for_forward(*inputs[:11], rows, mean)
+        kept = query, keys, None, query_inverse, key_inverse, None, *rest, rows, mean
+        ctx.save_for_backward(*kept)
+        ctx.save_for_forward(*kept)
         ctx.mark_non_differentiable(mean)
         ctx.set_materialize_grads(False)
         ctx.normalize, ctx.route, ctx.precision, ctx.means = inputs[11:]

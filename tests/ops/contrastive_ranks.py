@@ -57,7 +57,7 @@ def compute(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
 
 
 def transforms(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
-    """Averages over ranks of a tangent and of gradients by torch.func, alone and under vmap, and a Hessian."""
+    """Averages over ranks of tangents, gradients and, on the eager route, Hessian products by torch.func."""
     data = batch()
     span = slice(rank * len(data["clip"]) // ranks, (rank + 1) * len(data["clip"]) // ranks)
     ids = {"video": data["video"][span], "clip": data["clip"][span], "valid": data["valid"][:, span]}

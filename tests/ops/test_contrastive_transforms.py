@@ -315,6 +315,21 @@ def test_the_compiler_keeps_the_tangent_or_refuses(way):
     torch.testing.assert_close(FORWARD[way](compiled, z, u), want)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_queue_may_be_overwritten_before_the_backward_pass(backend):
+    query, keys, options = make(q=3, grad=True)
+    queue = options.pop("queue")
+
+    def gradients(change: bool) -> tuple[Tensor, ...]:
+        memory = queue.clone()
+        loss = info_nce(query, keys, queue=memory, backend=backend, **options).sum()
+        if change:
+            memory.zero_()
+        return torch.autograd.grad(loss, (query, keys))
+
+    torch.testing.assert_close(gradients(True), gradients(False), rtol=0, atol=0)
+
+
 def test_negative_cosine_has_every_derivative_in_the_prediction():
     g = torch.Generator().manual_seed(0)
     x, target = (torch.randn(3, 2, 4, 5, generator=g).double() for _ in range(2))

@@ -362,6 +362,26 @@ def test_the_warning_of_an_exact_fit_comes_under_vmap_too(monkeypatch, backend):
         vmap(lambda y: koopman_prediction_loss(y, rank=2, backend=backend))(x)
 
 
+def test_the_operator_of_each_clip_under_vmap_with_its_eigenvalues_and_modes():
+    x = walk(3, 5, 6)
+
+    def f(y: Tensor) -> tuple:
+        found = koopman_operator(y, rank=3)
+        values = found.eigenvalues()
+        return found.dense(), found.rank, values.abs(), values.sum().real, found.modes().abs()
+
+    for i, y in enumerate(x):
+        for got, want in zip(vmap(f)(x), f(y)):
+            close(got[i], want)
+
+    def trace(y: Tensor) -> Tensor:
+        return koopman_operator(y, rank=3).eigenvalues().sum(-1).real
+
+    u = random_like(x)
+    close(vmap(lambda y, v: jvp(trace, (y,), (v,))[1])(x, u), slope(trace, x, u), 1e-6)
+    close(vmap(grad(trace))(x), plain_gradient(trace, x, torch.ones(3).double()), 1e-9)
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_linearize_is_the_tangent(backend):
     f, x = prepared("split and losses", backend)
