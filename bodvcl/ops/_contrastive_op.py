@@ -1,7 +1,7 @@
 """``torch.ops.bodvcl.contrastive``: log-sum-exps over negatives and positives, without the matrix.
 
 The forward keeps what the gradient in the queries and the temperature needs, so only keys that want a
-gradient take a second pass (``contrastive_backward_keys``), and so do keys with a tangent. Three operators,
+gradient take a second pass (``contrastive_backward_keys``), and so do keys with a tangent. Four operators,
 opaque to the compiler, with fakes; the route ("triton" or "chunked") is an argument. In eager mode they are
 called through functions that ``torch.func`` knows. There is no second derivative: the eager route has it.
 """
@@ -208,6 +208,49 @@ def _(grad: Tensor, lse: Tensor, query: Tensor, keys: Tensor, *rest: object) -> 
     return torch.empty_like(keys, memory_format=torch.contiguous_format)
 
 
+@torch.library.custom_op("bodvcl::contrastive_forward_keys", mutates_args=())
+def contrastive_forward_keys_op(
+    change: Tensor,
+    lse: Tensor,
+    query: Tensor,
+    keys: Tensor,
+    query_inverse: Tensor,
+    key_inverse: Tensor,
+    scale: Tensor,
+    query_video: Tensor,
+    key_video: Tensor,
+    query_clip: Tensor | None,
+    key_clip: Tensor | None,
+    normalize: bool,
+) -> Tensor:
+    """Tangent ``(2, H, N)`` of the log-sum-exps ``lse (2, H, N)`` from ``change (H, K, D)`` of the keys as
+    they are compared; by the blocked route.
+    """
+    problem = Problem(
+        query,
+        keys,
+        None,
+        query_inverse,
+        key_inverse,
+        None,
+        scale,
+        query_video,
+        key_video,
+        query_clip,
+        key_clip,
+        normalize,
+    )
+    if query.numel() == 0 or keys.numel() == 0:
+        return torch.zeros_like(lse, memory_format=torch.contiguous_format)
+    with torch.autocast(query.device.type, enabled=False):
+        return chunked.forward_keys(problem, lse, change)
+
+
+@contrastive_forward_keys_op.register_fake
+def _(change: Tensor, lse: Tensor, *rest: object) -> Tensor:
+    return torch.empty_like(lse, memory_format=torch.contiguous_format)
+
+
 def _through_norm(unit: Tensor, direction: Tensor, along: Tensor, inverse: Tensor) -> Tensor:
     """Gradient in a vector from the gradient ``unit`` in its direction, whose part along it is ``along``."""
     return (unit - along[..., None] * direction).mul_(inverse[..., None])
@@ -267,27 +310,30 @@ class _Tangent(FirstOnly):
         scale_t: Tensor | None,
         *saved: object,
     ) -> Tensor:
-        *tensors, rows, mean, normalize = saved
-        problem = Problem(*tensors, normalize)
-        out = torch.zeros_like(rows[LSE])
+        query, keys, _, query_inverse, key_inverse, _, scale, *ids, rows, mean, normalize = saved
+        lse = rows[LSE]
+        out = torch.zeros_like(lse)
         if query_t is not None:
-            change = _direction_change(query_t, problem.query, problem.query_inverse, problem)
-            out = out + problem.scale[:, None] * (change * mean).sum(-1)
+            change = _direction_change(query_t, query, query_inverse, scale.dtype, normalize)
+            out = out + scale[:, None] * (change * mean).sum(-1)
         if scale_t is not None:
-            out = out + (scale_t / problem.scale)[:, None] * rows[EXPECTED]
-        if keys_t is not None and rows.numel() and problem.keys.numel():
-            change = _direction_change(keys_t, problem.keys, problem.key_inverse, problem)
-            with torch.autocast(rows.device.type, enabled=False):
-                out = out + chunked.forward_keys(problem, rows[LSE], change)
-        return torch.where(rows[LSE] == -torch.inf, 0.0, out)
+            out = out + (scale_t / scale)[:, None] * rows[EXPECTED]
+        if keys_t is not None:
+            change = _direction_change(keys_t, keys, key_inverse, scale.dtype, normalize)
+            out = out + contrastive_forward_keys_op(
+                change, lse, query, keys, query_inverse, key_inverse, scale, *ids, normalize
+            )
+        return torch.where(lse == -torch.inf, 0.0, out)
 
 
-def _direction_change(tangent: Tensor, x: Tensor, inverse: Tensor, problem: Problem) -> Tensor:
+def _direction_change(
+    tangent: Tensor, x: Tensor, inverse: Tensor, wide: torch.dtype, normalize: bool
+) -> Tensor:
     """Tangent of the unit vectors, or of the vectors as they are without normalisation."""
-    tangent = tangent.to(problem.wide)
-    if not problem.normalize:
+    tangent = tangent.to(wide)
+    if not normalize:
         return tangent
-    direction = x.to(problem.wide) * inverse[..., None]
+    direction = x.to(wide) * inverse[..., None]
     return _through_norm(tangent, direction, (tangent * direction).sum(-1), inverse)
 
 

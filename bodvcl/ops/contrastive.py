@@ -5,6 +5,9 @@ dynamic. Positives and exclusions are told by integer ids. The algebra is derive
 
 Defined edge cases: a row that is not valid, whose vector is zero, or that has no positive contributes 0 and
 gets no gradient; a zero key counts for nobody; a row without negatives has loss 0; empty batches work.
+
+Derivatives: forward and reverse mode, ``torch.func`` and ``torch.func.vmap`` on every route; a second
+derivative on the route "torch". What a route cannot do raises RuntimeError.
 """
 
 from __future__ import annotations

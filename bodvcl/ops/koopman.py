@@ -7,6 +7,9 @@ dtype. The algebra is derived in ``docs/koopman.md``.
 Defined edge cases: an all-zero clip gives zeros and a zero gradient; identical frames give ``static =
 mean(F)``, ``dynamic = 0`` and a finite gradient; a NaN or infinity makes that clip's outputs NaN, sets its
 ``nonfinite`` flag and touches no other clip; an empty batch works.
+
+Derivatives: forward and reverse mode, ``torch.func`` and ``torch.func.vmap`` on every route; a second
+derivative on the PyTorch route. What a route cannot do raises RuntimeError.
 """
 
 from __future__ import annotations
@@ -329,11 +332,13 @@ def koopman_split(
             the ``rank`` leading eigenvectors of Fb'Fb + Ff'Ff, which treats the noise in both alike. Needs
             ``rank``.
         max_gain: scale down the gradient of a clip whose gain exceeds this, where the gain is
-            ``sqrt(T) |dF| / |(g_static, g_dynamic)|``, 1 for a plain mean. Counted by `guard_counts`.
+            ``sqrt(T) |dF| / |(g_static, g_dynamic)|``, 1 for a plain mean. Counted by `guard_counts`. Tangents
+            of forward mode are not scaled.
         pool: "mean" splits mean(F), outputs (..., M); "none" splits every frame, outputs (..., T, M).
         frame_mask: bool (..., T), False for padding; a pair counts when both of its frames are valid.
         check_finite: raise for NaN or infinity, with the number of clips; waits for the device.
-        backend: "auto", or one by name: "cuda", "cpu" (native), "torch" (twice differentiable), "reference".
+        backend: "auto", or one by name: "cuda", "cpu" (native, once differentiable), "torch" (twice),
+            "reference".
 
     Raises:
         TypeError: features are not a floating-point tensor.

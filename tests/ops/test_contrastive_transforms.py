@@ -8,7 +8,7 @@ from contrastive_cases import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.func import grad, jacfwd, jacrev, jvp, vmap
+from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, naming, plain_gradient, random_like, slope
 
 from bodvcl.ops import _contrastive_chunked as chunked
@@ -299,6 +299,26 @@ def test_low_precision_tangents_are_at_most_twice_as_wrong_as_eager(dtype):
     error = (tangent("chunked", dtype) - truth).abs().max()
     allowed = (tangent("torch", dtype) - truth).abs().max()
     assert error <= 2 * allowed + 10 * torch.finfo(torch.float32).eps * truth.abs().max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_linearize_is_the_tangent(backend):
+    f, z = case("cosines", backend)
+    u = tangent_of(z[0])
+    value, push = linearize(f, z[0])
+    torch.testing.assert_close(value, f(z[0]))
+    torch.testing.assert_close(push(u), jvp(f, (z[0],), (u,))[1])
+
+
+def test_opcheck_of_the_tangent_of_the_keys():
+    query, keys, options = make(h=2, n=4, k=5, d=3)
+    inverse = [torch.ops.bodvcl.inverse_norms(x, None, True, True, "x", "a,b") for x in (query, keys)]
+    ids = [options[name] for name in ("query_video", "key_video", "query_clip", "key_clip")]
+    scale = torch.tensor([2.0, 3.0]).double()
+    torch.library.opcheck(
+        torch.ops.bodvcl.contrastive_forward_keys,
+        (random_like(keys), torch.ones(2, 2, 4).double(), query, keys, *inverse, scale, *ids, True),
+    )
 
 
 @pytest.mark.parametrize("way", ["jvp", "vmap(jvp)", "dual"])
