@@ -28,6 +28,11 @@ def needs_eager() -> bool:
     return torch.compiler.is_compiling() and active()
 
 
+def wanted(*tensors: Tensor) -> bool:
+    """Whether eager mode may ask for a derivative in the tensors or map over them; the compiler never does."""
+    return not torch.compiler.is_compiling() and (active() or any(x.requires_grad for x in tensors))
+
+
 class _Holder:
     """Carries a tensor out of a function."""
 

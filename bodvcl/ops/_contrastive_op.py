@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl._transforms import FirstOnly, Folded, fold, outer_tangents, primals, unfold
+from bodvcl._transforms import FirstOnly, Folded, fold, outer_tangents, primals, unfold, wanted
 from bodvcl.ops import _contrastive_chunked as chunked
 from bodvcl.ops._contrastive_problem import EXPECTED, LSE, Problem
 
@@ -399,5 +399,5 @@ contrastive_backward_keys_op.register_autograd(_BackwardKeys.backward)
 def fused(problem: Problem, route: str, precision: str, means: bool) -> Tensor:
     """The table ``(5, 2, H, N)`` of `Problem`; its first plane is differentiable, once."""
     *tensors, normalize = problem
-    run = contrastive_op if torch.compiler.is_compiling() else _Contrastive.apply
+    run = _Contrastive.apply if wanted(problem.query, problem.keys, problem.scale) else contrastive_op
     return run(*tensors, normalize, route, precision, means)[0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _native
-from bodvcl._transforms import FirstOnly, Folded, outer_tangents, primals, pushforward
+from bodvcl._transforms import FirstOnly, Folded, outer_tangents, primals, pushforward, wanted
 from bodvcl.ops._koopman_guard import count_guarded
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, koopman
 
@@ -205,7 +205,7 @@ def _spec(
 
 def koopman_native(features: Tensor, valid: Tensor | None, spec: KoopmanSpec, max_gain: float) -> KoopmanRaw:
     """Split and losses of clips (B, T, M) by the native kernels, with the gain guard inside."""
-    run = koopman_op if torch.compiler.is_compiling() else _Forward.apply
+    run = _Forward.apply if wanted(features) else koopman_op
     out = run(
         features,
         valid,

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bodvcl._transforms import Folded, outer_tangents, primals
+from bodvcl._transforms import Folded, outer_tangents, primals, wanted
 
 NEWTON_STEPS = 24
 SMITH_STEPS = 24
@@ -315,7 +315,7 @@ class _NoThird(Folded):
 def _change(sym: Tensor) -> Tensor:
     """Zero, with the derivative of ``sym``."""
     change = sym - sym.detach()
-    return change if torch.compiler.is_compiling() else change + _NoThird.apply(sym, 0)
+    return change + _NoThird.apply(sym, 0) if wanted(sym) else change
 
 
 def _turn(sym: Tensor, v: Tensor, lam: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -383,7 +383,7 @@ def _mask_weights(s: Tensor, keep: Tensor, spec: KoopmanSpec) -> tuple[Tensor, T
     eye = _eye_like(s)
     k2 = keep[:, :, None] * keep[:, None, :]
     if not spec.smooth:
-        project = spectral_projector if torch.compiler.is_compiling() else _Projector.apply
+        project = _Projector.apply if wanted(s) else spectral_projector
         p, residual, radius = project(s.contiguous(), keep, spec.xi)
         weights = _inverse(s @ p + eye - p) @ p if spec.projector else p
         return weights, _diag(p.detach()).sum(-1).round(), residual, radius

@@ -332,8 +332,8 @@ def koopman_split(
             the ``rank`` leading eigenvectors of Fb'Fb + Ff'Ff, which treats the noise in both alike. Needs
             ``rank``.
         max_gain: scale down the gradient of a clip whose gain exceeds this, where the gain is
-            ``sqrt(T) |dF| / |(g_static, g_dynamic)|``, 1 for a plain mean. Counted by `guard_counts`. Tangents
-            of forward mode are not scaled.
+            ``sqrt(T) |dF| / |(g_static, g_dynamic)|``, 1 for a plain mean. Counted by `guard_counts`.
+            Tangents of forward mode are not scaled.
         pool: "mean" splits mean(F), outputs (..., M); "none" splits every frame, outputs (..., T, M).
         frame_mask: bool (..., T), False for padding; a pair counts when both of its frames are valid.
         check_finite: raise for NaN or infinity, with the number of clips; waits for the device.
