@@ -89,22 +89,48 @@ def backward_keys(problem: Problem, lse: Tensor, grad: Tensor) -> Tensor:
     ``grad`` is 0 where ``lse`` is -inf.
     """
     out = torch.zeros_like(problem.keys, dtype=problem.wide, memory_format=torch.contiguous_format)
-    k = problem.keys.shape[1]
     operands = _operands(problem._replace(queue=None, queue_inverse=None))
     safe = torch.where(lse == -torch.inf, torch.inf, lse)
     for block in _blocks(problem._replace(queue=None)):
         span = slice(block.first, block.last)
         for s in range(len(out)):
-            logits = _logits(operands, s, block)
-            pairs = block.positive
-            positive = logits.view(-1)[pairs.flat] - safe[POSITIVES, s, span][pairs.row]
-            weight = positive.exp_() * grad[POSITIVES, s, span][pairs.row]
-            weight = torch.where(problem.key_inverse[s][pairs.key] == 0, 0.0, weight)
-            _drop(logits, block, operands, s)
-            logits.sub_(safe[NEGATIVES, s, span, None]).exp_().mul_(grad[NEGATIVES, s, span, None])
-            logits.view(-1).scatter_(0, pairs.flat, weight)
-            out[s].addmm_(logits[:, :k].mT, operands.query[s, span])
+            logits, weight = _weights(problem, operands, s, block, safe[:, s, span])
+            logits.mul_(grad[NEGATIVES, s, span, None])
+            weight.mul_(grad[POSITIVES, s, span][block.positive.row])
+            logits.view(-1).scatter_(0, block.positive.flat, weight)
+            out[s].addmm_(logits.mT, operands.query[s, span])
     return out
+
+
+def forward_keys(problem: Problem, lse: Tensor, change: Tensor) -> Tensor:
+    """Tangent of the log-sum-exps ``lse (2, H, N)`` from that of the unit keys, ``change (H, K, D)``."""
+    out = torch.zeros_like(lse)
+    operands = _operands(problem._replace(queue=None, queue_inverse=None))
+    safe = torch.where(lse == -torch.inf, torch.inf, lse)
+    for block in _blocks(problem._replace(queue=None)):
+        span, (row, key, _) = slice(block.first, block.last), block.positive
+        for s in range(len(change)):
+            logits, weight = _weights(problem, operands, s, block, safe[:, s, span])
+            query = operands.query[s, span]
+            out[NEGATIVES, s, span] = ((logits @ change[s]) * query).sum(-1)
+            each = weight * (query[row] * change[s][key]).sum(-1)
+            out[POSITIVES, s, span] = _add_rows(query.new_zeros(len(query)), row, each)
+    return out
+
+
+def _weights(
+    problem: Problem, operands: _Operands, stream: int, block: _Block, safe: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Softmax weights of the negatives, as a matrix, and of the positive pairs.
+
+    ``safe``: log-sum-exps ``(2, rows)``, infinity for an empty group.
+    """
+    logits = _logits(operands, stream, block)
+    pairs = block.positive
+    positive = (logits.view(-1)[pairs.flat] - safe[POSITIVES][pairs.row]).exp_()
+    positive = torch.where(problem.key_inverse[stream][pairs.key] == 0, 0.0, positive)
+    _drop(logits, block, operands, stream)
+    return logits.sub_(safe[NEGATIVES, :, None]).exp_(), positive
 
 
 def _operands(problem: Problem) -> _Operands:

@@ -11,14 +11,15 @@ from bodvcl.ops._contrastive_problem import Problem
 
 def eager(problem: Problem) -> Tensor:
     """The table ``(5, 2, H, N)`` of `Problem`; the log-sum-exps are differentiable."""
-    query, keys = _unit(problem.query, problem), _unit(problem.keys, problem)
+    query = _unit(problem.query, problem.query_inverse, problem)
+    keys = _unit(problem.keys, problem.key_inverse, problem)
     same = problem.query_video[:, None] == problem.key_video
     counts = (problem.key_inverse != 0)[:, None, :]
     if problem.query_clip is not None and problem.key_clip is not None:
         counts = counts & (problem.query_clip[:, None] != problem.key_clip)
     if problem.queue is not None and problem.queue_inverse is not None:
         h, n, q = query.shape[0], query.shape[1], problem.queue.shape[1]
-        keys = torch.cat((keys, _unit(problem.queue.detach(), problem)), 1)
+        keys = torch.cat((keys, _unit(problem.queue.detach(), problem.queue_inverse, problem)), 1)
         same = torch.cat((same, same.new_zeros(n, q)), 1)
         queue_counts = (problem.queue_inverse != 0)[:, None, :].expand(h, n, q)
         counts = torch.cat((counts.expand(h, n, -1), queue_counts), 2)
@@ -28,9 +29,12 @@ def eager(problem: Problem) -> Tensor:
     return torch.stack(groups, 1)
 
 
-def _unit(x: Tensor, problem: Problem) -> Tensor:
+def _unit(x: Tensor, inverse: Tensor, problem: Problem) -> Tensor:
+    """Unit vectors; any for one that does not count: at zero the norm has no second derivative."""
     x = x.to(problem.wide)
-    return normalize(x, dim=-1) if problem.normalize else x
+    if not problem.normalize:
+        return x
+    return normalize(torch.where(inverse[..., None] == 0, 1.0, x), dim=-1)
 
 
 def _group(logits: Tensor, members: Tensor) -> Tensor:

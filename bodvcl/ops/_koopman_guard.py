@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bodvcl._transforms import Folded, fold, unfold
 from bodvcl.ops._koopman_torch import KoopmanRaw
 
 
@@ -61,14 +62,26 @@ def _(grad_features: Tensor, squared_cotangent: Tensor, max_gain: float) -> Tens
     return grad_features.new_empty(grad_features.shape[0])
 
 
-class _Head(torch.autograd.Function):
+@koopman_guard.register_vmap
+def _(info, in_dims, grad_features: Tensor, squared_cotangent: Tensor, max_gain: float) -> tuple[Tensor, int]:
+    size = info.batch_size
+    both = [fold(x, dim, size) for x, dim in zip((grad_features, squared_cotangent), in_dims)]
+    return unfold(koopman_guard(*both, max_gain), size), 0
+
+
+class _Head(Folded):
     """Identity on the features; its backward scales their gradient by what the tail measured."""
 
+    outputs = (0, 0)
+
     @staticmethod
-    def forward(ctx, features: Tensor, max_gain: float) -> tuple[Tensor, Tensor]:
-        ctx.max_gain = max_gain
-        ctx.set_materialize_grads(True)
+    def forward(features: Tensor, max_gain: float) -> tuple[Tensor, Tensor]:
         return features.view_as(features), features.new_zeros(features.shape[0], dtype=torch.float64)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.max_gain = inputs[1]
+        ctx.clips = inputs[0].shape[0]
 
     @staticmethod
     def backward(ctx, grad: Tensor, squared_cotangent: Tensor) -> tuple[Tensor, None]:
@@ -76,13 +89,26 @@ class _Head(torch.autograd.Function):
         return grad * scale[:, None, None], None
 
 
-class _Tail(torch.autograd.Function):
-    """Identity on both streams; its backward sends their squared cotangent to the head, as a gradient."""
+class _EagerHead(_Head):
+    """With a rule for forward mode, which the compiler does not take."""
 
     @staticmethod
-    def forward(ctx, static: Tensor, dynamic: Tensor, wire: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(True)
+    def jvp(ctx, tangent: Tensor, _: None) -> tuple[Tensor, Tensor]:
+        return tangent.view_as(tangent), tangent.new_zeros(ctx.clips, dtype=torch.float64)
+
+
+class _Tail(Folded):
+    """Identity on both streams; its backward sends their squared cotangent to the head, as a gradient."""
+
+    outputs = (0, 0)
+
+    @staticmethod
+    def forward(static: Tensor, dynamic: Tensor, wire: Tensor) -> tuple[Tensor, Tensor]:
         return static.view_as(static), dynamic.view_as(dynamic)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
 
     @staticmethod
     def backward(ctx, static: Tensor, dynamic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,9 +116,22 @@ class _Tail(torch.autograd.Function):
         return static, dynamic, both[0] + both[1]
 
 
+class _EagerTail(_Tail):
+    """With a rule for forward mode, which the compiler does not take."""
+
+    @staticmethod
+    def jvp(ctx, static: Tensor, dynamic: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        return static.view_as(static), dynamic.view_as(dynamic)
+
+
 def guarded(core: Callable[[Tensor], KoopmanRaw], features: Tensor, max_gain: float) -> KoopmanRaw:
-    """``core(features)`` with the guard around it. The factor counts as a constant in a second derivative."""
-    head, wire = _Head.apply(features, max_gain)
-    raw = core(head)
-    static, dynamic = _Tail.apply(raw.static, raw.dynamic, wire)
+    """``core(features)`` with the guard around it. The factor counts as a constant in a second derivative.
+
+    The guard is none of forward mode's: a tangent is what it is, and the gradient's own tangent is scaled as
+    the gradient.
+    """
+    head, tail = (_Head, _Tail) if torch.compiler.is_compiling() else (_EagerHead, _EagerTail)
+    shown, wire = head.apply(features, max_gain)
+    raw = core(shown)
+    static, dynamic = tail.apply(raw.static, raw.dynamic, wire)
     return raw._replace(static=static, dynamic=dynamic)

@@ -2,7 +2,8 @@
 
 One forward and one backward, both opaque to the compiler; features and gradients keep their dtype under
 autocast.
-There is no second derivative: the PyTorch route has it.
+In eager mode they are called through functions that ``torch.func`` knows. There is no second derivative: the
+PyTorch route has it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bodvcl import _native
+from bodvcl._transforms import FirstOnly, Folded, outer_tangents, primals, pushforward, wanted
 from bodvcl.ops._koopman_guard import count_guarded
-from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec
+from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, koopman
 
 FIRST_ONLY = (
     "the native Koopman operation has a first derivative only. Pass backend='torch' (or set "
@@ -130,31 +132,81 @@ def _(
     return torch.empty_like(features, memory_format=torch.contiguous_format)
 
 
-def _setup(ctx, inputs, output) -> None:
-    features, frame_mask, *numbers = inputs
-    ctx.save_for_backward(features, frame_mask, output[5])
-    ctx.mark_non_differentiable(*output[3:])
-    ctx.numbers = numbers
+class _Backward(FirstOnly):
+    """`koopman_backward_op` in eager mode."""
+
+    message = FIRST_ONLY
+
+    @staticmethod
+    def forward(*args: object) -> Tensor:
+        return koopman_backward_op(*args)
 
 
-def _backward(ctx, static: Tensor, dynamic: Tensor, losses: Tensor, *_: object) -> tuple[Tensor | None, ...]:
-    grad = koopman_backward_op(static, dynamic, losses, *ctx.saved_tensors, *ctx.numbers)
-    return grad, None, *(None for _ in ctx.numbers)
+class _Tangent(FirstOnly):
+    """Tangents of static, dynamic and losses, by the PyTorch route."""
+
+    message = FIRST_ONLY
+    outputs = (0,) * 3
+
+    @staticmethod
+    def forward(tangent: Tensor, features: Tensor, frame_mask: Tensor | None, *numbers: float) -> tuple:
+        spec = _spec(*numbers)
+        return pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
 
 
-koopman_op.register_autograd(_backward, setup_context=_setup)
+class _Forward(Folded):
+    """`koopman_op` in eager mode: a native gradient, and the tangents of the PyTorch route."""
+
+    outputs = (0,) * 6
+
+    @staticmethod
+    def forward(*args: object) -> tuple[Tensor, ...]:
+        return koopman_op(*args)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        features, frame_mask, *numbers = inputs
+        ctx.save_for_backward(features, frame_mask, output[5])
+        ctx.save_for_forward(features, frame_mask, output[5])
+        ctx.mark_non_differentiable(*output[3:])
+        ctx.numbers = numbers
+
+    @staticmethod
+    def backward(ctx, static: Tensor, dynamic: Tensor, losses: Tensor, *_: object) -> tuple:
+        backward = koopman_backward_op if torch.compiler.is_compiling() else _Backward.apply
+        grad = backward(static, dynamic, losses, *ctx.saved_tensors, *ctx.numbers)
+        return grad, None, *(None for _ in ctx.numbers)
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_: object) -> tuple:
+        with outer_tangents():
+            features, frame_mask, _ = primals(*ctx.saved_tensors)
+            return *_Tangent.apply(tangent, features, frame_mask, *ctx.numbers), None, None, None
 
 
-def _no_second(ctx, *grads: Tensor) -> None:
-    raise RuntimeError(FIRST_ONLY)
+koopman_op.register_autograd(_Forward.backward, setup_context=_Forward.setup_context)
+koopman_backward_op.register_autograd(_Backward.backward)
 
 
-koopman_backward_op.register_autograd(_no_second)
+def _spec(
+    xi: float,
+    mask: int,
+    smooth_log2: int,
+    weights: int,
+    rtol: float,
+    ridge: float,
+    rank: int,
+    pool: int,
+    max_gain: float,
+) -> KoopmanSpec:
+    """The choices behind the numbers of the operator; the gain guard is none of the algebra's."""
+    return KoopmanSpec(xi, bool(mask), smooth_log2, bool(weights), rtol, ridge, rank, bool(pool), tls=False)
 
 
 def koopman_native(features: Tensor, valid: Tensor | None, spec: KoopmanSpec, max_gain: float) -> KoopmanRaw:
     """Split and losses of clips (B, T, M) by the native kernels, with the gain guard inside."""
-    out = koopman_op(
+    run = _Forward.apply if wanted(features) else koopman_op
+    out = run(
         features,
         valid,
         spec.xi,

@@ -16,7 +16,7 @@ enters through ``dB = B - B.detach()``, whose value is zero and whose derivative
   I, so ``E^-1 = I - dE + dE^2`` is exact to second order.
 
 Values are therefore those of the plain eigenbasis formulas, first and second derivatives are exact, and no
-ill-conditioned matrix is ever inverted. Third derivatives are not provided.
+ill-conditioned matrix is ever inverted. A third derivative raises.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bodvcl._transforms import Folded, outer_tangents, primals, wanted
 
 NEWTON_STEPS = 24
 SMITH_STEPS = 24
@@ -172,42 +174,89 @@ def _(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
     return torch.empty_like(rhs)
 
 
-def _sylvester_setup(ctx, inputs, output) -> None:
-    ctx.save_for_backward(inputs[0], inputs[1], output)
+class _Sylvester(Folded):
+    """`disk_sylvester` in eager mode."""
+
+    @staticmethod
+    def forward(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
+        return disk_sylvester(inside.contiguous(), outside.contiguous(), rhs.contiguous())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(inputs[0], inputs[1], output)
+        ctx.save_for_forward(inputs[0], inputs[1], output)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inside, outside, y = ctx.saved_tensors
+        w = _solve(inside.mT, outside.mT, grad)
+        return -w @ y.mT, y.mT @ w, w
+
+    @staticmethod
+    def jvp(ctx, inside_t: Tensor, outside_t: Tensor, rhs_t: Tensor) -> Tensor:
+        with outer_tangents():
+            inside, outside, y = primals(*ctx.saved_tensors)
+            return _solve(inside, outside, rhs_t - inside_t @ y + y @ outside_t)
 
 
-def _sylvester_backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    inside, outside, y = ctx.saved_tensors
-    w = disk_sylvester(inside.mT.contiguous(), outside.mT.contiguous(), grad.contiguous())
-    return -w @ y.mT, y.mT @ w, w
+def _solve(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
+    """`disk_sylvester`, which see, by the way that eager mode or the compiler needs."""
+    if torch.compiler.is_compiling():
+        return disk_sylvester(inside.contiguous(), outside.contiguous(), rhs.contiguous())
+    return _Sylvester.apply(inside, outside, rhs)
 
 
-disk_sylvester.register_autograd(_sylvester_backward, setup_context=_sylvester_setup)
+class _Projector(Folded):
+    """`spectral_projector` in eager mode."""
+
+    outputs = (0, 0, 0)
+
+    @staticmethod
+    def forward(a: Tensor, keep: Tensor, xi: float) -> tuple[Tensor, Tensor, Tensor]:
+        return spectral_projector(a.contiguous(), keep, xi)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        a, keep, _ = inputs
+        p, residual, radius = output
+        ctx.save_for_backward(a, keep, p, radius)
+        ctx.save_for_forward(a, keep, p, radius)
+        ctx.mark_non_differentiable(residual, radius)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, *_: object) -> tuple[Tensor, None, None]:
+        inside, outside, p, radius = _disk_sides(*ctx.saved_tensors)
+        return _across(inside.mT, outside.mT, p.mT, grad / radius), None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_: object) -> tuple[Tensor, None, None]:
+        with outer_tangents():
+            inside, outside, p, radius = _disk_sides(*primals(*ctx.saved_tensors))
+            return _across(inside, outside, p, tangent / radius), None, None
 
 
-def _projector_setup(ctx, inputs, output) -> None:
-    a, keep, _ = inputs
-    p, residual, radius = output
-    ctx.save_for_backward(a, keep, p, radius)
-    ctx.mark_non_differentiable(residual, radius)
-
-
-def _projector_backward(ctx, grad: Tensor, _residual: Tensor, _radius: Tensor) -> tuple[Tensor, None, None]:
-    """Adjoint of the Frechet derivative: two Sylvester equations between the range of P and that of I - P."""
-    a, keep, p, radius = ctx.saved_tensors
+def _disk_sides(a: Tensor, keep: Tensor, p: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What lies inside and outside of the disk, scaled to the unit disk; the projector, the radius."""
     eye = _eye_like(a)
-    q = eye - p
-    w = (a - eye) / radius[:, None, None]
+    radius = radius[:, None, None]
+    w = (a - eye) / radius
     rest = torch.diag_embed(1 - keep)
-    inside = (w @ p).mT.contiguous()
-    outside = (w @ (q - rest) + 2 * (p + rest)).mT.contiguous()
-    scaled = grad / radius[:, None, None]
-    y12 = disk_sylvester(inside, outside, (p.mT @ scaled @ q.mT).contiguous())
-    y21 = disk_sylvester(inside.mT.contiguous(), outside.mT.contiguous(), (p @ scaled.mT @ q).contiguous())
-    return y12 + y21.mT, None, None
+    return w @ p, w @ (eye - p - rest) + 2 * (p + rest), p, radius
 
 
-spectral_projector.register_autograd(_projector_backward, setup_context=_projector_setup)
+def _across(inside: Tensor, outside: Tensor, p: Tensor, change: Tensor) -> Tensor:
+    """Frechet derivative of the projector: two Sylvester equations between the range of P and of I - P.
+
+    With every matrix transposed it is the adjoint.
+    """
+    q = _eye_like(p) - p
+    y12 = _solve(inside, outside, p @ change @ q)
+    y21 = _solve(inside.mT, outside.mT, p.mT @ change.mT @ q.mT)
+    return y12 + y21.mT
+
+
+disk_sylvester.register_autograd(_Sylvester.backward, setup_context=_Sylvester.setup_context)
+spectral_projector.register_autograd(_Projector.backward, setup_context=_Projector.setup_context)
 
 
 # --------------------------------------------------------------------------------------------- Gram and basis
@@ -231,9 +280,47 @@ def _gram_blocks(features: Tensor, valid: Tensor | None, per_frame: bool) -> _Bl
     return _Blocks(b, c, d, right, pairs, pairs.sum(-1))
 
 
+class _NoThird(Folded):
+    """Zeros like ``sym`` that can be differentiated twice; once more raises, since only terms of second order
+    are kept.
+    """
+
+    @staticmethod
+    def forward(sym: Tensor, derivatives: int) -> Tensor:
+        return torch.zeros_like(sym)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        sym, ctx.derivatives = inputs
+        ctx.save_for_backward(sym)
+        ctx.save_for_forward(sym)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _NoThird.next(ctx, *ctx.saved_tensors), None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _: None) -> Tensor:
+        with outer_tangents():
+            return _NoThird.next(ctx, *primals(*ctx.saved_tensors))
+
+    @staticmethod
+    def next(ctx, sym: Tensor) -> Tensor:
+        """The derivative, or the refusal of it."""
+        if ctx.derivatives == 2:
+            raise RuntimeError("the Koopman operations have first and second derivatives, and no third")
+        return _NoThird.apply(sym, ctx.derivatives + 1)
+
+
+def _change(sym: Tensor) -> Tensor:
+    """Zero, with the derivative of ``sym``."""
+    change = sym - sym.detach()
+    return change + _NoThird.apply(sym, 0) if wanted(sym) else change
+
+
 def _turn(sym: Tensor, v: Tensor, lam: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """How the kept eigenspace of ``sym`` turns, to second order: (dB, Y) in the constant basis v."""
-    change = v.mT @ (sym - sym.detach()) @ v
+    change = v.mT @ _change(sym) @ v
     gap = lam[:, None, :] - lam[:, :, None]
     across = (keep[:, None, :] > keep[:, :, None]) & (gap > 1e-15 * lam.amax(-1)[:, None, None])
     inv_gap = torch.where(across, 1 / torch.where(across, gap, 1.0), 0.0)
@@ -296,8 +383,9 @@ def _mask_weights(s: Tensor, keep: Tensor, spec: KoopmanSpec) -> tuple[Tensor, T
     eye = _eye_like(s)
     k2 = keep[:, :, None] * keep[:, None, :]
     if not spec.smooth:
-        p, residual, radius = spectral_projector(s.contiguous(), keep, spec.xi)
-        weights = torch.linalg.solve_ex(s @ p + eye - p, p)[0] if spec.projector else p
+        project = _Projector.apply if wanted(s) else spectral_projector
+        p, residual, radius = project(s.contiguous(), keep, spec.xi)
+        weights = _inverse(s @ p + eye - p) @ p if spec.projector else p
         return weights, _diag(p.detach()).sum(-1).round(), residual, radius
     power, series = 0.5 * (eye + s), 0.5 * eye
     half = 0.5

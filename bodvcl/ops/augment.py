@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _dispatch
+from bodvcl._transforms import active
 from bodvcl.ops._augment_params import AugmentParams, blur_radius, check
 from bodvcl.ops._augment_torch import augment as torch_route
 from bodvcl.ops._augment_torch import resize_box
@@ -20,6 +21,36 @@ from bodvcl.reference.augment import augment_clips as reference
 __all__ = ["AugmentParams", "augment_clips", "blur_radius", "resize_box"]
 
 Backend = Literal["auto", "triton", "torch", "reference"]
+
+NO_DERIVATIVE = "augment_clips has no derivative: detach its parameters"
+
+
+class _Constant(torch.autograd.Function):
+    """Raises where a transform of ``torch.func`` or forward mode would go through it."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> None:
+        raise RuntimeError(NO_DERIVATIVE)
+
+    @staticmethod
+    def vmap(info, in_dims, x: Tensor) -> None:
+        raise RuntimeError("augment_clips takes a whole batch of clips: call it without torch.func.vmap")
+
+
+def _refuse_derivatives(clips: Tensor, params: AugmentParams) -> None:
+    for x in (clips, *params):
+        if x is not None and x.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(NO_DERIVATIVE)
+        if x is not None and active():
+            _Constant.apply(x)
 
 
 def augment_clips(
@@ -56,15 +87,18 @@ def augment_clips(
             "reference" (frame by frame).
 
     Returns:
-        (N, 3, L, S, S) of ``dtype``. There is no gradient.
+        (N, 3, L, S, S) of ``dtype``. There is no derivative, in either mode, and no vmap: asking for one
+        raises.
 
     Raises:
+        RuntimeError: a parameter requires a gradient or carries a tangent, or the call is mapped.
         TypeError: clips, flip or box of another dtype; ``dtype`` is not a floating-point type.
         ValueError: shapes or devices that do not fit; clips of another size without a box.
         bodvcl._dispatch.BackendError: the backend named cannot serve the call.
 
     A box must lie inside of its frame; on a GPU this is not checked, since it would wait for the device.
     """
+    _refuse_derivatives(clips, params)
     if radius is None:
         radius = blur_radius(float(params.sigma.max())) if len(clips) else 0
     check(clips, params, size, std, dtype, radius)

@@ -5,6 +5,9 @@ dynamic. Positives and exclusions are told by integer ids. The algebra is derive
 
 Defined edge cases: a row that is not valid, whose vector is zero, or that has no positive contributes 0 and
 gets no gradient; a zero key counts for nobody; a row without negatives has loss 0; empty batches work.
+
+Derivatives: forward and reverse mode, ``torch.func`` and ``torch.func.vmap`` on every route; a second
+derivative on the route "torch". What a route cannot do raises RuntimeError.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from bodvcl import _dispatch
+from bodvcl._transforms import EAGER_ONLY, active, needs_eager
 from bodvcl.ops import _contrastive_check as check
 from bodvcl.ops._contrastive_op import NO_DIRECTION, fused, inverse_norms_op
 from bodvcl.ops._contrastive_problem import COUNT, EXPECTED, LSE, POSITIVES, SUM, TOP, Problem
@@ -338,6 +342,9 @@ def _prepare(
     return problem, empty
 
 
+_fused_eagerly = torch.compiler.disable(fused, reason=EAGER_ONLY)
+
+
 def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> InfoNCEParts:
     query, keys, queue = problem.query, problem.keys, problem.queue
     request = _dispatch.ContrastiveRequest(
@@ -354,7 +361,8 @@ def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> 
             rows = eager(problem)
     else:
         wants = any(x.requires_grad for x in (query, keys, problem.scale)) and torch.is_grad_enabled()
-        rows = fused(problem, route, precision, statistics or wants)
+        means = statistics or wants or active()
+        rows = (_fused_eagerly if needs_eager() else fused)(problem, route, precision, means)
     side = rows.detach()
     return InfoNCEParts(rows[LSE], side[EXPECTED], side[TOP], side[SUM, POSITIVES], side[COUNT, POSITIVES])
 
@@ -413,5 +421,6 @@ def negative_cosine(
         pair = prediction.to(wide), target.detach().to(wide)
         some = torch.stack([x.detach().norm(dim=-1) for x in pair]).amin(0)
         some = ~(some <= NO_DIRECTION) if valid is None else valid & ~(some <= NO_DIRECTION)
-        loss = torch.where(some, -(normalize(pair[0], dim=-1) * normalize(pair[1], dim=-1)).sum(-1), 0.0)
+        unit = [normalize(torch.where(some[..., None], x, 1.0), dim=-1) for x in pair]
+        loss = torch.where(some, -(unit[0] * unit[1]).sum(-1), 0.0)
     return _reduce(loss, some, reduction)

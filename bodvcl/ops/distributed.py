@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bodvcl._transforms import concrete, outer_tangents
 from bodvcl.ops._contrastive_check import one_of
 from bodvcl.ops.contrastive import info_nce
 
@@ -23,25 +24,72 @@ def world_size(group: dist.ProcessGroup | None = None) -> int:
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
-class _Gather(torch.autograd.Function):
-    """All-gather along the first dimension; the gradient is summed over ranks and cut into their shares."""
+class _Exchange(torch.autograd.Function):
+    """An exchange between ranks along the first dimension of a tensor."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-        ctx.group, ctx.rows = group, x.shape[0]
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.group = inputs[1]
+
+    @classmethod
+    def vmap(cls, info, in_dims, x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, int]:
+        return cls.apply(x.movedim(in_dims[0], -1), group), x.dim() - 1
+
+
+class _Linear(_Exchange):
+    """The tangent of an exchange is the exchange of the tangent. The compiler takes no rule for it."""
+
+    @classmethod
+    def jvp(cls, ctx, tangent: Tensor, _: None) -> Tensor:
+        with outer_tangents():
+            return cls.apply(tangent, ctx.group)
+
+
+class _Gather(_Exchange):
+    """All-gather; the gradient is summed over ranks and cut into their shares."""
+
+    @staticmethod
+    def forward(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         out = x.new_empty(x.shape[0] * world_size(group), *x.shape[1:])
         dist.all_gather_into_tensor(out, x.contiguous(), group)
         return out
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        if dist.get_backend(ctx.group) == "nccl":
-            out = grad.new_empty(ctx.rows, *grad.shape[1:])
-            dist.reduce_scatter_tensor(out, grad.contiguous(), group=ctx.group)
-            return out, None
-        grad = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(grad, group=ctx.group)
-        return grad.narrow(0, dist.get_rank(ctx.group) * ctx.rows, ctx.rows), None
+        share = _SumShare if torch.compiler.is_compiling() else _EagerSumShare
+        return share.apply(grad, ctx.group), None
+
+
+class _EagerGather(_Linear, _Gather):
+    """All-gather for every transform."""
+
+
+class _SumShare(_Exchange):
+    """This rank's share of the sum over ranks; the gradient is gathered."""
+
+    @staticmethod
+    def forward(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        rows = x.shape[0] // world_size(group)
+        if dist.get_backend(group) == "nccl":
+            out = x.new_empty(rows, *x.shape[1:])
+            dist.reduce_scatter_tensor(out, x.contiguous(), group=group)
+            return out
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(x, group=group)
+        return x.narrow(0, dist.get_rank(group) * rows, rows)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _gather(grad, ctx.group), None
+
+
+class _EagerSumShare(_Linear, _SumShare):
+    """This rank's share of the sum for every transform."""
+
+
+def _gather(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """All-gather along the first dimension, for eager mode or for the compiler."""
+    return (_Gather if torch.compiler.is_compiling() else _EagerGather).apply(x, group)
 
 
 def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -51,15 +99,16 @@ def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> T
         x: any shape, the same on every rank (`info_nce_gathered` checks; here the backend may hang or fail).
 
     Returns:
-        ``dim`` grown by the number of ranks. The gradient that arrives at ``x`` is the sum over ranks.
+        ``dim`` grown by the number of ranks. The gradient that arrives at ``x`` is the sum over ranks. Every
+        rank must take the same derivatives in the same order: each is an exchange.
     """
     if world_size(group) == 1:
         return x
-    return _Gather.apply(x.movedim(dim, 0), group).movedim(0, dim)
+    return _gather(x.movedim(dim, 0), group).movedim(0, dim)
 
 
 def _check_equal(rows: Tensor, group: dist.ProcessGroup | None) -> None:
-    counts = gather(rows, group=group).tolist()
+    counts = concrete(gather(rows, group=group)).tolist()
     if len(set(counts)) > 1:
         raise ValueError(
             f"info_nce_gathered: every rank needs the same number of rows, got {counts} by rank: drop the "
@@ -119,7 +168,5 @@ def info_nce_gathered(
     total = rows.sum(-1) * ranks
     if reduction == "sum":
         return total
-    count = stats.rows.clone()
-    if ranks > 1:
-        dist.all_reduce(count, group=group)
+    count = gather(stats.rows[None], group=group).sum(0)
     return total / count.clamp_min(1)

@@ -7,6 +7,9 @@ dtype. The algebra is derived in ``docs/koopman.md``.
 Defined edge cases: an all-zero clip gives zeros and a zero gradient; identical frames give ``static =
 mean(F)``, ``dynamic = 0`` and a finite gradient; a NaN or infinity makes that clip's outputs NaN, sets its
 ``nonfinite`` flag and touches no other clip; an empty batch works.
+
+Derivatives: forward and reverse mode, ``torch.func`` and ``torch.func.vmap`` on every route; a second
+derivative on the PyTorch route. What a route cannot do raises RuntimeError.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bodvcl import _dispatch
+from bodvcl._transforms import EAGER_ONLY, active, concrete, needs_eager
 from bodvcl.ops._koopman_guard import GuardCounts, guard_counts, guarded
 from bodvcl.ops._koopman_op import koopman_native
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, factors, koopman
@@ -161,10 +165,11 @@ def _check_features(features: Tensor, frame_mask: Tensor | None, check_finite: b
         bad = ~torch.isfinite(features.detach())
         if frame_mask is not None:
             bad = bad & frame_mask[..., None]
-        clips = int(bad.flatten(-2).any(-1).sum())
+        bad = concrete(bad.flatten(-2).any(-1))
+        clips = int(bad.sum())
         if clips:
             raise ValueError(
-                f"{clips} of {features[..., 0, 0].numel()} clips hold a NaN or an infinity; "
+                f"{clips} of {bad.numel()} clips hold a NaN or an infinity; "
                 "find out where it comes from, or pass check_finite=False to get NaN for those clips alone"
             )
 
@@ -254,15 +259,20 @@ def _prepare(
 
 def _run(call: _Call, max_gain: float, *, split: bool, losses: bool) -> KoopmanRaw:
     """One pass over the clips with the chosen backend; the gain guard acts on the split's gradient alone."""
+    if needs_eager():
+        return _run_eagerly(call, max_gain, split=split, losses=losses)
     if call.backend in ("cpu", "cuda"):
         return koopman_native(call.features, call.valid, call.spec, max_gain if split else 0.0)
     route = reference.koopman if call.backend == "reference" else koopman
     core = functools.partial(route, valid=call.valid, spec=call.spec)
-    guard = split and max_gain > 0 and call.features.requires_grad
+    guard = split and max_gain > 0 and (call.features.requires_grad or active())
     if not guard:
         return core(call.features, split=split, losses=losses)
     raw = guarded(functools.partial(core, losses=False), call.features, max_gain)
     return raw._replace(losses=core(call.features, split=False).losses) if losses else raw
+
+
+_run_eagerly = torch.compiler.disable(_run, reason=EAGER_ONLY)
 
 
 def _to_split(raw: KoopmanRaw, call: _Call) -> KoopmanSplit:
@@ -323,10 +333,12 @@ def koopman_split(
             ``rank``.
         max_gain: scale down the gradient of a clip whose gain exceeds this, where the gain is
             ``sqrt(T) |dF| / |(g_static, g_dynamic)|``, 1 for a plain mean. Counted by `guard_counts`.
+            Tangents of forward mode are not scaled.
         pool: "mean" splits mean(F), outputs (..., M); "none" splits every frame, outputs (..., T, M).
         frame_mask: bool (..., T), False for padding; a pair counts when both of its frames are valid.
         check_finite: raise for NaN or infinity, with the number of clips; waits for the device.
-        backend: "auto", or one by name: "cuda", "cpu" (native), "torch" (twice differentiable), "reference".
+        backend: "auto", or one by name: "cuda", "cpu" (native, once differentiable), "torch" (twice),
+            "reference".
 
     Raises:
         TypeError: features are not a floating-point tensor.
@@ -370,7 +382,7 @@ def _warn_if_vacuous(raw: KoopmanRaw, call: _Call, mode: str) -> None:
     if not could_be or "train" in _warned or torch.compiler.is_compiling() or not call.features.shape[0]:
         return
     pairs = n if call.valid is None else (call.valid[:, 1:] & call.valid[:, :-1]).sum(-1)
-    if bool((raw.stats[:, 1] == pairs).all()):
+    if bool(concrete(raw.stats[:, 1] == pairs).all()):
         _warned.add("train")
         warnings.warn(
             f"mode='train' is vacuous here: {n} pairs of frames of width {m} are fitted exactly, so the "

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bodvcl.ops.distributed import world_size
+from bodvcl.ops.distributed import gather, world_size
 
 __all__ = ["sinkhorn", "swapped_prediction"]
 
@@ -36,7 +36,8 @@ def sinkhorn(
         group: ranks that share the batch, None for all that there are.
 
     Returns:
-        ``(H, N, P)``, rows sum to 1; float32, or float64 for float64; no gradient.
+        ``(H, N, P)``, rows sum to 1; float32, or float64 for float64. A constant to every derivative, as
+        SwAV has it.
 
     Raises:
         TypeError, ValueError: shapes, types or ranges that do not fit.
@@ -45,7 +46,7 @@ def sinkhorn(
     if valid is not None and (valid.dtype != torch.bool or valid.shape != scores.shape[:2]):
         expected = tuple(scores.shape[:2])
         raise ValueError(f"sinkhorn: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
-    log_q = scores.to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
+    log_q = scores.detach().to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
     if valid is not None:
         log_q = log_q.masked_fill(~valid[..., None], -torch.inf)
     for _ in range(iterations):
@@ -62,12 +63,7 @@ def _nothing(log_q: Tensor) -> Tensor:
 
 def _over_ranks(local: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """Log-sum-exp over the ranks of ``group``, one exchange for all streams."""
-    ranks = world_size(group)
-    if ranks == 1:
-        return local
-    parts = local.new_empty(ranks, *local.shape)
-    dist.all_gather_into_tensor(parts.flatten(0, 1), local.contiguous(), group)
-    return parts.logsumexp(0)
+    return local if world_size(group) == 1 else gather(local[None], group=group).logsumexp(0)
 
 
 def swapped_prediction(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bodvcl._transforms import concrete
 from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec
 
 NOTHING = 1e-10
@@ -51,7 +52,7 @@ def _pseudo_inverse(past: Tensor, mu: Tensor, rtol: float, rank: int | None) -> 
         kept = kept & ((mu[..., None] > 0) | (s > rtol * s[..., :1])) & (s > 0)
         inverse = torch.where(kept, s / torch.where(kept, s.square() + mu[..., None], 1.0), 0.0)
         return vh.mT @ (inverse[..., None] * u.mT)
-    if bool((mu > 0).any()):
+    if bool(concrete(mu > 0).any()):
         eye = torch.eye(past.shape[-1], dtype=past.dtype, device=past.device)
         diagonal = torch.where(mu > 0, mu, 1.0)[..., None, None]
         return torch.linalg.inv(past.mT @ past + diagonal * eye) @ past.mT
@@ -161,7 +162,7 @@ def held_out_errors(
         others = others[..., None, :]
         fit = _pseudo_inverse(past * others, mu, rtol, None)
         error = future[..., t] - ((future * others) @ fit @ past[..., t, None])[..., 0]
-        if bool(dropped.any()):
+        if bool(concrete(dropped).any()):
             fit = torch.linalg.pinv(scores * others, rtol=1e-7)
             regressed = future[..., t] - ((future * others) @ fit @ scores[..., t, None])[..., 0]
             needed = 1 - scores[..., t].square().sum(-1) < 1e-12

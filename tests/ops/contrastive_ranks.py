@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.func import grad, jvp, vmap
 
 from bodvcl.ops.distributed import info_nce_gathered
 from bodvcl.ops.sinkhorn import sinkhorn, swapped_prediction
@@ -55,9 +56,39 @@ def compute(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
     return out | {"assignments": sinkhorn(data["scores"][:, span])}
 
 
+def transforms(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
+    """Averages over ranks of tangents, gradients and, on the eager route, Hessian products by torch.func."""
+    data = batch()
+    span = slice(rank * len(data["clip"]) // ranks, (rank + 1) * len(data["clip"]) // ranks)
+    ids = {"video": data["video"][span], "clip": data["clip"][span], "valid": data["valid"][:, span]}
+
+    def loss(weight: torch.Tensor) -> torch.Tensor:
+        z = data["x"][:, span] @ weight
+        return info_nce_gathered(z, z, backend=backend, **ids).sum()
+
+    weight, along = data["weight"], data["weight"].flip(0)
+    many = torch.stack((along, weight))
+    out = {
+        "tangent": jvp(loss, (weight,), (along,))[1],
+        "grad": grad(loss)(weight),
+        "vmap(grad)": vmap(grad(loss))(many),
+        "vmap(jvp)": vmap(lambda w: jvp(loss, (w,), (along,))[1])(many),
+        "grad(vmap)": grad(lambda w: vmap(loss)(w).sum())(many),
+    }
+    if backend == "torch":
+        out["jvp(grad)"] = jvp(grad(loss), (weight,), (along,))[1]
+        out["grad(grad)"] = grad(lambda w: (grad(loss)(w) * along).sum())(weight)
+    if ranks > 1:
+        for value in out.values():
+            dist.all_reduce(value)
+            value /= ranks
+    return out | {"assignments": vmap(sinkhorn)(data["scores"][None, :, span])[0]}
+
+
 def main(rank: str, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=int(rank), world_size=RANKS)
     out = {backend: compute(int(rank), RANKS, backend) for backend in ("torch", "chunked")}
+    out["transforms"] = {backend: transforms(int(rank), RANKS, backend) for backend in ("torch", "chunked")}
     x = torch.randn(2, 4 + int(rank), 3)
     ids = torch.arange(x.shape[1])
     try:

@@ -36,6 +36,19 @@ def test_two_ranks_equal_one(two_ranks, backend):
     torch.testing.assert_close(two_ranks[0][backend]["swav"], one["swav"], rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("backend", ["torch", "chunked"])
+def test_derivatives_by_torch_func_over_two_ranks_equal_those_of_one(two_ranks, backend):
+    one = contrastive_ranks.transforms(0, 1, backend)
+    assignments = one.pop("assignments")
+    for rank in two_ranks:
+        for name, want in one.items():
+            torch.testing.assert_close(
+                rank["transforms"][backend][name], want, rtol=1e-9, atol=1e-10, msg=name
+            )
+    found = torch.cat([rank["transforms"][backend]["assignments"] for rank in two_ranks], 1)
+    torch.testing.assert_close(found, assignments, rtol=1e-9, atol=1e-10)
+
+
 def test_ranks_with_different_numbers_of_rows_are_refused(two_ranks):
     for rank in two_ranks:
         assert "same number of rows, got [4, 5] by rank" in rank["uneven"]
