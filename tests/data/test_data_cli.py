@@ -127,7 +127,7 @@ def test_mistakes(capsys, tmp_path):
         with pytest.raises(SystemExit) as stop:
             main(argv)
         assert stop.value.code == 2
-    assert "expected a number of 0 or more, got -1" in capsys.readouterr().err
+    assert "expected a number from 0 to 1024, got -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", ACTIONS)
