@@ -29,7 +29,7 @@ def needs_eager() -> bool:
 
 
 def wanted(*tensors: Tensor) -> bool:
-    """Whether eager mode may differentiate in the tensors or map over them; the compiler never does."""
+    """Whether eager mode may ask for a derivative in the tensors, or map over them; the compiler does not."""
     return not torch.compiler.is_compiling() and (active() or any(x.requires_grad for x in tensors))
 
 
