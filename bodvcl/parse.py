@@ -190,7 +190,11 @@ def _absurd(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         for number in value if isinstance(value, tuple) else (value,):
             most = MOST.get(type(number))
             if most is not None and abs(number) > most and name != "seed":
-                yield f"{prefix}{name}: expected at most {most:,}, got {number:g}"
+                yield f"{prefix}{name}: expected at most {_plainly(most)}, got {_plainly(number)}"
+
+
+def _plainly(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _contradictions(config: TrainConfig) -> Iterator[str]:

@@ -63,7 +63,7 @@ def locked(run_dir: Path) -> Iterator[None]:
         UserError: another process holds the lock, and which; the folder is not altered.
         OSError: the lock cannot be written.
     """
-    with open(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
+    with open(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8") as file:
         _take(file, run_dir)
         try:
             _write(file, json.dumps(asdict(Holder.here())))
@@ -80,7 +80,7 @@ def refuse_locked(run_dir: Path) -> None:
     Raises:
         UserError: as :func:`locked`.
     """
-    with contextlib.suppress(OSError), open(run_dir / LOCK) as file:
+    with contextlib.suppress(OSError), open(run_dir / LOCK, encoding="utf-8") as file:
         holder = _read(file)
         if holder is not None and holder.lives():
             raise _busy(run_dir, holder)
@@ -164,7 +164,10 @@ def _started(pid: int) -> int | None:
     """Start of a process in ticks since boot; None for one that has ended, or where /proc does not tell."""
     try:
         # The name, in brackets, may hold spaces and brackets itself; state is the first field after it.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = stat.rpartition(")")[2].split()
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
         return None if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None

@@ -81,14 +81,14 @@ def test_a_worker_that_hangs_is_ended():
 class Watched:
     """A connection on which an answer comes after so many looks, at each of which the worker is at a note."""
 
-    def __init__(self, connection: Connection, note: Any, notes: list[int]) -> None:
-        self._connection, self._note, self._notes = connection, note, iter(notes)
+    def __init__(self, connection: Connection, shared: Any, notes: list[int]) -> None:
+        self._connection, self._shared, self._notes = connection, shared, iter(notes)
 
     def poll(self, timeout: float) -> bool:
         assert timeout == pool_module._LOOK
         if (note := next(self._notes, None)) is None:
             return True
-        self._note.value = note
+        self._shared[0] = note
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -112,7 +112,7 @@ def test_only_a_worker_that_stays_at_one_note_hangs(notes, hangs):
     with WorkerPool(act, 1, timeout=3) as pool:
         pool.submit(("give", 1))
         assert pool._connections[0].poll(PATIENCE)
-        pool._connections[0] = Watched(pool._connections[0], pool._notes[0], notes)
+        pool._connections[0] = Watched(pool._connections[0], pool._notes, notes)
         if hangs:
             with pytest.raises(WorkerDied) as caught:
                 pool.receive()
@@ -124,7 +124,7 @@ def test_only_a_worker_that_stays_at_one_note_hangs(notes, hangs):
 def test_closing_does_not_wait_for_a_busy_worker():
     pool = WorkerPool(act, 2)
     pool.submit(("sleep", 60000))
-    wait_until(lambda: pool._notes[0].value == 60000)
+    wait_until(lambda: pool._notes[0] == 60000)
     workers = multiprocessing.active_children()
     pool.close()
     assert [worker.exitcode for worker in workers] == [-signal.SIGKILL] * 2, "they ended by themselves"

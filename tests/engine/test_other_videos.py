@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,9 @@ def vanish(data: Path, spare: Path) -> str:
 
 def appear(data: Path, spare: Path) -> str:
     (data / "c").mkdir()
-    for name in ("1.mp4", "2.mp4"):
-        shutil.copyfile(spare, data / "c" / name)
+    shutil.copyfile(spare, data / "c" / "1.mp4")
+    other = struct.pack(">I4s", 8, b"free")  # a box that holds nothing: the same bytes would be one video
+    (data / "c" / "2.mp4").write_bytes(spare.read_bytes() + other)
     return "2 appeared (c/1.mp4, c/2.mp4)"
 
 
