@@ -30,7 +30,7 @@ def expand(path: str | Path) -> Path:
 def cache_folder(name: str) -> Path:
     """Where ``name`` is kept between runs: in ``$XDG_CACHE_HOME/bodvcl``, else in ``~/.cache/bodvcl``.
 
-    For a user without a home folder it is in a folder of his own among the temporary files.
+    For a user without a home folder it is in a private folder among the temporary files.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
     if given.startswith(("/", "~")):  # any other is to be passed over, by the standard
