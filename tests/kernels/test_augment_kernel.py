@@ -43,7 +43,7 @@ def test_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
     entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
     assert [(e["radius"], e["box"]) for e in entries] == [(0, False), (0, True), (6, True), (24, False)]
     for entry in entries:
-        assert_registers_suffice(entry)
+        assert_registers_suffice(entry, loops=entry["box"] or entry["radius"] > 0)
         assert entry["shared"] <= SHARED_LIMIT, entry
         assert (entry["mma"] > 0) == (entry["radius"] > 0), entry
 
@@ -55,7 +55,7 @@ def test_compiles_with_sizes_of_one(tmp_path):
     entries = process(script, 90, "fp32", "ones", TRITON_CACHE_DIR=str(tmp_path)).splitlines()
     assert len(entries) == 2
     for entry in map(json.loads, entries):
-        assert_registers_suffice(entry)
+        assert_registers_suffice(entry, loops=entry["box"] or entry["radius"] > 0)
 
 
 # ------------------------------------------------------------ on a GPU
