@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def write_video(
     """Encode barcodes 0 .. frames - 1; `stamps` are timestamps in milliseconds for a variable frame rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
     muxing = {"movflags": movflags} if movflags else {}
-    with av.open(str(path), "w", format=container, options=muxing) as out:
+    with _usual_priority(), av.open(str(path), "w", format=container, options=muxing) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.height, stream.width = size
         stream.pix_fmt = pix_fmt
@@ -69,6 +70,16 @@ def write_video(
         if sound is not None:
             _write_silence(out, sound, 1.0)
     return path
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """SVT-AV1 gives the calling process real-time priority where it may, as root, and does not take it back."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _write_silence(out, stream, seconds: float) -> None:
