@@ -74,7 +74,7 @@ def write_video(
 
 @contextmanager
 def _usual_priority() -> Iterator[None]:
-    """SVT-AV1 gives the calling process real-time priority where it may, as root, and does not take it back."""
+    """SVT-AV1, as root, gives the calling process real-time priority and does not take it back."""
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         yield
