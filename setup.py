@@ -2,7 +2,7 @@
 
 The libraries hold no CPython symbol and only LibTorch stable-ABI symbols: one wheel serves every supported
 Python and every supported PyTorch (pyproject.toml has the ranges). Nothing here imports torch; its directory
-is enough. Whatever happens is written to ``bodvcl/build.json``, which ``bodvcl._native`` reads.
+is enough. Whatever happens is written to ``bodvcl/build.json``, which ``bodvcl.ops.native`` reads.
 
 Environment:
     BODVCL_BUILD=auto|cuda|cpu|none   what to build (default auto: what can be built here, else pure Python)

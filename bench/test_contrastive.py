@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bodvcl import _dispatch
+from bodvcl.ops import backend as _dispatch
 from bodvcl.ops.contrastive import info_nce
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -26,14 +26,14 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as vision
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.augment import finish
-from bodvcl.data.batch import ClipBatch
-from bodvcl.data.clips import ClipDraws, box_in_pixels
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.plan import ClipPlan, collect
-from bodvcl.data.source_choice import can_run_torchcodec
-from bodvcl.data.video import VideoInfo, probe_video, read_frames
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.clips import ClipDraws, box_in_pixels
+from bodvcl.data.clips.plan import ClipPlan, collect
+from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source_choice import can_run_torchcodec
 
 VIDEOS, ROUNDS, FRAMES = 4, 3, 300
 HEIGHT, WIDTH = 256, 340
@@ -179,7 +179,7 @@ def run_pyav(case: Case) -> ClipBatch:
 
 
 def run_torchcodec(case: Case) -> ClipBatch:
-    from bodvcl.data.torchcodec_source import load_clips
+    from bodvcl.data.sources.torchcodec_source import load_clips
 
     size = case.plan.clip.size
     pairs = zip(case.indices, case.draws)
@@ -191,7 +191,7 @@ def run_torchcodec(case: Case) -> ClipBatch:
 
 def dali_route(case: Case) -> Callable[[Case], ClipBatch]:
     """The DALI source goes on from batch to batch: an epoch has one."""
-    from bodvcl.data.dali_source import DaliSource
+    from bodvcl.data.sources.dali_source import DaliSource
 
     plan = case.plan
     source = DaliSource(

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bodvcl import _native
+from bodvcl.ops import native as _native
 from bodvcl.ops.koopman import koopman_split_and_loss
 from bodvcl.reference import koopman as reference
 

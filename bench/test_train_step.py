@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bodvcl.bilevel.rules import bilevel_of
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
+from bodvcl.config.passes import bilevel_of
+from bodvcl.config.schema import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
 from bodvcl.engine.learner import build_learner

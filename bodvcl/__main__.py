@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bodvcl.cli import main
+from bodvcl.cli.main import main
 
 sys.exit(main())

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bodvcl.ops._augment_params import AugmentParams
+from bodvcl.ops.augment.params import AugmentParams
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 

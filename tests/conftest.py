@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-from bodvcl.train import main as train_main
+from bodvcl.cli.train import main as train_main
 
 hypothesis.settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]

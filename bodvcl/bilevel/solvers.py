@@ -34,9 +34,9 @@ from bodvcl.bilevel.curvature import (
 from bodvcl.bilevel.levels import Levels, levels_of
 from bodvcl.bilevel.linear import Solution, conjugate_gradients, neumann_series
 from bodvcl.bilevel.problem import Params, Problem, Step
-from bodvcl.bilevel.rules import step_contradictions
 from bodvcl.bilevel.vectors import difference, filled, gradient, leaves, moved, norm, only
-from bodvcl.config import BilevelConfig
+from bodvcl.config.passes import step_contradictions
+from bodvcl.config.schema import BilevelConfig
 
 Solver = Callable[[Params, Problem], Step]
 Reduce = Callable[[Params], Params]

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bodvcl.data_cli import main
+from bodvcl.cli.data import main
 
 sys.exit(main())

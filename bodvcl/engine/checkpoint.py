@@ -17,14 +17,14 @@ import yaml
 from torch import nn
 
 import bodvcl
-from bodvcl.config import LogConfig, ModelConfig, TrainConfig
-from bodvcl.data.video_list import VideoList, difference
+from bodvcl.config.parse import dump_yaml, validate
+from bodvcl.config.schema import LogConfig, ModelConfig, TrainConfig
+from bodvcl.data.files.video_list import VideoList, difference
 from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
-from bodvcl.parse import dump_yaml, validate
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
 
 FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bodvcl.config import ClipConfig, ModelConfig
+from bodvcl.config.schema import ClipConfig, ModelConfig
 from bodvcl.models.encoder import build_encoder
 
 _PEAKS = {

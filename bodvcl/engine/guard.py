@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.engine.finite import some
 from bodvcl.errors import UserError
 

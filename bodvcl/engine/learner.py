@@ -8,12 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.models.encoder import VideoEncoder, initial_encoder
 from bodvcl.models.momentum import momentum_at, momentum_copy, shuffled_over_ranks
 from bodvcl.models.strict import strict_twin
+from bodvcl.objectives.base import Objective
 from bodvcl.objectives.build import build_objective
-from bodvcl.objectives.objective import Objective
 from bodvcl.objectives.queue import KeyQueue
 from bodvcl.optim.ema import ema_update
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from bodvcl.bilevel.rules import bilevel_of, differentiates_twice, passes
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import TrainConfig
-from bodvcl.data.augment import finish
-from bodvcl.data.batch import ClipBatch
-from bodvcl.data.source import ClipSource
-from bodvcl.data.video_list import VideoList
+from bodvcl.config.passes import bilevel_of, differentiates_twice, passes
+from bodvcl.config.schema import TrainConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.files.video_list import VideoList
+from bodvcl.data.sources.source import ClipSource
 from bodvcl.engine.checkpoint import (
     LAST,
     NotFinite,
@@ -51,7 +51,7 @@ from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
-from bodvcl.words import counted
+from bodvcl.text.words import counted
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from bodvcl.bilevel.rules import differentiates_twice
-from bodvcl.config import TrainConfig
+from bodvcl.config.passes import differentiates_twice
+from bodvcl.config.schema import TrainConfig
 from bodvcl.engine.learner import build_learner
 from bodvcl.errors import ConfigError
 

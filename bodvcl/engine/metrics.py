@@ -14,8 +14,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from bodvcl.errors import UserError
-from bodvcl.progress import progress_bar
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.progress import progress_bar
 
 METRICS = "metrics.jsonl"
 

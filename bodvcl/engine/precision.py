@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
 
 

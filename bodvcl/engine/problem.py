@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import Params
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.engine.learner import Learner
 from bodvcl.models.backbones.vit import attention_route
 from bodvcl.models.streams import Streams, koopman_streams, prediction_loss, stream_health, video_stream
 from bodvcl.models.strict import central_slice
-from bodvcl.objectives.objective import ClipObjective, StreamBatch
+from bodvcl.objectives.base import ClipObjective, StreamBatch
 
 Result = TypeVar("Result")
 

@@ -13,12 +13,12 @@ from types import TracebackType
 import torch
 import yaml
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.parse import dump_yaml
+from bodvcl.config.schema import TrainConfig
 from bodvcl.engine.flops import peak_of
 from bodvcl.engine.health import HISTORY, health_warnings
 from bodvcl.engine.metrics import LogError, MetricsLog, ProgressLine, Stopwatch
 from bodvcl.engine.wandb_log import WandbLog
-from bodvcl.parse import dump_yaml
 
 
 class Reporter:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bodvcl.bilevel.solvers import Params, Problem, Step
-from bodvcl.data.batch import ClipBatch, ClipParams
+from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks
 from bodvcl.engine.scaled import ScaledProblem

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bodvcl.config import KoopmanConfig
-from bodvcl.evaluate.analysis_file import Analysis
+from bodvcl.config.schema import KoopmanConfig
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
 from bodvcl.evaluate.spectrum import clip_spectrum, mask_value
 from bodvcl.models.encoder import VideoEncoder
+from bodvcl.runs.analysis import Analysis
 
 MAX_EXAMPLE_SIDE = 96
 """Example frames are shrunk so that their longer side has at most this many pixels."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bodvcl.data.video import VideoInfo
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.labels import class_name, class_task, halves, only_in
 from bodvcl.evaluate.splits import Division, divide, label_columns
-from bodvcl.words import plain
+from bodvcl.text.words import plain
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 _CLOCK = r"\d{1,2}:\d\d(:\d\d)?([.,]\d+)?"

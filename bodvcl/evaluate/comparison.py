@@ -9,7 +9,7 @@ from typing import Any
 
 from bodvcl.evaluate.intervals import gain_interval
 from bodvcl.evaluate.probe import Score
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
 
 
 def comparison_rows(

@@ -21,7 +21,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bodvcl.config import ClipConfig
+from bodvcl.config.schema import ClipConfig
 from bodvcl.data.randomness import generator
 from bodvcl.evaluate.flow import Flow
 

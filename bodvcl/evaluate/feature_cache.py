@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import bodvcl
-from bodvcl.config import TrainConfig
-from bodvcl.data.video import VideoInfo
+from bodvcl.config.schema import TrainConfig
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.controls import Control
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from bodvcl.config import KoopmanConfig
+from bodvcl.config.schema import KoopmanConfig
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.streams import koopman_streams

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bodvcl.tables import Listing, Row
-from bodvcl.words import plain
+from bodvcl.text.tables import Listing, Row
+from bodvcl.text.words import plain
 
 _HINT = "bodvcl probe --checkpoint RUN --labels COLUMN probes the columns that you name"
 
 
 def probe_summary(rows: Sequence[Mapping[str, Any]]) -> list[Listing | str]:
-    """What :func:`bodvcl.tables.show` prints of the rows of
+    """What :func:`bodvcl.text.tables.show` prints of the rows of
     :func:`bodvcl.evaluate.comparison.comparison_rows`; as a table it fits 80 columns.
 
     One line for each label column: backbone features untrained and pre-trained, and, where the rows have

@@ -14,9 +14,9 @@ from matplotlib.ticker import PercentFormatter
 
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.evaluate.probe import Score
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.words import printable
 from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
-from bodvcl.words import printable
 
 COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")

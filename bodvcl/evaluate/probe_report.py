@@ -11,9 +11,9 @@ from typing import Any
 from bodvcl.errors import UserError
 from bodvcl.evaluate.intervals import gain_interval
 from bodvcl.evaluate.probe import Score
-from bodvcl.run_dir import write_atomically
-from bodvcl.tables import Listing, Row
-from bodvcl.words import plain
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.tables import Listing, Row
+from bodvcl.text.words import plain
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ProbeReport:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
     def tables(self) -> list[Listing | str]:
-        """What :func:`bodvcl.tables.show` prints: values, and gains where there is another encoder."""
+        """What :func:`bodvcl.text.tables.show` prints: values, and gains where there is another encoder."""
         rows = [row for row in self.rows() if not row["skipped"]]
         gain = f"gain over {self.facts['against']}, in points"
         parts: list[Listing | str] = []

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 import bodvcl
-from bodvcl.config import ClipConfig, TrainConfig
-from bodvcl.data.built_in import KINDS as BUILT_IN
-from bodvcl.data.built_in import prepare_built_in
-from bodvcl.data.clips import required_frames
-from bodvcl.data.repeats import marked_repeats
-from bodvcl.data.scan import scan
+from bodvcl.config.parse import validate
+from bodvcl.config.schema import ClipConfig, TrainConfig
+from bodvcl.data.clips.clips import required_frames
+from bodvcl.data.files.repeats import marked_repeats
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.made.built_in import KINDS as BUILT_IN
+from bodvcl.data.made.built_in import prepare_built_in
 from bodvcl.data.sets import open_dataset
-from bodvcl.data.video import VideoInfo
 from bodvcl.engine.checkpoint import load_run, training_folder
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
@@ -34,10 +35,9 @@ from bodvcl.evaluate.probe_report import ProbeReport
 from bodvcl.evaluate.run_data import data_of_run
 from bodvcl.evaluate.splits import divide, label_columns, refuse_shared, without_shared
 from bodvcl.evaluate.video_features import VideoFeatures, video_features
-from bodvcl.global_state import restored
 from bodvcl.models.encoder import VideoEncoder
-from bodvcl.parse import validate
-from bodvcl.words import counted, plain, suggestion
+from bodvcl.system.global_state import restored
+from bodvcl.text.words import counted, plain, suggestion
 
 UNTRAINED = "untrained"
 """Stands for the encoder before its first training step where another checkpoint is expected."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from bodvcl.config import ClipConfig
-from bodvcl.data.batch import ClipBatch
-from bodvcl.data.loader import default_workers, evaluation_clips
-from bodvcl.data.pool import Note, WorkerDied, WorkerPool
-from bodvcl.data.video import VideoInfo
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sources.pyav_source import default_workers, evaluation_clips
+from bodvcl.data.workers.pool import Note, WorkerDied, WorkerPool
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import Control
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bodvcl.config import KoopmanConfig
+from bodvcl.config.schema import KoopmanConfig
 from bodvcl.ops.koopman import koopman_split
 
 

@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
-from bodvcl.data.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.evaluate.labels import class_name
-from bodvcl.words import counted, printable
+from bodvcl.text.words import counted, printable
 
 _TESTING = (TEST, VAL)  # the first of these roles that labelled videos have tests
 

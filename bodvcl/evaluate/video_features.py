@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bodvcl.config import TrainConfig
-from bodvcl.data.augment import finish
-from bodvcl.data.video import VideoInfo
+from bodvcl.config.schema import TrainConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import Control
 from bodvcl.evaluate.feature_cache import VideoFeatures, feature_key, load_features, save_features
 from bodvcl.evaluate.features import extract_features
 from bodvcl.evaluate.reading import read_clips
 from bodvcl.models.encoder import VideoEncoder
-from bodvcl.progress import progress_bar
+from bodvcl.text.progress import progress_bar
 
 
 def video_features(

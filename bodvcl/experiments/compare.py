@@ -22,18 +22,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bodvcl.config import STRICT, UserPath
-from bodvcl.console import run_verb
-from bodvcl.data.built_in import prepare_built_in
-from bodvcl.data.workers import available_cores
+from bodvcl.cli.console import run_verb
+from bodvcl.config.parse import parse_config
+from bodvcl.config.schema import STRICT, UserPath
+from bodvcl.data.made.built_in import prepare_built_in
+from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
 from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.variants import DATA, GROUPS
-from bodvcl.parse import parse_config
-from bodvcl.progress import progress_bar
-from bodvcl.run_dir import write_atomically
-from bodvcl.tables import show
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.progress import progress_bar
+from bodvcl.text.tables import show
 
 _SECONDS_TO_SAVE = 20
 """What a training that is stopped gets to save its state."""

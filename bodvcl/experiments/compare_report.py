@@ -16,7 +16,7 @@ import numpy as np
 
 from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.variants import PLAIN
-from bodvcl.tables import Listing, Row
+from bodvcl.text.tables import Listing, Row
 
 FEATURES = {"backbone": "z", "static": "Z_A", "dynamic": "Z_M"}
 

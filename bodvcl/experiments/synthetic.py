@@ -19,17 +19,22 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from bodvcl.config import STRICT, UserPath
-from bodvcl.console import run_verb
-from bodvcl.data.workers import available_cores, end_with_parent, leave_signals_to_parent, process_context
+from bodvcl.cli.console import run_verb
+from bodvcl.config.schema import STRICT, UserPath
+from bodvcl.data.workers.process import (
+    available_cores,
+    end_with_parent,
+    leave_signals_to_parent,
+    process_context,
+)
 from bodvcl.errors import ConfigError
 from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.two_stream import Loss, Record, train_two_stream
 from bodvcl.experiments.two_stream_data import Correlation, make_videos
 from bodvcl.experiments.two_stream_report import figure6, figure7, table, verdict
-from bodvcl.progress import progress_bar
-from bodvcl.run_dir import write_atomically
-from bodvcl.tables import Listing, Row, show
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.progress import progress_bar
+from bodvcl.text.tables import Listing, Row, show
 
 RUNS: tuple[tuple[Correlation, Loss], ...] = (
     ("sc", "unified"),

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bodvcl.config import ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.config.schema import ShapesConfig
+from bodvcl.data.made import shapes
 
 SEMANTICS = {
     "background": ("blue", "green"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.weights import load_pretrained

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from bodvcl.config import KoopmanConfig, PredictionConfig
+from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
 
 

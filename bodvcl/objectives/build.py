@@ -6,15 +6,15 @@ import copy
 
 import torch
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.streams import stream_names
+from bodvcl.objectives.base import Objective
 from bodvcl.objectives.byol import BYOL
 from bodvcl.objectives.dualvar import DualVar
 from bodvcl.objectives.hdc import HDC
 from bodvcl.objectives.moco import MoCo
-from bodvcl.objectives.objective import Objective
 from bodvcl.objectives.simclr import SimCLR
 from bodvcl.objectives.swav import SwAV
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bodvcl.models.projector import FrameMLP
-from bodvcl.objectives.objective import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
 from bodvcl.ops.contrastive import negative_cosine
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from bodvcl.models.encoder import VideoEncoder
-from bodvcl.objectives.objective import ClipObjective, info_nce_in_batch, row_ids
+from bodvcl.objectives.base import ClipObjective, info_nce_in_batch, row_ids
 
 RANK_LIMIT = 5.0
 """Largest difference of cosines over theta that the ranking loss looks at."""

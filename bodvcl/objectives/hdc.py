@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.projector import FrameMLP
-from bodvcl.objectives.objective import ClipObjective, info_nce_in_batch, row_ids
+from bodvcl.objectives.base import ClipObjective, info_nce_in_batch, row_ids
 from bodvcl.ops.distributed import world_size
 
 TASKS = ("spatial", "temporal")

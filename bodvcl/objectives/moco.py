@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bodvcl.objectives.objective import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
 from bodvcl.objectives.queue import KeyQueue
 from bodvcl.ops.contrastive import InfoNCEParts, info_nce_parts, merge
 

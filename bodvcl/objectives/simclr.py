@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bodvcl.objectives.objective import StreamBatch, StreamObjective, info_nce_in_batch, row_ids, stacked
+from bodvcl.objectives.base import StreamBatch, StreamObjective, info_nce_in_batch, row_ids, stacked
 
 
 class SimCLR(StreamObjective):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bodvcl.objectives.objective import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
 from bodvcl.ops.sinkhorn import swapped_prediction
 
 ASSIGN_VIEWS = 2

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bodvcl._transforms import concrete, outer_tangents
-from bodvcl.ops._contrastive_check import one_of
 from bodvcl.ops.contrastive import info_nce
+from bodvcl.ops.contrastive.checks import one_of
+from bodvcl.ops.transforms import concrete, outer_tangents
 
 __all__ = ["gather", "info_nce_gathered", "world_size"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from bodvcl.config import OptimConfig
+from bodvcl.config.schema import OptimConfig
 from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable, fused_lamb
 from bodvcl.optim.lamb import LAMB

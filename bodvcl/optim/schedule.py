@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bodvcl.config import OptimConfig
+from bodvcl.config.schema import OptimConfig
 
 
 def learning_rate(

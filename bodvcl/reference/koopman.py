@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl._transforms import concrete
-from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec
+from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec
+from bodvcl.ops.transforms import concrete
 
 NOTHING = 1e-10
 """Eigenvalues below this are those of directions that K does not contain."""

@@ -16,7 +16,7 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from bodvcl.evaluate.analysis_file import Analysis
+from bodvcl.runs.analysis import Analysis
 from bodvcl.viz.svg import BEFORE, DYNAMIC, GRID, INK, MUTED, STATIC, new_axes, styled
 
 MAX_POINTS = 2000

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import bodvcl
+from bodvcl.config.method_rules import TITLES
 from bodvcl.errors import UserError
-from bodvcl.objectives.rules import TITLES
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.contents import RunFolder, read_run
+from bodvcl.runs.folder import write_atomically
 from bodvcl.viz.figures import (
     Curve,
     eigenvalue_plane,
@@ -39,7 +40,6 @@ from bodvcl.viz.html import (
     section,
 )
 from bodvcl.viz.probe_html import probe_bars, stream_table
-from bodvcl.viz.run_folder import RunFolder, read_run
 from bodvcl.viz.svg import BEFORE, DYNAMIC, EXTRA, INK, STATIC
 
 REPORT = "report.html"

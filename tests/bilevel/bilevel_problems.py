@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bodvcl.bilevel.problem import Params, Step
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig
+from bodvcl.config.schema import BilevelConfig
 
 GAMMA = 0.1
 SOLVERS = ("fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order")

@@ -7,7 +7,7 @@ import torch
 from bilevel_problems import SOLVERS, relative_error
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig, ModelConfig, TrainConfig
+from bodvcl.config.schema import BilevelConfig, ModelConfig, TrainConfig
 from bodvcl.engine.learner import build_learner
 from bodvcl.engine.problem import BatchProblem
 

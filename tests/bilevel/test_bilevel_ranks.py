@@ -9,7 +9,7 @@ import torch
 from bilevel_problems import SOLVERS, Ranks, SmallProblem, relative_error
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig
+from bodvcl.config.schema import BilevelConfig
 
 HALVES = (slice(0, 6), slice(6, 12))
 

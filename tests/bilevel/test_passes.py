@@ -7,11 +7,11 @@ import itertools
 import pytest
 from bilevel_problems import SOLVERS, SmallProblem
 
-from bodvcl.bilevel.rules import Passes, bilevel_contradictions, bilevel_of, differentiates_twice, passes
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig, TrainConfig
+from bodvcl.config.parse import parse_config
+from bodvcl.config.passes import Passes, bilevel_contradictions, bilevel_of, differentiates_twice, passes
+from bodvcl.config.schema import BilevelConfig, TrainConfig
 from bodvcl.errors import ConfigError
-from bodvcl.parse import parse_config
 
 
 def counted(config):

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from bodvcl.cli import VERBS, main
+from bodvcl.cli.main import VERBS, main
 from bodvcl.engine.checkpoint import ENCODER
 
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}

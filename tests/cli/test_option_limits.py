@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from bodvcl import probe, report
-from bodvcl.cli import main
-from bodvcl.config import TrainConfig
+from bodvcl.cli import probe, report
+from bodvcl.cli.main import main
+from bodvcl.config.parse import find_recipe, load_yaml, parse_config, validate
+from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
 from bodvcl.experiments import compare, synthetic
 from bodvcl.experiments.options import parse_options
-from bodvcl.parse import find_recipe, load_yaml, parse_config, validate
 
 
 def options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.parse import dump_yaml, find_recipe, load_yaml, option_names, parse_config
+from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
-from bodvcl.parse import dump_yaml, find_recipe, load_yaml, option_names, parse_config
 
 
 def test_every_field_is_an_option_and_the_promised_ones_exist():

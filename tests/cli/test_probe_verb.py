@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bodvcl.cli import main
-from bodvcl.config import ClipConfig, DigitsConfig, ModelConfig, ShapesConfig, TrainConfig
-from bodvcl.data import shapes
+from bodvcl.cli.main import main
+from bodvcl.config.schema import ClipConfig, DigitsConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.data.made import shapes
 from bodvcl.engine.checkpoint import save_encoder
 from bodvcl.models.encoder import build_encoder
 

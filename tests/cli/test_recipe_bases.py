@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from bodvcl.config.parse import dump_yaml, load_yaml, parse_config
 from bodvcl.errors import ConfigError
-from bodvcl.parse import dump_yaml, load_yaml, parse_config
 
 
 def write(folder, **recipes):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bodvcl.config.parse import find_recipe, load_yaml, parse_config
 from bodvcl.models.encoder import build_encoder
-from bodvcl.parse import find_recipe, load_yaml, parse_config
 
 NAMES = sorted(
     Path(r.name).stem for r in resources.files("bodvcl.configs").iterdir() if r.name.endswith(".yaml")

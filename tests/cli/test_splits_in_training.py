@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bodvcl.cli import main
-from bodvcl.config import ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.cli.main import main
+from bodvcl.config.schema import ShapesConfig
+from bodvcl.data.made import shapes
 
 SMALL = [
     "--device", "cpu", "--workers", "0", "--batch-size", "4", "--max-steps", "1", "--clip.size", "16",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodvcl.console import run_verb
-from bodvcl.streams import SteadyStream
+from bodvcl.cli.console import run_verb
+from bodvcl.system.streams import SteadyStream
 
 
 class Refusing(io.StringIO):
@@ -96,7 +96,7 @@ def test_a_program_without_standard_streams_works(monkeypatch):
 def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):
     code = (
         "import os, sys\n"
-        "from bodvcl.console import run_verb\n"
+        "from bodvcl.cli.console import run_verb\n"
         "def body():\n"
         f"    file = open({str(tmp_path / 'data')!r}, 'wb', buffering=0)\n"
         "    for number in (1, 2):\n"

@@ -20,13 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bodvcl
-from bodvcl import info
-from bodvcl._dispatch import BackendError
-from bodvcl.cli import VERBS, main
-from bodvcl.console import Terminated, run_verb, uninterrupted
+from bodvcl.cli import info
+from bodvcl.cli.console import Terminated, run_verb, uninterrupted
+from bodvcl.cli.main import VERBS, main
 from bodvcl.errors import ConfigError
-from bodvcl.folders import cache_folder, expand
-from bodvcl.surroundings import VARIABLES, Surroundings, as_user_errors, explain, give_compilers_a_cache
+from bodvcl.ops.backend import BackendError
+from bodvcl.system.folders import cache_folder, expand
+from bodvcl.system.surroundings import (
+    VARIABLES,
+    Surroundings,
+    as_user_errors,
+    explain,
+    give_compilers_a_cache,
+)
 
 SYSTEM = [OSError(code, os.strerror(code), "/some/file") for code in sorted(errno.errorcode)]
 REFUSED = [
@@ -215,7 +221,7 @@ def test_every_verb_says_what_is_missing():
     code = (
         "import sys\n"
         "sys.modules['av'] = None\n"
-        "from bodvcl.cli import main\n"
+        "from bodvcl.cli.main import main\n"
         "for argv in (['train', '--dry-run'], ['probe', '--checkpoint', 'x'], ['data', 'scan', '.'],\n"
         "             ['data', 'show', '.'], ['data', 'transcode', '.', 'x']):\n"
         "    assert main(argv) == 2, argv\n"
@@ -301,7 +307,7 @@ sys.meta_path.insert(0, Finder())
     ids=str,
 )
 def test_a_signal_during_imports_shows_no_traceback(argv, number, tmp_path):
-    code = f"{AT_AN_IMPORT}\nfrom bodvcl.cli import main\nsys.exit(main({argv!r}))"
+    code = f"{AT_AN_IMPORT}\nfrom bodvcl.cli.main import main\nsys.exit(main({argv!r}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "SEND": str(number)},
@@ -318,11 +324,11 @@ def test_a_signal_during_imports_shows_no_traceback(argv, number, tmp_path):
 
 @pytest.mark.parametrize("name", ["plain", "my runs/x", "it's", "a;b", "$HOME"])
 def test_printed_commands_can_be_pasted(name, tmp_path, monkeypatch, capsys):
-    from bodvcl.config import TrainConfig
-    from bodvcl.data.transcode import CopyReport
-    from bodvcl.data_cli import _print_copy
+    from bodvcl.cli.data import _print_copy
+    from bodvcl.config.schema import TrainConfig
+    from bodvcl.data.files.transcode import CopyReport
 
-    pretrain = importlib.import_module("bodvcl.engine.pretrain")
+    pretrain = importlib.import_module("bodvcl.cli.pretrain")
     monkeypatch.setattr(pretrain, "_summarise", lambda *_: None)
     outcome = pretrain.Outcome(step=1, total=2, seconds=1.0, signal=15, encoder=None)
     run = pretrain._Run(Path(name), None, None, outcome)

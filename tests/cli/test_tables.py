@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from bodvcl.tables import Listing, Row, output_width, show
-from bodvcl.words import printable
+from bodvcl.text.tables import Listing, Row, output_width, show
+from bodvcl.text.words import printable
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 NUMBER = st.floats(-100, 100).map(lambda v: f"{v:+.1f} \u00b12.5")

@@ -11,9 +11,9 @@ import warnings
 import pytest
 
 import bodvcl
-from bodvcl import info
-from bodvcl.cli import VERBS, main
-from bodvcl.console import run_verb
+from bodvcl.cli import info
+from bodvcl.cli.console import run_verb
+from bodvcl.cli.main import VERBS, main
 from bodvcl.errors import UserError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bodvcl.words import counted, plain, printable, suggestion
+from bodvcl.text.words import counted, plain, printable, suggestion
 
 
 @pytest.mark.parametrize(

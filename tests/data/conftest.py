@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from video_files import write_video
 
-from bodvcl.config import ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.config.schema import ShapesConfig
+from bodvcl.data.made import shapes
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ import torch
 from scipy.ndimage import correlate1d
 from torch.nn import functional as F
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.augment import crop_resize, finish
-from bodvcl.data.batch import ClipBatch, ClipParams
-from bodvcl.data.clips import colour_matrix, draw_clips
-from bodvcl.data.show import colour_factors
-from bodvcl.data.video import probe_video
-from bodvcl.parse import find_recipe, load_yaml
+from bodvcl.cli.data_show import colour_factors
+from bodvcl.config.parse import find_recipe, load_yaml
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.augment import crop_resize, finish
+from bodvcl.data.clips.batch import ClipBatch, ClipParams
+from bodvcl.data.clips.clips import colour_matrix, draw_clips
+from bodvcl.data.files.video import probe_video
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:

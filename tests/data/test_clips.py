@@ -10,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.clips import (
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.clips import (
     clip_frames,
     colour_matrix,
     draw_clips,
     evaluation_draws,
     required_frames,
 )
-from bodvcl.data.video import VideoInfo
+from bodvcl.data.files.video import VideoInfo
 
 
 def video(frames: int = 100, fps: float = 25.0, size: tuple[int, int] = (48, 80), pts=None) -> VideoInfo:

@@ -12,13 +12,13 @@ from video_files import read_barcode, write_video
 
 pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install bodvcl[dali])")
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.augment import finish
-from bodvcl.data.batch import ClipBatch
-from bodvcl.data.dali_source import DaliSource
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.source_choice import can_run_dali
-from bodvcl.data.video import probe_video
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.files.video import probe_video
+from bodvcl.data.sources.dali_source import DaliSource
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source_choice import can_run_dali
 from bodvcl.errors import DataError
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ import layouts
 import pytest
 from video_files import write_video
 
-from bodvcl.cli import main
-from bodvcl.data import built_in
-from bodvcl.data.video import BadVideo, probe_video
-from bodvcl.data_cli import ACTIONS, fault_kind
+from bodvcl.cli.data import ACTIONS, fault_kind
+from bodvcl.cli.main import main
+from bodvcl.data.files.video import BadVideo, probe_video
+from bodvcl.data.made import built_in
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_no_name_is_cut(tmp_path, monkeypatch, capsys, width):
     write_video(tmp_path / "one.mp4", 25)
     columns = [f"{name}_of_the_object" for name in ("shape", "colour", "trajectory", "material", "size")]
     reason = "a_reason_" * 12
-    monkeypatch.setattr("bodvcl.data.check.probe_video", _refuses("two.mp4", reason))
+    monkeypatch.setattr("bodvcl.data.files.check.probe_video", _refuses("two.mp4", reason))
     (tmp_path / "two.mp4").write_bytes(b"")
     split = "a_split_with_a_name"
     rows = [f"{name}.mp4,{split},a,b,c,d,e" for name in ("one", "two")]

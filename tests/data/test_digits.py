@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bodvcl.config import DigitsConfig, TrainConfig
-from bodvcl.data import digits
-from bodvcl.data.built_in import KINDS, prepare_built_in
-from bodvcl.data.scan import scan
-from bodvcl.data.scenery import TRAJECTORIES
+from bodvcl.config.schema import DigitsConfig, TrainConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.made import digits
+from bodvcl.data.made.built_in import KINDS, prepare_built_in
+from bodvcl.data.made.scenery import TRAJECTORIES
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from video_files import CATALOGUE, can_encode, flip_bytes, read_barcode, truncate, write_video
 
-from bodvcl.config import ClipConfig
-from bodvcl.data.scan import scan
-from bodvcl.data.video import ANY_METADATA, BadVideo, probe_video, read_frames
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import ANY_METADATA, BadVideo, probe_video, read_frames
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from video_files import varied_copy, write_video
 
-from bodvcl.data.identity import first_of_each, same_files
-from bodvcl.data.repeats import marked_repeats
-from bodvcl.data.scan import scan
+from bodvcl.data.files.identity import first_of_each, same_files
+from bodvcl.data.files.repeats import marked_repeats
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import probe_video
 from bodvcl.data.sets.rows import Segment, VideoRow
-from bodvcl.data.video import probe_video
 from bodvcl.errors import DataError
 from bodvcl.evaluate.splits import divide, refuse_shared, shared, without_shared
 

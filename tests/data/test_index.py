@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from video_files import VARIABLE, varied_copy, write_video
 
-from bodvcl.config import ClipConfig
-from bodvcl.data import check, each
-from bodvcl.data.check import check_files
-from bodvcl.data.index import VideoIndex, default_index, stamp
-from bodvcl.data.pool import WorkerDied, WorkerPool
-from bodvcl.data.scan import scan
-from bodvcl.data.video import BadVideo, probe_video
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files import check
+from bodvcl.data.files.check import check_files
+from bodvcl.data.files.index import VideoIndex, default_index, stamp
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import BadVideo, probe_video
+from bodvcl.data.workers import each
+from bodvcl.data.workers.pool import WorkerDied, WorkerPool
 from bodvcl.errors import DataError
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bodvcl.config import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
-from bodvcl.data import kept_frames
-from bodvcl.data.kept_frames import KeptFrames
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.scan import scan
-from bodvcl.data.source import open_source
-from bodvcl.data.video import BadVideo, read_frames
+from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import BadVideo, read_frames
+from bodvcl.data.sources import kept_frames
+from bodvcl.data.sources.kept_frames import KeptFrames
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source import open_source
 from bodvcl.errors import ConfigError
 
 CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)
@@ -94,7 +94,7 @@ def test_batches_are_the_same_with_and_without_memory(videos, workers):
 
 
 def test_other_decoders_refuse_it(videos, monkeypatch):
-    monkeypatch.setattr("bodvcl.data.source.choose_decoder", lambda *_: ("dali", "for this test"))
+    monkeypatch.setattr("bodvcl.data.sources.source.choose_decoder", lambda *_: ("dali", "for this test"))
     config = TrainConfig(batch_size=4, clip=CLIP, decode=DecodeConfig(keep=1.0))
     with pytest.raises(ConfigError, match=r"--decode\.keep is for --decoder pyav"):
         open_source(config, videos, 0, 1, torch.device("cpu"))

@@ -21,12 +21,12 @@ from growth import growth, needs_proc
 from patience import PATIENCE, wait_until
 from video_files import read_barcode
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data import kept_frames
-from bodvcl.data.batch import ClipBatch
-from bodvcl.data.loader import ClipLoader, decode_size, evaluation_clips
-from bodvcl.data.scan import scan
-from bodvcl.data.video import read_frames
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import read_frames
+from bodvcl.data.sources import kept_frames
+from bodvcl.data.sources.pyav_source import ClipLoader, decode_size, evaluation_clips
 from bodvcl.errors import DataError
 
 CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)
@@ -289,9 +289,9 @@ def test_a_defect_in_a_worker_is_shown_with_its_traceback(videos):
 
 def test_forgotten_workers_do_not_keep_the_program_from_ending(video_folder):
     code = (
-        "from bodvcl.config import AugmentConfig, ClipConfig\n"
-        "from bodvcl.data.loader import ClipLoader\n"
-        "from bodvcl.data.scan import scan\n"
+        "from bodvcl.config.schema import AugmentConfig, ClipConfig\n"
+        "from bodvcl.data.sources.pyav_source import ClipLoader\n"
+        "from bodvcl.data.files.scan import scan\n"
         f"videos = scan({str(video_folder)!r}, clip=ClipConfig(), progress=False).videos\n"
         "loader = ClipLoader(videos, ClipConfig(), AugmentConfig(), batch_size=4, seed=0, workers=2)\n"
         "batches = loader.epoch(0)\n"

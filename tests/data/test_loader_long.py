@@ -10,9 +10,9 @@ import pytest
 from growth import growth, needs_proc
 from video_files import varied_copy, write_video
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.scan import scan
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.sources.pyav_source import ClipLoader
 
 pytestmark = pytest.mark.slow
 

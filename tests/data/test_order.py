@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodvcl.data.order import check_share, epoch_order, step_videos
+from bodvcl.data.clips.order import check_share, epoch_order, step_videos
 from bodvcl.errors import ConfigError
 
 

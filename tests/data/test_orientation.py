@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from video_files import set_display_matrix
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.kept_frames import KeptFrames
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.orientation import orientation, upright
-from bodvcl.data.source_choice import can_run_dali, can_run_torchcodec
-from bodvcl.data.transcode import CopySettings, write_copy
-from bodvcl.data.video import probe_video, read_frames
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.files.orientation import orientation, upright
+from bodvcl.data.files.transcode import CopySettings, write_copy
+from bodvcl.data.files.video import probe_video, read_frames
+from bodvcl.data.sources.kept_frames import KeptFrames
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec
 
 EIGHT = {
     (1, 0, 0, 1): lambda image: image,

@@ -14,9 +14,10 @@ from collections import namedtuple
 import pytest
 import torch
 
-from bodvcl.config import ShapesConfig
-from bodvcl.data import parcels, shapes
-from bodvcl.data.pool import WorkerPool
+from bodvcl.config.schema import ShapesConfig
+from bodvcl.data.made import shapes
+from bodvcl.data.workers import parcels
+from bodvcl.data.workers.pool import WorkerPool
 from bodvcl.errors import DataError, UserError
 
 Pair = namedtuple("Pair", ["first", "second"])
@@ -109,9 +110,9 @@ def test_errors_of_the_user_stay_errors_of_the_user(task, kind, text):
 
 
 ON_A_MACHINE_WITH = """
-from bodvcl.config import ShapesConfig
+from bodvcl.config.schema import ShapesConfig
 from bodvcl.data import shapes
-from bodvcl.data.pool import WorkerPool
+from bodvcl.data.workers.pool import WorkerPool
 import torch
 def answer(task, note):
     return torch.full((100_000,), task)
@@ -144,7 +145,7 @@ def test_no_room_in_shared_memory(how, tmp_path):
 
 
 def test_a_renderer_that_is_killed_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("bodvcl.data.rendered.encode", _killed)
+    monkeypatch.setattr("bodvcl.data.made.rendered.encode", _killed)
     config = ShapesConfig(cache=tmp_path, train_videos=8, probe_videos=16, size=32, frames=8)
     with pytest.raises(DataError, match="a process that renders shapes was ended: out of memory, or killed"):
         shapes.prepare(config, workers=1, progress=False)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from patience import PATIENCE, wait_until
 
-from bodvcl.data import pool as pool_module
-from bodvcl.data.pool import WorkerDied, WorkerPool
+from bodvcl.data.workers import pool as pool_module
+from bodvcl.data.workers.pool import WorkerDied, WorkerPool
 
 
 def act(task, note):

@@ -8,9 +8,9 @@ import os
 import pytest
 from video_files import write_audio, write_video
 
-from bodvcl.cli import main
-from bodvcl.config import ClipConfig
-from bodvcl.data.scan import scan
+from bodvcl.cli.main import main
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files.scan import scan
 from bodvcl.errors import DataError
 
 CLIP = ClipConfig(frames=8, stride=2)

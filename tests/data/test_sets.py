@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from bodvcl.cli import main
-from bodvcl.config import ClipConfig
-from bodvcl.data.scan import scan
+from bodvcl.cli.main import main
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import DATA_SETS, open_dataset
 from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_detections, read_ava_keyframes
 from bodvcl.data.sets.rows import Segment

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from patience import PATIENCE, wait_until
 
-from bodvcl.config import ShapesConfig
-from bodvcl.data import rendered, shapes
-from bodvcl.data.video import probe_video, read_frames
+from bodvcl.config.schema import ShapesConfig
+from bodvcl.data.files.video import probe_video, read_frames
+from bodvcl.data.made import rendered, shapes
 from bodvcl.errors import DataError
 
 NAMES = list(shapes.SEMANTICS)
@@ -263,7 +263,7 @@ def test_cache_that_cannot_be_written(tmp_path):
 
 def test_renderers_end_with_the_process_that_started_them(tmp_path):
     code = (
-        "from bodvcl.config import ShapesConfig; from bodvcl.data import shapes\n"
+        "from bodvcl.config.schema import ShapesConfig; from bodvcl.data import shapes\n"
         f"shapes.prepare(ShapesConfig(cache={str(tmp_path)!r}, train_videos=100000, size=128), workers=2)"
     )
     process = subprocess.Popen(

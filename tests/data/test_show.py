@@ -11,12 +11,12 @@ import pytest
 from matplotlib.image import imread
 from video_files import write_video
 
-from bodvcl.config import AugmentConfig, ClipConfig, TrainConfig
-from bodvcl.data.augment import finish
-from bodvcl.data.clips import colour_matrix, draw_clips
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.show import MOST_FRAMES, colour_factors, described, drawn_lines, main, png, see
-from bodvcl.data.video import probe_video
+from bodvcl.cli.data_show import MOST_FRAMES, colour_factors, described, drawn_lines, main, png, see
+from bodvcl.config.schema import AugmentConfig, ClipConfig, TrainConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.clips.clips import colour_matrix, draw_clips
+from bodvcl.data.files.video import probe_video
+from bodvcl.data.sources.pyav_source import ClipLoader
 from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet
 
 RECIPE = AugmentConfig(
@@ -136,7 +136,7 @@ def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path,
 
 
 def test_a_file_that_cannot_be_decoded_is_named_and_left_out(video_folder, tmp_path, capsys, monkeypatch):
-    from bodvcl.data import show
+    from bodvcl.cli import data_show as show
 
     refused = []
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from video_files import cut_without_decoding, write_video
 
-from bodvcl.config import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
-from bodvcl.data import source_choice
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.source import open_source
-from bodvcl.data.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
-from bodvcl.data.video import probe_video
+from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
+from bodvcl.data.files.video import probe_video
+from bodvcl.data.sources import source_choice
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source import open_source
+from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
 from bodvcl.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -11,12 +11,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from video_files import VARIABLE, join_streams, read_barcode, restamp, write_video
 
-from bodvcl.config import ClipConfig
-from bodvcl.data.clips import clip_frames, required_frames, why_unfit
-from bodvcl.data.scan import scan
-from bodvcl.data.timeline import counted_timeline, find_gaps, playing_times, timeline
-from bodvcl.data.transcode import CopySettings, write_copy
-from bodvcl.data.video import VideoInfo, probe_video, read_frames
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.clips.clips import clip_frames, required_frames, why_unfit
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.timeline import counted_timeline, find_gaps, playing_times, timeline
+from bodvcl.data.files.transcode import CopySettings, write_copy
+from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
 from bodvcl.errors import DataError
 
 MS = 1e-3

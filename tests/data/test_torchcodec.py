@@ -9,16 +9,16 @@ import torch
 from smooth_video import MEAN, MOST, VP9, write_waves
 from video_files import cut_without_decoding, read_barcode, write_video
 
-from bodvcl.config import AugmentConfig, ClipConfig
-from bodvcl.data.loader import ClipLoader
-from bodvcl.data.source_choice import can_run_torchcodec
-from bodvcl.data.video import probe_video
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.files.video import probe_video
+from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.source_choice import can_run_torchcodec
 
 able, why_not = can_run_torchcodec([])
 if not able:
     pytest.skip(why_not, allow_module_level=True)
 
-from bodvcl.data.torchcodec_source import TorchCodecSource  # noqa: E402  only where it loads
+from bodvcl.data.sources.torchcodec_source import TorchCodecSource  # noqa: E402  only where it loads
 
 CPU = torch.device("cpu")
 CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)

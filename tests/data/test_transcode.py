@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from video_files import VARIABLE, read_barcode, write_video
 
-from bodvcl.cli import main
-from bodvcl.data import copies, video
-from bodvcl.data.copies import CopySettings, copy_size, time_unit, write_copies
+from bodvcl.cli.main import main
+from bodvcl.data.files import copies, video
+from bodvcl.data.files.copies import CopySettings, copy_size, time_unit, write_copies
+from bodvcl.data.files.transcode import FAILED, copy_names, transcode
+from bodvcl.data.files.video import probe_video, read_frames
 from bodvcl.data.sets import Segment, VideoRow, open_dataset
-from bodvcl.data.transcode import FAILED, copy_names, transcode
-from bodvcl.data.video import probe_video, read_frames
 from bodvcl.errors import DataError
 
 SMALL = CopySettings(short_side=48, gop=12)

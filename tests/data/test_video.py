@@ -21,7 +21,7 @@ from video_files import (
     write_video,
 )
 
-from bodvcl.data.video import BadVideo, probe_video, read_frames
+from bodvcl.data.files.video import BadVideo, probe_video, read_frames
 from bodvcl.errors import DataError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bodvcl.data.video_list import VideoList, difference, list_videos
+from bodvcl.data.files.video_list import VideoList, difference, list_videos
 
 NAME = st.text(st.characters(codec="utf-8", exclude_characters="/\0.", exclude_categories=["Cs"]), min_size=1)
 PATHS = st.lists(

@@ -60,9 +60,9 @@ def finish(running: Running) -> list[tuple[int, str, str]]:
 
 
 def _fail_at_the_second_step(options: Sequence[str]) -> int:
+    from bodvcl.cli.train import main
     from bodvcl.engine.loop import Trainer
     from bodvcl.errors import DataError
-    from bodvcl.train import main
 
     step = Trainer._train_step
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bodvcl.config import BilevelConfig, ModelConfig, TrainConfig
-from bodvcl.engine.announce import announcement
+from bodvcl.cli.announce import announcement
+from bodvcl.config.schema import BilevelConfig, ModelConfig, TrainConfig
 from bodvcl.errors import CheckpointError, ConfigError
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ import types
 import pytest
 import torch
 
+from bodvcl.cli.train import main
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.signals import StopRequest, requeue
-from bodvcl.train import main
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 

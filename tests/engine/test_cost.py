@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from bodvcl.config import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
+from bodvcl.config.schema import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.flops import forward_flops, peak_flops, peak_of, step_flops
 from bodvcl.engine.memory import estimate_memory, saved_bytes
 from bodvcl.models.encoder import build_encoder

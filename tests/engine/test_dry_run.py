@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision.models import video
 
-from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.cli.train import main
+from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import ENCODER, LAST, load_run, read_checkpoint
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.weights import weights_report
-from bodvcl.run_lock import locked
-from bodvcl.train import main
+from bodvcl.runs.lock import locked
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 
@@ -55,7 +55,7 @@ def cut_short(path: Path) -> None:
 )
 def test_wrong_weights_are_told_before_anything_is_done(tmp_path, monkeypatch, capsys, make, complaint, dry):
     """Before the videos are looked at, too."""
-    monkeypatch.setattr("bodvcl.engine.pretrain.scan", lambda *_, **__: pytest.fail("the data were scanned"))
+    monkeypatch.setattr("bodvcl.cli.pretrain.scan", lambda *_, **__: pytest.fail("the data were scanned"))
     path = tmp_path / "weights.pyth"
     make(path)
     options = ["--model.backbone", "slow_r50", "--model.weights", str(path), "--device", "cpu"]

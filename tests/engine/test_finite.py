@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bodvcl.cli.train import main
+from bodvcl.config.parse import load_yaml
 from bodvcl.engine.checkpoint import ENCODER, LAST, NotFinite, load_encoder, save_checkpoint, save_encoder
 from bodvcl.engine.finite import copied, not_finite
 from bodvcl.engine.loop import Trainer
-from bodvcl.parse import load_yaml
-from bodvcl.train import main
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 BAD = (math.nan, math.inf, -math.inf)

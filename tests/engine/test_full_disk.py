@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from bodvcl.cli.report import main as report_main
+from bodvcl.cli.train import main
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.memory import MemoryEstimate, refuse_absurd
 from bodvcl.engine.metrics import METRICS, LogError, MetricsLog
 from bodvcl.errors import ConfigError
-from bodvcl.report import main as report_main
-from bodvcl.train import main
 
 # TensorBoard's thread fails, too; what it met is raised again where the next line is written.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -19,14 +19,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bodvcl.cli.probe import main as probe_main
+from bodvcl.cli.train import main
 from bodvcl.engine.checkpoint import load_encoder
 from bodvcl.engine.loop import Trainer
 from bodvcl.engine.ranks import PeerFailed
 from bodvcl.engine.signals import StopRequest
 from bodvcl.errors import DataError
-from bodvcl.global_state import restored
-from bodvcl.probe import main as probe_main
-from bodvcl.train import main
+from bodvcl.system.global_state import restored
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 BACKENDS = torch.backends

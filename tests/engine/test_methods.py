@@ -10,11 +10,11 @@ import torch
 from processes import finish, start
 from same_training import assert_same_movement
 
+from bodvcl.cli.train import main
+from bodvcl.config.parse import load_yaml
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.learner import build_learner
 from bodvcl.engine.metrics import METRICS
-from bodvcl.parse import load_yaml
-from bodvcl.train import main
 
 STREAM_METHODS = ("simclr", "moco", "byol", "swav")
 OWN = {

@@ -9,9 +9,9 @@ import shutil
 import pytest
 import torch
 
+from bodvcl.cli.train import main
 from bodvcl.engine.loop import Trainer
 from bodvcl.engine.metrics import METRICS
-from bodvcl.train import main
 
 QUIET = ["--log.no-probe", "--log.no-report", "--precision", "fp32"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bodvcl.cli.train import main
 from bodvcl.engine.checkpoint import LAST
-from bodvcl.train import main
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 

@@ -10,13 +10,13 @@ import signal
 import pytest
 import torch
 
-from bodvcl.config import TrainConfig
+from bodvcl.config.schema import TrainConfig
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.guard import MOST_OVERFLOWS, Overflows, diagnose
 from bodvcl.engine.metrics import METRICS, MetricsLog
 from bodvcl.engine.signals import StopRequest
 from bodvcl.errors import ConfigError
-from bodvcl.run_dir import write_atomically
+from bodvcl.runs.folder import write_atomically
 
 
 def test_stop_request_remembers_the_signal_and_restores_the_handlers():

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import BilevelConfig, TrainConfig
+from bodvcl.cli.train import main
+from bodvcl.config.schema import BilevelConfig, TrainConfig
 from bodvcl.engine.loop import Trainer
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.precision import Arithmetic, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.scaled import ScaledProblem
 from bodvcl.errors import ConfigError
-from bodvcl.train import main
 
 CPU = torch.device("cpu")
 

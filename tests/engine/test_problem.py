@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bodvcl.config import ClipConfig, MocoConfig, ModelConfig, SwavConfig, TrainConfig
+from bodvcl.config.schema import ClipConfig, MocoConfig, ModelConfig, SwavConfig, TrainConfig
 from bodvcl.engine.learner import build_learner
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.models.streams import koopman_streams, prediction_loss

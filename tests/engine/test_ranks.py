@@ -14,14 +14,14 @@ import yaml
 from patience import wait_until
 from same_training import assert_same_movement
 
+from bodvcl.cli.train import main
+from bodvcl.config.parse import load_yaml
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.ranks import Ranks, World, world_from_environment
 from bodvcl.errors import ConfigError
-from bodvcl.parse import load_yaml
-from bodvcl.train import main
 
 SMOOTH = [
     "--precision", "fp32", "--bilevel.solver", "first_order", "--bilevel.scope", "all",

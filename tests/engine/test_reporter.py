@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from bodvcl.config import LogConfig, TrainConfig
+from bodvcl.config.schema import LogConfig, TrainConfig
 from bodvcl.engine.health import WINDOW
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.reporter import Reporter

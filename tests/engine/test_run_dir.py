@@ -23,10 +23,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bodvcl.cli.train import main
 from bodvcl.errors import UserError
-from bodvcl.run_dir import newest_run, open_run_dir
-from bodvcl.run_lock import LOCK, Holder, locked, refuse_locked
-from bodvcl.train import main
+from bodvcl.runs.folder import newest_run, open_run_dir
+from bodvcl.runs.lock import LOCK, Holder, locked, refuse_locked
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 FORK = multiprocessing.get_context("fork")
@@ -55,7 +55,7 @@ def begin(run: Path | None) -> None:
 def held_elsewhere(run: Path, program: str = "") -> object:
     """A process that holds the lock of a run, and does what ``program`` says before it waits."""
     source = (
-        "import os, pathlib, sys, time\nfrom bodvcl.run_lock import locked\n"
+        "import os, pathlib, sys, time\nfrom bodvcl.runs.lock import locked\n"
         f"with locked(pathlib.Path({str(run)!r})):\n    {program or 'pass'}\n"
         "    print('held', flush=True)\n    time.sleep(600)\n"
     )
@@ -267,7 +267,7 @@ def test_a_run_is_locked_until_its_report_is_written(tiny, tmp_path, monkeypatch
             pass
         seen["report"] = str(refusal.value)
 
-    monkeypatch.setattr("bodvcl.engine.pretrain.write_report", report)
+    monkeypatch.setattr("bodvcl.cli.pretrain.write_report", report)
     run = tmp_path / "r"
     assert main([*tiny, "--log.no-probe", "--max-steps", "1", "--run-dir", str(run)]) == 0
     assert f"process {os.getpid()} " in seen["report"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from bodvcl.bilevel.solvers import Step
-from bodvcl.data.batch import ClipBatch, ClipParams
+from bodvcl.config.parse import parse_config
+from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import parts_of, step_gradient, videos_of
 from bodvcl.errors import ConfigError
-from bodvcl.parse import parse_config
 
 ALONE = Ranks(World(), torch.device("cpu"))
 VIEWS = 3

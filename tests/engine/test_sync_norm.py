@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.engine.sync_norm import RankBatchNorm, synchronise_norms
 from bodvcl.models.encoder import build_encoder
 

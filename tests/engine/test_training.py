@@ -16,15 +16,15 @@ from patience import PATIENCE, wait_until
 from same_training import assert_same_movement
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.cli.train import main
+from bodvcl.config.parse import load_yaml
+from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import LAST, load_encoder
 from bodvcl.engine.learner import build_learner, untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.errors import DataError
-from bodvcl.ops import koopman as koopman_ops
-from bodvcl.parse import load_yaml
-from bodvcl.train import main
+from bodvcl.ops.koopman import api as koopman_ops
 
 TIMING = {"clips_per_second", "data_wait", "memory_gb"}
 
@@ -283,7 +283,7 @@ def test_a_failing_probe_does_not_spoil_a_finished_training(tiny, tmp_path, monk
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("bodvcl.engine.pretrain.evaluate_run", fails)
+    monkeypatch.setattr("bodvcl.cli.pretrain.evaluate_run", fails)
     run = tmp_path / "my run"
     assert main([*tiny, "--epochs", "1", "--run-dir", str(run)]) == 0
     captured = capsys.readouterr()

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bodvcl.config import KoopmanConfig, ModelConfig
+from bodvcl.config.schema import KoopmanConfig, ModelConfig
 from bodvcl.evaluate.analysis import analyse, example_frames, frame_similarity, similarity_by_lag
-from bodvcl.evaluate.analysis_file import load_analysis, save_analysis
 from bodvcl.evaluate.clips import unfold_clips
 from bodvcl.evaluate.features import extract_features
 from bodvcl.evaluate.spectrum import clip_spectrum, mask_value
 from bodvcl.models.encoder import build_encoder
+from bodvcl.runs.analysis import load_analysis, save_analysis
 
 PLAIN = KoopmanConfig(mask="hard", ridge=0.0, normalize=False)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodvcl.data.video import VideoInfo
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.columns import choose_labels, impossible, look_alikes, unlike_label
 from bodvcl.evaluate.labels import class_name, class_task, halves
-from bodvcl.words import plain
+from bodvcl.text.words import plain
 
 
 def video(split: str, labels: dict[str, str]) -> VideoInfo:

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torchvision.models.optical_flow import raft_small
 
-from bodvcl.config import ClipConfig
+from bodvcl.config.schema import ClipConfig
 from bodvcl.errors import ConfigError
 from bodvcl.evaluate import flow as flow_module
 from bodvcl.evaluate.controls import DynamicControl, StaticControl, still_clip, warped_noise

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bodvcl.config import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
-from bodvcl.data import shapes
-from bodvcl.data.scan import scan
-from bodvcl.data.video import VideoInfo
+from bodvcl.config.schema import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.made import shapes
 from bodvcl.errors import DataError
-from bodvcl.evaluate.analysis_file import load_analysis
-from bodvcl.evaluate.evaluate_run import evaluate_run, spread
+from bodvcl.evaluate.end_of_run import evaluate_run, spread
 from bodvcl.models.encoder import build_encoder
+from bodvcl.runs.analysis import load_analysis
 
 KINDS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
 

@@ -15,7 +15,7 @@ from bodvcl.evaluate.labels import class_task, halves, only_in
 from bodvcl.evaluate.names import PROBES
 from bodvcl.evaluate.probe import Score, probe_table, probe_videos
 from bodvcl.evaluate.probe_console import probe_summary
-from bodvcl.tables import show
+from bodvcl.text.tables import show
 
 CLASSIFIERS = ("ridge", "sgd", "knn")
 

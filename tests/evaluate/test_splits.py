@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodvcl.data.video import VideoInfo
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.splits import divide, label_columns
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bodvcl.config import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
-from bodvcl.data import shapes
-from bodvcl.data.scan import scan
-from bodvcl.data.video import VideoInfo
+from bodvcl.config.schema import ClipConfig, ModelConfig, ShapesConfig, TrainConfig
+from bodvcl.data.files.scan import scan
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.made import shapes
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import DynamicControl, StaticControl
 from bodvcl.evaluate.feature_cache import VideoFeatures, feature_key, load_features, save_features

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError
 from bodvcl.experiments import compare
 from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
-from bodvcl.parse import parse_config
-from bodvcl.tables import show
+from bodvcl.text.tables import show
 
 
 def options(tmp_path, **changes):

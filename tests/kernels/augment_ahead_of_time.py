@@ -13,12 +13,12 @@ import sys
 import torch
 import triton
 from ahead_of_time import NAMES
-from bodvcl.kernels import augment as kernels
 from machine_code import resources
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from bodvcl._dispatch import AUGMENT_MAX_RADIUS
+from bodvcl.kernels import augment as kernels
+from bodvcl.ops.backend import AUGMENT_MAX_RADIUS
 
 POINTERS = {"CLIPS": "*u8", "COLOUR": "*fp32", "FLIP": "*u8", "SIGMA": "*fp32", "BOX": "*i32"}
 MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")

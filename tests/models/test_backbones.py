@@ -6,10 +6,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.backbones import GEOMETRY
+from bodvcl.config.schema import ModelConfig
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.vit import TubeletViT, attention_route, position_code
-from bodvcl.models.geometry import GEOMETRY
 from bodvcl.models.layout import parameter_count
 
 CONVOLUTIONAL = [name for name in GEOMETRY if name != "vit_b16"]

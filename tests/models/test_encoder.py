@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bodvcl.config import KoopmanConfig, ModelConfig, PredictionConfig
+from bodvcl.config.schema import KoopmanConfig, ModelConfig, PredictionConfig
 from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
 from bodvcl.models.streams import koopman_streams, prediction_loss, video_stream

@@ -6,10 +6,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from bodvcl.config import ClipConfig, KoopmanConfig, ModelConfig, TrainConfig
+from bodvcl.config.backbones import GEOMETRY, model_contradictions
+from bodvcl.config.parse import parse_config
+from bodvcl.config.schema import ClipConfig, KoopmanConfig, ModelConfig, TrainConfig
 from bodvcl.errors import ConfigError
-from bodvcl.models.geometry import GEOMETRY, model_contradictions
-from bodvcl.parse import parse_config
 
 
 def problems(decouple="bod", clip=None, koopman=None, **model):
@@ -77,5 +77,5 @@ def test_the_command_line_refuses_them():
 
 
 def test_parsing_does_not_load_pytorch():
-    code = "import sys, bodvcl.parse; sys.exit('torch' in sys.modules)"
+    code = "import sys, bodvcl.config.parse; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import batch_norm, conv3d, max_pool3d
 from torchvision.models import video
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.weights import load_pretrained, our_names, weights_report

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from bodvcl.config import KoopmanConfig, ModelConfig, PredictionConfig
+from bodvcl.config.schema import KoopmanConfig, ModelConfig, PredictionConfig
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.vit import TubeletViT
 from bodvcl.models.encoder import build_encoder

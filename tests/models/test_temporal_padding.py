@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import conv3d, pad
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.temporal import (
     RepeatConv3d,

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-from bodvcl.ops._koopman_torch import KoopmanRaw, KoopmanSpec, koopman
+from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec, koopman
 
 
 @dataclass(frozen=True)

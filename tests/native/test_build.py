@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bodvcl import _native
+from bodvcl.ops import native as _native
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_library = pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_not("cpu") or "available")
@@ -92,7 +92,7 @@ def test_loader_survives_a_broken_library(tmp_path):
 def test_environment_switches_off(tmp_path, monkeypatch):
     monkeypatch.setenv("BODVCL_NATIVE", "0")
     assert _native.load(tmp_path)["_C"] == ("disabled", "BODVCL_NATIVE=0")
-    code = "import bodvcl._native as n; print(n.cpu_available(), n.cuda_available(), n.why_not('cpu'))"
+    code = "import bodvcl.ops.native as n; print(n.cpu_available(), n.cuda_available(), n.why_not('cpu'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "BODVCL_NATIVE=0"]
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from native_koopman import Settings, backward, cotangents, forward, walk, worst
 
-from bodvcl import _native
+from bodvcl.ops import native as _native
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")

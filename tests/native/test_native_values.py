@@ -11,7 +11,7 @@ import pytest
 import torch
 from native_koopman import Native, Settings, backward, cotangents, forward, reference, walk, worst
 
-from bodvcl import _native
+from bodvcl.ops import native as _native
 from bodvcl.reference.koopman import koopman as literal
 
 pytestmark = pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_not("cpu") or "available")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl.objectives.objective import StreamBatch
+from bodvcl.objectives.base import StreamBatch
 
 STREAMS = ("static", "dynamic")
 VIDEOS, DIM = 4, 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl.config import ClipConfig, DualvarConfig, HdcConfig, ModelConfig, TrainConfig
+from bodvcl.config.schema import ClipConfig, DualvarConfig, HdcConfig, ModelConfig, TrainConfig
 from bodvcl.models.encoder import VideoEncoder, build_encoder
+from bodvcl.objectives.base import ClipObjective
 from bodvcl.objectives.build import build_objective
-from bodvcl.objectives.objective import ClipObjective
 
 VIDEOS, FRAMES = 4, 8
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from bodvcl.models.momentum import shuffled_over_ranks
 from bodvcl.objectives import dualvar
+from bodvcl.objectives.base import ClipObjective, StreamBatch
 from bodvcl.objectives.byol import BYOL
 from bodvcl.objectives.moco import MoCo
-from bodvcl.objectives.objective import ClipObjective, StreamBatch
 from bodvcl.objectives.simclr import SimCLR
 from bodvcl.objectives.swav import SwAV
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bodvcl.config import ModelConfig, TrainConfig
+from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.learner import build_learner
 from bodvcl.models.momentum import momentum_at
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError
-from bodvcl.parse import parse_config
 
 TWIN = ["--clip.views", "3", "--clip.twin"]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bodvcl.objectives.objective import StreamBatch
+from bodvcl.objectives.base import StreamBatch
 from bodvcl.objectives.simclr import SimCLR
 from bodvcl.ops.contrastive import info_nce
 from bodvcl.reference.contrastive import info_nce as reference_info_nce

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from bodvcl.config import KoopmanConfig
+from bodvcl.config.schema import KoopmanConfig
 from bodvcl.models.streams import Streams, koopman_streams, stream_health
 
 

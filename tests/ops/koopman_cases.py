@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bodvcl import _native
+from bodvcl.ops import native as _native
 
 NATIVE = pytest.param(
     "cpu",

@@ -11,8 +11,8 @@ import torch
 from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
 from torchvision.transforms.v2 import functional as vision
 
-from bodvcl import _dispatch
-from bodvcl.data.clips import colour_matrix
+from bodvcl.data.clips.clips import colour_matrix
+from bodvcl.ops import backend as _dispatch
 from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
 
 

@@ -7,8 +7,7 @@ import torch
 from contrastive_cases import make, outputs
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
-from bodvcl.ops import _contrastive_chunked as chunked
-from bodvcl.ops.contrastive import info_nce, info_nce_parts, merge, negative_cosine
+from bodvcl.ops.contrastive import chunked, info_nce, info_nce_parts, merge, negative_cosine
 from bodvcl.reference import contrastive as reference
 
 BACKENDS = ["torch", "chunked"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from contrastive_cases import make
 
-from bodvcl import _dispatch
-from bodvcl._dispatch import BackendError, ContrastiveRequest, choose_contrastive
+from bodvcl.ops import backend as _dispatch
+from bodvcl.ops.backend import BackendError, ContrastiveRequest, choose_contrastive
 from bodvcl.ops.contrastive import info_nce
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, naming, plain_gradient, random_like, slope
 
-from bodvcl.ops import _contrastive_chunked as chunked
-from bodvcl.ops.contrastive import info_nce, info_nce_parts, merge, negative_cosine
+from bodvcl.ops.contrastive import chunked, info_nce, info_nce_parts, merge, negative_cosine
 
 BACKENDS = ["torch", "chunked"]
 H, N, K, D = 2, 6, 7, 4

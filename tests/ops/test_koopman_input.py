@@ -12,8 +12,8 @@ import torch
 from koopman_cases import EVERY, FAST, close, put, walk
 from patience import PATIENCE
 
-from bodvcl import _dispatch, _native
-from bodvcl.ops import koopman as ops
+from bodvcl.ops import backend as _dispatch
+from bodvcl.ops import native as _native
 from bodvcl.ops.koopman import (
     KoopmanWarning,
     koopman_operator,
@@ -21,6 +21,7 @@ from bodvcl.ops.koopman import (
     koopman_split,
     koopman_split_and_loss,
 )
+from bodvcl.ops.koopman import api as ops
 
 X = walk(2, 6, 8)
 

@@ -12,13 +12,13 @@ import torch
 from koopman_cases import FAST, NATIVE, close, cotangents, linear, put, walk
 from pydmd import DMD
 
-from bodvcl.ops._koopman_torch import spectral_projector
 from bodvcl.ops.koopman import (
     koopman_operator,
     koopman_prediction_loss,
     koopman_split,
     koopman_split_and_loss,
 )
+from bodvcl.ops.koopman.eager import spectral_projector
 from bodvcl.reference import koopman as reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")

@@ -9,8 +9,8 @@ import torch
 from koopman_cases import FAST, NATIVE, close, cotangents, put, walk
 from torch.autograd import gradcheck, gradgradcheck
 
-from bodvcl.ops._koopman_torch import disk_sylvester, spectral_projector
 from bodvcl.ops.koopman import guard_counts, koopman_operator, koopman_split, koopman_split_and_loss
+from bodvcl.ops.koopman.eager import disk_sylvester, spectral_projector
 
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, dual, naming, plain_gradient, random_like, slope
 
-from bodvcl.ops import koopman as public
 from bodvcl.ops.koopman import (
     KoopmanWarning,
     guard_counts,
@@ -22,6 +21,7 @@ from bodvcl.ops.koopman import (
     koopman_split,
     koopman_split_and_loss,
 )
+from bodvcl.ops.koopman import api as public
 
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
 

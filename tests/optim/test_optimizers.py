@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from bodvcl.config import OptimConfig
+from bodvcl.config.optim_rules import optim_contradictions
+from bodvcl.config.schema import OptimConfig
 from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable
 from bodvcl.optim.ema import ema_update
 from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.lamb import LAMB
 from bodvcl.optim.lars import LARS
-from bodvcl.optim.rules import optim_contradictions
 
 SHAPES = [(4, 3, 1, 3, 3), (5, 4), (4,), (5,), (1, 1), (3, 3)]
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bodvcl.config import OptimConfig
+from bodvcl.config.schema import OptimConfig
 from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
 
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.patches import Circle
 
-from bodvcl.evaluate.analysis_file import Analysis
+from bodvcl.runs.analysis import Analysis
 from bodvcl.viz.figures import MAX_POINTS, Curve, eigenvalue_plane, picture_uri, smooth, training_curves
 from bodvcl.viz.html import Markup, duration, escape, facts, number
 from bodvcl.viz.svg import DYNAMIC, STATIC

@@ -11,11 +11,11 @@ import matplotlib
 import numpy as np
 import pytest
 
+from bodvcl.cli.report import main
 from bodvcl.errors import UserError
-from bodvcl.evaluate.analysis_file import Analysis, save_analysis
-from bodvcl.report import main
+from bodvcl.runs.analysis import Analysis, save_analysis
+from bodvcl.runs.contents import parse_metrics, read_run
 from bodvcl.viz.report import write_report
-from bodvcl.viz.run_folder import parse_metrics, read_run
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 NASTY = '<script>alert("x")</script>&\'$title'

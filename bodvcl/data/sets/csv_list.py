@@ -14,7 +14,7 @@ from pathlib import Path
 from bodvcl.data.sets.rows import DatasetRows, VideoRow, classes_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, canonical_split, folded, split_role
 from bodvcl.errors import DataError
-from bodvcl.words import counted
+from bodvcl.text.words import counted
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _PATH, _SPLIT = "path", "split"

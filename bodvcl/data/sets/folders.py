@@ -11,7 +11,7 @@ from bodvcl.data.sets.layout import Layout, search_videos
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow, classes_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
 from bodvcl.errors import DataError
-from bodvcl.words import printable
+from bodvcl.text.words import printable
 
 Folders = tuple[str, ...]
 """Names of the folders from the root down to a video."""

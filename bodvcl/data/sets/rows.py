@@ -34,8 +34,8 @@ class VideoRow:
             :func:`~bodvcl.data.sets.split_names.canonical_split` reads it; "" without splits.
         labels: label column to class name.
         segment: the part of the file that is meant; None: all of it.
-        content: the first listed path of the same file, once :func:`bodvcl.data.repeats.marked_repeats` has
-            looked for it; "" where no other row is of this file.
+        content: the first listed path of the same file, once
+            :func:`~bodvcl.data.files.repeats.marked_repeats` has looked for it; "" where no other row is of this file.
     """
 
     path: str

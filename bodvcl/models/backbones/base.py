@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from bodvcl.models.geometry import GEOMETRY
+from bodvcl.config.backbones import GEOMETRY
 
 
 class Backbone(nn.Module, ABC):
     """Maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)`` with T = ``frames_out(L)``.
 
     Args:
-        name: key of :data:`bodvcl.models.geometry.GEOMETRY`.
+        name: key of :data:`bodvcl.config.backbones.GEOMETRY`.
         dim: D, width of a feature.
     """
 

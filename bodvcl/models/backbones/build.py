@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.resnet import ResNet18
 from bodvcl.models.backbones.s3d import SeparableInception

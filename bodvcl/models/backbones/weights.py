@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_weight
 
-from bodvcl.config import ModelConfig
+from bodvcl.config.backbones import CAN_LOAD, GEOMETRY
+from bodvcl.config.schema import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.temporal import RepeatConv3d
-from bodvcl.models.geometry import CAN_LOAD, GEOMETRY
 
 _PREFIXES = ("module.", "backbone.")
 """What a wrapper puts before a name: PyTorch's data parallelism, SlowFast's contrastive models."""

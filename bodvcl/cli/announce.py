@@ -1,0 +1,71 @@
+"""What is going to be trained, in a few lines, before anything is done."""
+
+from __future__ import annotations
+
+import torch
+
+from bodvcl.cli import info
+from bodvcl.config.method_rules import TITLES
+from bodvcl.config.passes import bilevel_of, passes
+from bodvcl.config.schema import TrainConfig
+from bodvcl.data.clips.order import check_share
+from bodvcl.engine.memory import estimate_memory, refuse_absurd
+from bodvcl.engine.precision import pick_arithmetic, pick_lower
+from bodvcl.models.backbones.weights import weights_report
+from bodvcl.models.encoder import build_encoder
+from bodvcl.models.layout import parameter_count
+from bodvcl.optim.schedule import batch_factor
+from bodvcl.text.words import counted
+
+
+def announcement(config: TrainConfig, device: torch.device, world_size: int) -> list[str]:
+    """Method, network, passes, arithmetic, learning rate, processes and operators; with ``--dry-run`` an
+    estimate of the memory.
+
+    Raises:
+        ConfigError: the device lacks the arithmetic that was asked for; the batch cannot be shared equally by
+            the processes; a step needs several times the memory of the device.
+        CheckpointError: the weights to start from are not there.
+    """
+    method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
+    arithmetic = pick_arithmetic(config.precision, config.fast, device)
+    pick_lower(config, arithmetic, device)
+    check_share(config.batch_size, 0, world_size)
+    where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
+    with torch.device("meta"):
+        parameters = parameter_count(build_encoder(config.model))
+    lines = [
+        f"{TITLES[config.method]} {method}: {config.batch_size} videos x "
+        f"{config.clip.views} clips of {config.clip.frames}x{config.clip.size}x{config.clip.size} a step, "
+        f"{counted(config.epochs, 'epoch')}",
+        f"{config.model.backbone} backbone and projector, {parameters / 1e6:.2f} M parameters; "
+        f"{_passes(config)}; {where} on {device}",
+        *weights_report(config.model),
+    ]
+    factor = batch_factor(config.optim, config.batch_size)
+    if factor != 1:
+        lines.append(
+            f"learning rate {config.optim.lr:g} per {counted(config.optim.lr_per, 'video')}: "
+            f"{config.optim.lr * factor:g} for {config.batch_size}"
+        )
+    if world_size > 1:
+        lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
+    if config.accumulate > 1:
+        lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
+    estimate = estimate_memory(config, arithmetic.autocast, world_size)
+    if not config.dry_run:
+        refuse_absurd(estimate, device)
+    else:
+        lines.append(f"memory, estimated without the convolutions' work space: {estimate}")
+    lines.append(
+        info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch"
+    )
+    return lines
+
+
+def _passes(config: TrainConfig) -> str:
+    forward, backward, double = passes(bilevel_of(config))
+    twice = f" and {double} through a backward pass" if double else ""
+    momentum = ", 1 forward pass of the momentum encoder" if config.method in ("moco", "byol") else ""
+    noun = "pass" if backward == 1 else "passes"
+    return f"{forward} forward and {backward} backward {noun} a step{twice}{momentum}"

@@ -1,0 +1,52 @@
+"""``python -m bodvcl.train``: pre-train a video encoder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bodvcl.cli.console import run_verb, uninterrupted
+from bodvcl.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from bodvcl.config.schema import TrainConfig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the options and train; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_verb("train", lambda: _train(arguments), answers=False)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    config = _parse(arguments)
+    with uninterrupted():
+        from bodvcl.cli.pretrain import pretrain
+
+    return pretrain(config)
+
+
+def _parse(arguments: Sequence[str]) -> TrainConfig:
+    with uninterrupted():
+        from bodvcl.config.parse import parse_config
+
+    try:
+        return parse_config(arguments)
+    except UserError:
+        from bodvcl.engine.ranks import world_from_environment
+
+        try:
+            rank = world_from_environment().rank
+        except ConfigError:  # nobody else speaks
+            rank = 0
+        if rank == 0:
+            raise
+        # Every process finds the same mistake: the first says so, then a launcher ends the others.
+        time.sleep(10)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

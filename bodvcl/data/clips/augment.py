@@ -1,0 +1,67 @@
+"""Augmentation in two halves: crop and resize where a clip is decoded, the rest for the whole batch.
+
+Bytes at the size of the clip travel from the decoder to the model's device, a third or less of what frames
+at their own size would take; there :func:`bodvcl.ops.augment.augment_clips` does what is left in one call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bodvcl.config.schema import AugmentConfig
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.clips import box_in_pixels
+from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
+
+
+def crop_resize(frames: np.ndarray | Tensor, box: np.ndarray, size: int) -> Tensor:
+    """Cut one box out of all frames of a clip and resize it with antialiasing.
+
+    Args:
+        frames: uint8 (L, H, W, 3).
+        box: (4,) top, left, height, width as shares of the frame.
+        size: height and width of the result.
+
+    Returns:
+        uint8 (L, size, size, 3), contiguous.
+    """
+    cut = box_in_pixels(box, *frames.shape[1:3])
+    return resize_box(torch.as_tensor(frames), cut, size).contiguous()
+
+
+def finish(
+    batch: ClipBatch,
+    augment: AugmentConfig,
+    device: torch.device | str = "cpu",
+    memory_format: torch.memory_format = torch.channels_last_3d,
+    *,
+    dtype: torch.dtype = torch.float32,
+    fast: bool = True,
+) -> Tensor:
+    """Move a batch to the device of the model; flip, colour, blur and normalise it there.
+
+    Args:
+        batch: N clips as uint8 (N, L, S, S, 3), and their drawn parameters.
+        augment: gives mean, std and the widest blur; whether a clip is flipped or blurred was drawn.
+        device: where the result is wanted.
+        memory_format: of the result; channels_last_3d costs no copy.
+        dtype: of the result.
+        fast: one fused kernel on a GPU, vectorised operations on a CPU; False: the reference, frame by frame.
+
+    Returns:
+        (N, 3, L, S, S) of ``dtype``, (rgb - mean) / std with RGB in [0, 1].
+    """
+    params = batch.params.to(device, non_blocking=True)
+    return augment_clips(
+        batch.clips.to(device, non_blocking=True),
+        AugmentParams(params.colour, params.flip, params.sigma),
+        batch.clips.shape[2],
+        augment.mean,
+        augment.std,
+        dtype,
+        memory_format,
+        radius=blur_radius(augment.blur_sigma[1]) if augment.blur > 0 else 0,
+        backend="auto" if fast else "reference",
+    )

@@ -1,0 +1,51 @@
+"""What travels from the decoding processes to the training: clips as bytes, and what was drawn for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClipParams:
+    """Drawn parameters of N clips that :func:`bodvcl.data.clips.augment.finish` applies.
+
+    Attributes:
+        colour: float32 (N, 3, 4), affine map of RGB in [0, 1].
+        flip: bool (N,), mirror left and right.
+        sigma: float32 (N,), standard deviation of the blur in pixels, 0 for none.
+    """
+
+    colour: Tensor
+    flip: Tensor
+    sigma: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipParams:
+        """The same parameters on another device."""
+        return ClipParams(
+            *(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
+        )
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Clips of some videos; the clips of one video are neighbours: row v * views + k is clip k of video v.
+
+    Attributes:
+        clips: uint8 (videos * views, L, S, S, 3); on the CPU, or where the decoder left them.
+        params: one row per clip.
+        videos: int64 (videos,), numbers of the videos in the list that the batch was drawn from.
+        frames: int64 (videos * views, L), frame numbers of the clips.
+        epoch, step: place in the training.
+        failures: (path, reason) of the videos that are missing because they could not be read.
+    """
+
+    clips: Tensor
+    params: ClipParams
+    videos: Tensor
+    frames: Tensor
+    epoch: int = 0
+    step: int = 0
+    failures: tuple[tuple[str, str], ...] = ()

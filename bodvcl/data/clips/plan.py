@@ -1,0 +1,113 @@
+"""What a step of training sees: which videos, and what is drawn for them. Every source follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.batch import ClipBatch, ClipParams
+from bodvcl.data.clips.clips import ClipDraws, draw_clips
+from bodvcl.data.clips.order import check_share, epoch_order, step_videos
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.errors import DataError
+from bodvcl.text.words import counted
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Maps (epoch, step) to the videos of a batch and their draws; a function of these numbers and the seed.
+
+    Attributes:
+        videos: what to draw from; a video's number is its place here.
+        clip, augment: how clips are cut and augmented.
+        batch_size: videos per global batch; an incomplete one is dropped.
+        seed: of the order and of all draws.
+        rank, world_size: this process among those that train together; it takes its contiguous share of every
+            global batch, in the order of ranks.
+
+    Raises:
+        DataError: more videos per batch than there are videos.
+        ConfigError: a batch that the processes cannot share equally.
+        ValueError: fewer than two videos per batch, or a rank outside of the world.
+    """
+
+    videos: Sequence[VideoInfo]
+    clip: ClipConfig
+    augment: AugmentConfig
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        check_share(self.batch_size, self.rank, self.world_size)
+        if self.batch_size < 2:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; expected 2 or more, other videos are the negatives"
+            )
+        if self.batch_size > len(self.videos):
+            raise DataError(
+                f"a batch of {self.batch_size} videos cannot be filled from "
+                f"{counted(len(self.videos), 'usable video')}; "
+                f"lower --batch-size to {len(self.videos)} or less, or add videos"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Complete batches in an epoch."""
+        return len(self.videos) // self.batch_size
+
+    @property
+    def share(self) -> int:
+        """Videos of a batch that fall to this process."""
+        return self.batch_size // self.world_size
+
+    def indices(self, epoch: int, step: int) -> list[int]:
+        """Numbers of the videos of this process's share of a batch."""
+        order = epoch_order(self.seed, epoch, len(self.videos))
+        return step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
+
+    def draws(self, epoch: int, index: int) -> ClipDraws:
+        """The clips of a video in an epoch, and their augmentation."""
+        return draw_clips(
+            self.videos[index], self.clip, self.augment, seed=self.seed, epoch=epoch, index=index
+        )
+
+
+def collect(
+    clips: Tensor,
+    indices: Sequence[int],
+    draws: Sequence[ClipDraws],
+    failures: Sequence[tuple[str, str]] = (),
+    epoch: int = 0,
+    step: int = 0,
+) -> ClipBatch:
+    """A batch from the clips of some videos.
+
+    Args:
+        clips: uint8 (videos * views, L, S, S, 3), cut and resized.
+        indices, draws: of each video.
+        failures: (path, reason) of the videos that are missing.
+        epoch, step: place in the training.
+    """
+    if not draws:
+        empty = torch.empty(0)
+        return ClipBatch(clips, ClipParams(empty, empty, empty), empty, empty, epoch, step, tuple(failures))
+
+    def rows(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(draw, name) for draw in draws]))
+
+    return ClipBatch(
+        clips=clips,
+        params=ClipParams(rows("colour"), rows("flip"), rows("sigma")),
+        videos=torch.tensor(indices),
+        frames=rows("frames"),
+        epoch=epoch,
+        step=step,
+        failures=tuple(failures),
+    )

@@ -1,0 +1,216 @@
+"""Writes copies of one video, or of parts of it, as H.264 in MP4, while the source is decoded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from bodvcl.data.files.video import BadVideo, VideoInfo, probe_video, stream_frames
+from bodvcl.data.sets import Segment
+from bodvcl.text.words import counted
+
+_LONG_SIDE = 16  # the long side is a multiple of this: a data set then has few picture sizes
+_LONGEST_STEP = 2**31 - 1  # units of time between two frames of an MP4 file
+_BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273: matrix, primaries and transfer of BT.601 (525 lines), range
+
+
+@dataclass(frozen=True)
+class CopySettings:
+    """How a copy is encoded.
+
+    Attributes:
+        short_side: pixels of the shorter side, even; smaller videos keep their size.
+        gop: frames from one key frame to the next.
+        crf: quality of x264, 0 (lossless) to 51.
+    """
+
+    short_side: int = 256
+    gop: int = 12
+    crf: int = 20
+
+
+def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) of the copy: even, and never larger than the source.
+
+    Where it is smaller, the long side is rounded to a multiple of 16, by stretching and not by cutting.
+    """
+    short, long = min(width, height), max(width, height)
+    if short <= short_side:
+        return max(width // 2 * 2, 2), max(height // 2 * 2, 2)
+    scaled = max(round(long * short_side / short / _LONG_SIDE) * _LONG_SIDE, short_side)
+    return (scaled, short_side) if width >= height else (short_side, scaled)
+
+
+def time_unit(seconds: float) -> Fraction:
+    """A unit of time as the fraction that it was before it was rounded; MP4 holds denominators below 2^31."""
+    return Fraction(seconds).limit_denominator(2**31 - 1)
+
+
+def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
+    """Timestamps of the frames of a copy, from 0, in units of `info.time_base`.
+
+    They are those of the source; a gap that is longer than MP4 can hold lasts as long as a usual step.
+    """
+    stamps = np.array([info.pts_of(number) for number in frames], np.int64)
+    steps = np.diff(stamps)
+    if (steps > _LONGEST_STEP).any():
+        steps[steps > _LONGEST_STEP] = max(int(np.median(steps)), 1)
+        return [0, *np.cumsum(steps).tolist()]
+    return (stamps - stamps[0]).tolist()
+
+
+def frames_of(info: VideoInfo, segment: Segment | None) -> range:
+    """Numbers of the frames of a segment; None: of all.
+
+    Raises:
+        BadVideo: there is none, or nothing tells when frames are shown.
+    """
+    if time_unit(info.time_base) <= 0:
+        raise BadVideo(
+            info.path,
+            "neither its timestamps nor its header say when its frames are shown; write it anew with its "
+            "true frame rate",
+        )
+    if segment is None:
+        return range(info.frames)
+    times = info.times()
+    first, last = np.searchsorted(times, [segment.start - 1e-6, segment.end - 1e-6]).tolist()
+    if last <= first:
+        end = times[-1] + (1 / info.fps if info.fps else 0.0)
+        raise BadVideo(info.path, f"no frame from {segment.start:g} to {segment.end:g} s; it has {end:.1f} s")
+    return range(first, last)
+
+
+class _Copy:
+    """One copy while it is written: frames are given in order; the file appears when it was read back."""
+
+    def __init__(self, info: VideoInfo, frames: range, target: Path, settings: CopySettings) -> None:
+        self._source, self._target, self._unit = info.path, target, time_unit(info.time_base)
+        self._stamps = copy_stamps(info, frames)
+        self._frames = 0
+        self._part = target.with_name(f".{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
+        rate = Fraction(info.fps).limit_denominator(1001) or Fraction(1, 1001)
+        self._stream = self._container.add_stream("libx264", rate=rate)
+        self._stream.width, self._stream.height = copy_size(info.width, info.height, settings.short_side)
+        self._stream.pix_fmt, self._stream.thread_count = "yuv420p", 1
+        context = self._stream.codec_context
+        context.time_base = self._unit
+        context.colorspace = context.color_primaries = context.color_trc = _BT601
+        context.color_range = _LIMITED
+        self._stream.options = {
+            "preset": "veryfast",
+            "crf": str(settings.crf),
+            "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0",
+        }
+
+    @property
+    def full(self) -> bool:
+        """Whether all frames have been given."""
+        return self._frames == len(self._stamps)
+
+    def add(self, image: np.ndarray) -> None:
+        """The next frame, uint8 (height, width, 3)."""
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts, frame.time_base = self._stamps[self._frames], self._unit
+        self._container.mux(self._stream.encode(frame))
+        self._frames += 1
+
+    def finish(self) -> None:
+        """Complete the file, read it back, and give it its name."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        found = probe_video(self._part).frames
+        if found != self._frames:
+            raise BadVideo(self._source, f"its copy has {counted(found, 'frame')} instead of {self._frames}")
+        os.replace(self._part, self._target)
+
+    def discard(self) -> None:
+        """Leave nothing behind; after :meth:`finish` nothing is lost."""
+        with suppress(OSError, av.FFmpegError):
+            self._container.close()
+        self._part.unlink(missing_ok=True)
+
+
+def write_copies(
+    info: VideoInfo, parts: Sequence[tuple[Segment | None, Path]], settings: CopySettings
+) -> list[BadVideo | None]:
+    """Encode one video, or segments of it, while it is decoded once; a file appears when it is complete.
+
+    Args:
+        info: the source.
+        parts: for every copy the segment, or None for all frames, and the path of the new .mp4 file.
+        settings: size and encoding.
+
+    Returns:
+        For every part None, or why it has no copy.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    faults: list[BadVideo | None] = [None] * len(parts)
+    waiting: list[tuple[int, range]] = []
+    for part, (segment, _) in enumerate(parts):
+        try:
+            waiting.append((part, frames_of(info, segment)))
+        except BadVideo as error:
+            faults[part] = error
+    waiting.sort(key=lambda item: item[1].start, reverse=True)
+    while waiting:
+        _decode_once(info, waiting, parts, settings, faults)
+    return faults
+
+
+def _decode_once(
+    info: VideoInfo,
+    waiting: list[tuple[int, range]],
+    parts: Sequence[tuple[Segment | None, Path]],
+    settings: CopySettings,
+    faults: list[BadVideo | None],
+) -> None:
+    """Write the copies that wait; where a frame cannot be decoded, those behind it are left waiting.
+
+    Args:
+        info, parts, settings, faults: of :func:`write_copies`; faults are filled in.
+        waiting: number of a part and its frames, the first frames last; what was begun is taken out.
+    """
+    numbers = sorted(set().union(*(frames for _, frames in waiting)))
+    width, height = copy_size(info.width, info.height, settings.short_side)
+    begun: dict[int, _Copy] = {}
+    try:
+        for number, image in zip(numbers, stream_frames(info, numbers, (height, width))):
+            while waiting and waiting[-1][1].start == number:
+                part, frames = waiting.pop()
+                begun[part] = _Copy(info, frames, parts[part][1], settings)
+            for part, copy in tuple(begun.items()):
+                copy.add(image)
+                if copy.full:
+                    faults[part] = _finished(copy)
+                    del begun[part]
+    except BadVideo as error:
+        reached = list(begun)
+        while waiting and (info.sequential or not reached):  # nothing behind it can be reached
+            reached.append(waiting.pop()[0])
+        for part in reached:
+            faults[part] = error
+    finally:
+        for copy in begun.values():
+            copy.discard()
+
+
+def _finished(copy: _Copy) -> BadVideo | None:
+    try:
+        copy.finish()
+    except BadVideo as error:
+        return error
+    finally:
+        copy.discard()
+    return None

@@ -1,0 +1,124 @@
+"""Which of many files are the same: one path written in two ways, links, and copies byte by byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.text.progress import progress_bar
+
+_ASKING = 32  # threads: a network file system answers slowly
+_AT_ONCE = 128  # files that a thread asks for, one after the other
+_BLOCK, _BLOCKS = 2**14, 16  # bytes of a block, and blocks of a file that are compared before all of it is
+_CHUNK = 2**20
+
+
+def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict[str, str]:
+    """Path to the path of the first video that holds the same bytes, itself for the first.
+
+    A file is told by its device and number, or else by its content. Only files of the same size, with the
+    same frames at the same times, are opened: first a few blocks of them, and all of them where these are
+    equal. A file that cannot be read is like no other.
+
+    Args:
+        videos: readable videos; a path may occur more than once.
+        progress: show a bar where files have to be compared as a whole.
+    """
+    by_path = {video.path: video for video in videos}
+    paths = list(by_path)
+    with ThreadPoolExecutor(_ASKING) as pool:
+        files = dict(_files(pool, paths))
+        same = _first_of_equal(paths, files.get)
+        apart = list(dict.fromkeys(same.values()))
+
+        def facts(path: str) -> Hashable:
+            video, file = by_path[path], files[path]
+            return None if file is None else (file[-1], video.frames, *_times(video))
+
+        key: Callable[[str], Hashable] = facts
+        for digest in (_sketch, _whole):
+            suspects = _in_company(apart, key)
+            bar = progress_bar(
+                pool.map(digest, suspects), desc="comparing files of one size", total=len(suspects),
+                unit="file", disable=not (progress and suspects and digest is _whole),
+            )  # fmt: skip
+            key = dict(zip(suspects, bar)).get
+        equal = _first_of_equal(apart, key)
+    return {path: equal[same[path]] for path in paths}
+
+
+def same_files(paths: Iterable[str]) -> dict[str, str]:
+    """Path to the first path of the same file: written differently, or a link to it; no file is opened.
+
+    Paths that cannot be asked are left out.
+    """
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(_ASKING) as pool:
+        files = {path: file for path, file in _files(pool, unique) if file is not None}
+    return _first_of_equal(files, files.get)
+
+
+def _first_of_equal(paths: Iterable[str], key: Callable[[str], Hashable]) -> dict[str, str]:
+    """Each path to the first with the same key; a path whose key is None to itself."""
+    first: dict[Hashable, str] = {}
+    return {path: path if (its := key(path)) is None else first.setdefault(its, path) for path in paths}
+
+
+def _in_company(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
+    """The paths that are not alone with their key."""
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for path in paths:
+        groups[key(path)].append(path)
+    return [path for its, group in groups.items() if its is not None and len(group) > 1 for path in group]
+
+
+def _files(
+    pool: ThreadPoolExecutor, paths: Sequence[str]
+) -> Iterator[tuple[str, tuple[Hashable, ...] | None]]:
+    parts = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+    for part, files in zip(parts, pool.map(lambda part: list(map(_file, part)), parts)):
+        yield from zip(part, files)
+
+
+def _file(path: str) -> tuple[Hashable, ...] | None:
+    """What tells a file from all others on this machine, its size last; None if it cannot be asked."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if not status.st_ino:  # some network file systems number no files
+        return os.path.realpath(path), status.st_size
+    return status.st_dev, status.st_ino, status.st_size
+
+
+def _times(video: VideoInfo) -> tuple[Hashable, ...]:
+    times = None if video.pts is None else video.pts.tobytes()
+    return video.duration, times, video.keyframes.tobytes()
+
+
+def _sketch(path: str) -> bytes | None:
+    """A digest of blocks from the start of a file to its end."""
+    return _digest(path, lambda size: [(size - _BLOCK) * n // (_BLOCKS - 1) for n in range(_BLOCKS)], _BLOCK)
+
+
+def _whole(path: str) -> bytes | None:
+    """A digest of a file."""
+    return _digest(path, lambda size: range(0, size, _CHUNK), _CHUNK)
+
+
+def _digest(path: str, places: Callable[[int], Iterable[int]], length: int) -> bytes | None:
+    digest = hashlib.blake2b()
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(size.to_bytes(8, "little"))
+            for place in places(size):
+                file.seek(max(place, 0))
+                digest.update(file.read(length))
+    except OSError:
+        return None
+    return digest.digest()

@@ -1,0 +1,132 @@
+"""Videos that a data set lists more than once: one of them a split is kept, and what was found is said."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bodvcl.data.files.identity import first_of_each, same_files
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sets import VideoRow
+from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
+from bodvcl.text.words import counted, printable
+
+_SHOWN = 5  # other paths of a video to name, at most
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One video that a data set has more than once.
+
+    Attributes:
+        path: where it is listed first.
+        others: its other paths: the same written differently, links, and copies byte by byte.
+        splits: split to how often it is listed there.
+        disputed: label columns in which the rows of one split say different things.
+    """
+
+    path: str
+    others: tuple[str, ...]
+    splits: Mapping[str, int]
+    disputed: tuple[str, ...]
+
+    @property
+    def trains_and_tests(self) -> bool:
+        """Whether it is both in a split to train on and in one to test on."""
+        roles = set(map(split_role, self.splits))
+        return TRAIN in roles and bool({VAL, TEST} & roles)
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{count} x {split or 'no split'}" for split, count in self.splits.items())
+        also = f", also as {', '.join(map(printable, self.others[:_SHOWN]))}" if self.others else ""
+        also += f" and {len(self.others) - _SHOWN:,} more" if len(self.others) > _SHOWN else ""
+        disputed = f"; different labels: {', '.join(self.disputed)}" if self.disputed else ""
+        return f"{printable(self.path)} ({times}){also}{disputed}"
+
+
+def without_repeats(
+    videos: Sequence[VideoInfo], *, progress: bool = True
+) -> tuple[list[VideoInfo], list[Repeat]]:
+    """Each video once in every split, and what there is more than once.
+
+    The first of the same videos of a split stays. A label that only another row tells is added to it; where
+    two rows tell different labels, it has none in this column.
+
+    Args:
+        videos: in the order of the data set.
+        progress: see :func:`~bodvcl.data.files.identity.first_of_each`.
+
+    Returns:
+        (the videos that stay, in order, with :attr:`VideoInfo.content`; repeats, in order)
+    """
+    first = first_of_each(videos, progress=progress)
+    rows: dict[str, dict[str, list[VideoInfo]]] = defaultdict(lambda: defaultdict(list))
+    for video in videos:
+        rows[first[video.path]][video.split].append(video)
+    repeats = {
+        content: _repeat(by_split)
+        for content, by_split in rows.items()
+        if len(by_split) > 1 or len(next(iter(by_split.values()))) > 1
+    }
+    kept: list[VideoInfo] = []
+    for video in videos:
+        content = first[video.path]
+        same = rows[content][video.split]
+        if content not in repeats:
+            kept.append(video)
+        elif video is same[0]:
+            kept.append(replace(video, content=content, labels=_labels(same)[0]))
+    return kept, list(repeats.values())
+
+
+def marked_repeats(rows: Sequence[VideoRow]) -> list[VideoRow]:
+    """The rows with :attr:`VideoRow.content`, from the files alone: none is opened, so copies are not found.
+
+    A row that is a part of a file stays as it is.
+    """
+    first = same_files(row.path for row in rows if row.segment is None)
+    counts = Counter(first.get(row.path) for row in rows if row.segment is None)
+    return [
+        row
+        if row.segment is not None or row.path not in first or counts[first[row.path]] == 1
+        else replace(row, content=first[row.path])
+        for row in rows
+    ]
+
+
+def repeats_report(repeats: Sequence[Repeat]) -> list[str]:
+    """Lines for the user: a heading, then a line per repeat."""
+    if not repeats:
+        return []
+    rows = sum(sum(repeat.splits.values()) for repeat in repeats)
+    both = sum(repeat.trains_and_tests for repeat in repeats)
+    disputed = sum(bool(repeat.disputed) for repeat in repeats)
+    heading = (
+        f"listed more than once (same file, link or copy): {rows:,} entries are only "
+        f"{counted(len(repeats), 'video')}; each counts once a split"
+    )
+    heading += f"; {both:,} both in train and in test" if both else ""
+    heading += f"; {disputed:,} with different labels, which do not count" if disputed else ""
+    return [f"{heading}:", *map(str, repeats)]
+
+
+def _repeat(by_split: Mapping[str, Sequence[VideoInfo]]) -> Repeat:
+    paths = dict.fromkeys(row.path for same in by_split.values() for row in same)
+    disputed = (name for same in by_split.values() for name in _labels(same)[1])
+    return Repeat(
+        next(iter(paths)),
+        tuple(paths)[1:],
+        {split: len(same) for split, same in by_split.items()},
+        tuple(dict.fromkeys(disputed)),
+    )
+
+
+def _labels(rows: Sequence[VideoInfo]) -> tuple[dict[str, str], list[str]]:
+    """The labels that the rows of one video agree on, and the columns in which they do not."""
+    told: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for name, value in row.labels.items():
+            told[name].update([value.strip()] if value.strip() else [])
+    labels = {name: next(iter(values)) if len(values) == 1 else "" for name, values in told.items()}
+    return labels, [name for name, values in told.items() if len(values) > 1]

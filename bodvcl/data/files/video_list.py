@@ -1,0 +1,103 @@
+"""Which videos a run trains on, told by what stays the same when the files lie at another place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from bodvcl.data.files.scan import printable
+from bodvcl.data.files.video import VideoInfo
+
+Facts = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """Videos in the order of their numbers. Two are equal if ``files`` are.
+
+    Attributes:
+        root: the deepest folder that holds all of them, when the list was made.
+        files: of each video its path below ``root`` and its bytes, frames, width and height.
+    """
+
+    root: str
+    files: tuple[tuple[str, Facts], ...]
+
+    def dump(self) -> str:
+        """As text; :meth:`load` reads it."""
+        return json.dumps({"root": self.root, "files": self.files})
+
+    @classmethod
+    def load(cls, text: str) -> VideoList:
+        """What :meth:`dump` wrote."""
+        state = json.loads(text)
+        return cls(state["root"], tuple((name, tuple(facts)) for name, facts in state["files"]))
+
+
+def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
+    """The list of some videos, at least one; a file that is no longer there has -1 bytes."""
+    paths = [os.path.abspath(video.path) for video in videos]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return VideoList(
+        root,
+        tuple(
+            (os.path.relpath(path, root), (_size(path), video.frames, video.width, video.height))
+            for path, video in zip(paths, videos)
+        ),
+    )
+
+
+def difference(before: VideoList, now: VideoList) -> str | None:
+    """How many videos appeared, vanished and changed, with some names; None where there is no difference."""
+    if before.files == now.files:
+        return None
+    old, new = _named_alike(before, now)
+    kinds = {
+        "appeared": [name for name in new if name not in old],
+        "vanished": [name for name in old if name not in new],
+        "changed": [name for name in new if old.get(name, new[name]) != new[name]],
+    }
+    told = [f"{len(names):,} {what} ({_some(names)})" for what, names in kinds.items() if names]
+    return ", ".join(told) or "the same videos in another order"
+
+
+def _named_alike(before: VideoList, now: VideoList) -> tuple[dict[str, Facts], dict[str, Facts]]:
+    """The facts of both by name, below the two folders under which most files are the same.
+
+    A file that appears or vanishes can make the deepest common folder another one: then the names of one list
+    begin with some of the last folders of its ``root``.
+    """
+    old, new = dict(before.files), dict(now.files)
+    pairs = [(old, new)]
+    pairs += [(old, _below(start, new)) for start in _endings(now.root)]
+    pairs += [(_below(start, old), new) for start in _endings(before.root)]
+    return max(pairs, key=_agreement)
+
+
+def _agreement(pair: tuple[dict[str, Facts], dict[str, Facts]]) -> tuple[int, int]:
+    old, new = pair
+    return len(old.items() & new.items()), len(old.keys() & new.keys())
+
+
+def _endings(root: str) -> list[str]:
+    parts = PurePath(root).parts[1:]
+    return [os.path.join(*parts[-length:]) for length in range(1, len(parts) + 1)]
+
+
+def _below(start: str, files: Mapping[str, Facts]) -> dict[str, Facts]:
+    return {os.path.join(start, name): facts for name, facts in files.items()}
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = ", ..." if len(names) > most else ""
+    return ", ".join(printable(name) for name in names[:most]) + more
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

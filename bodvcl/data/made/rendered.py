@@ -1,0 +1,163 @@
+"""Made data sets on disk: rendered once, in parallel, to real H.264 files with a list of labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from bodvcl.data.workers.each import Lost, each
+from bodvcl.data.workers.process import available_cores
+from bodvcl.errors import DataError
+from bodvcl.system.folders import cache_folder, expand
+from bodvcl.text.progress import progress_bar
+
+FPS = 20
+GOP = 12
+
+Render = Callable[[str, int], tuple[np.ndarray, dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What is to be rendered.
+
+    Attributes:
+        name: of the data set, as the user knows it: ``--<name>.cache`` chooses its folder.
+        cache: folder that holds one folder per set of settings. None: in the cache folder of the user.
+        settings: everything that changes a pixel or a label.
+        sizes: number of videos per split.
+        columns: names of the labels.
+        render: (split, index) to uint8 RGB frames (frames, height, width, 3) and labels; a pure function
+        that can
+            be sent to another process.
+    """
+
+    name: str
+    cache: Path | None
+    settings: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    columns: Sequence[str]
+    render: Render
+
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that change with every setting."""
+        text = json.dumps(dict(self.settings), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def encode(path: Path, frames: np.ndarray) -> None:
+    """Write uint8 RGB frames (frames, height, width, 3) as H.264 in .mp4, in closed groups of 12 frames."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        stream.options = {
+            "preset": "veryfast",
+            "crf": "20",
+            "g": str(GOP),
+            "x264-params": "open-gop=0:scenecut=0",
+        }
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def write_rendering(rendering: Rendering, *, workers: int | None = None, progress: bool = True) -> Path:
+    """Render the data set unless the cache already holds it.
+
+    The videos are written to a temporary folder that is renamed when it is complete, so a cache that
+    exists is whole, and two processes that race both end up with the same folder.
+
+    Args:
+        rendering: what to render.
+        workers: rendering processes. None: one per core.
+        progress: show a progress bar.
+
+    Returns:
+        ``labels.csv`` of the data set, with the columns path, split and the labels.
+
+    Raises:
+        DataError: the cache folder cannot be written.
+    """
+    cache = cache_folder(rendering.name) if rendering.cache is None else expand(rendering.cache)
+    final = cache / rendering.key()
+    if (final / "labels.csv").is_file():
+        return final / "labels.csv"
+    temporary = cache / f".{final.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        _write(rendering, temporary, workers or available_cores(), progress)
+        try:
+            temporary.rename(final)
+        except OSError:
+            if not (final / "labels.csv").is_file():
+                raise
+    except (OSError, av.FFmpegError) as error:
+        raise DataError(
+            f"cannot write the built-in data set to {cache}: {error.strerror or error}; "
+            f"free some space there, or choose another folder with --{rendering.name}.cache"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final / "labels.csv"
+
+
+def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> None:
+    items = [(split, index) for split, count in rendering.sizes.items() for index in range(count)]
+    for split in rendering.sizes:
+        (folder / split).mkdir(parents=True)
+    chunks = [items[start : start + 8] for start in range(0, len(items), 8)]
+    rows = []
+    description = f"rendering {rendering.name}"
+    with progress_bar(total=len(items), desc=description, unit="video", disable=not progress) as bar:
+        render = _RenderMany(rendering.render, folder, chunks)
+        for done in each(render, len(chunks), workers=workers):
+            if isinstance(done, Lost):
+                raise DataError(
+                    f"a process that renders {rendering.name} was ended: out of memory, or killed"
+                )
+            if isinstance(done, str):
+                raise OSError(done)
+            rows += done
+            bar.update(len(done))
+    order = list(rendering.sizes)
+    rows.sort(key=lambda row: (order.index(row["split"]), row["path"]))
+    settings = json.dumps(dict(rendering.settings), indent=2, default=str)
+    (folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "split", *rendering.columns])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@dataclass(frozen=True)
+class _RenderMany:
+    """Renders the videos of a chunk; returns their rows, or why they cannot be written."""
+
+    render: Render
+    folder: Path
+    chunks: Sequence[Sequence[tuple[str, int]]]
+
+    def __call__(self, number: int) -> list[dict[str, str]] | str:
+        rows = []
+        for split, index in self.chunks[number]:
+            frames, labels = self.render(split, index)
+            relative = f"{split}/{index:05d}.mp4"
+            try:
+                encode(self.folder / relative, frames)
+            except (OSError, av.FFmpegError) as error:
+                return error.strerror or str(error)
+            rows.append({"path": relative, "split": split, **labels})
+        return rows

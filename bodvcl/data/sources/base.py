@@ -1,0 +1,76 @@
+"""What all sources have in common: epochs over one endless stream of batches, and bad files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.sources.failures import BadFiles
+from bodvcl.errors import DataError
+
+
+class BatchStream(ABC):
+    """Yields the batches of a plan, epoch by epoch, and goes on into the next epoch on its own.
+
+    A file that cannot be read is logged once, and the batch that should have held it is smaller.
+
+    Args:
+        plan: what each step sees.
+        max_bad: share of the videos that may turn out to be unreadable.
+
+    Attributes:
+        steps_per_epoch: batches in an epoch.
+    """
+
+    def __init__(self, plan: ClipPlan, max_bad: float) -> None:
+        self.plan = plan
+        self.steps_per_epoch = plan.steps_per_epoch
+        self._bad = BadFiles(len(plan.videos), max_bad)
+        self._fewest = 2 if plan.world_size == 1 else 1
+        self._stream: Generator[ClipBatch] | None = None
+        self._next: tuple[int, int] | None = None
+
+    @abstractmethod
+    def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
+        """All batches from a place on, without end; closing the generator frees what it holds."""
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Path to reason of every file that could not be read so far."""
+        return self._bad.failed
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ClipBatch]:
+        """Batches start_step .. steps_per_epoch - 1 of an epoch, in order.
+
+        The next epoch is prepared meanwhile, so that asking for it costs no wait.
+
+        Raises:
+            DataError: so many files of a batch are unreadable that fewer than two videos are left (with
+                several processes: none in this process's share), more than `max_bad` of all files are, or
+                a decoding process died and no file is to blame.
+        """
+        for step in range(start_step, self.steps_per_epoch):
+            if self._stream is None or self._next != (epoch, step):
+                self.close()
+                self._stream = self._batches_from(epoch, step)
+            self._next = (epoch, step + 1) if step + 1 < self.steps_per_epoch else (epoch + 1, 0)
+            yield self._checked(next(self._stream))
+
+    def _checked(self, batch: ClipBatch) -> ClipBatch:
+        self._bad.add(batch.failures)
+        if len(batch.videos) < self._fewest:
+            path, reason = batch.failures[0]
+            raise DataError(
+                f"only {len(batch.videos)} of {self.plan.share} videos of a batch can be read; "
+                f"for example {path}: {reason}; check that the data is still there"
+            )
+        self._bad.check()
+        return batch
+
+    def close(self) -> None:
+        """End processes, threads and decoders. The source can still be used; it starts them again."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self._next = None

@@ -1,0 +1,135 @@
+"""Which library decodes the training clips, and why: functions of what is installed and of the videos."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import torch
+
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.errors import ConfigError
+from bodvcl.text.words import counted
+
+Verdict = tuple[bool, str]
+"""Whether a library can decode the videos, and if not, why."""
+
+_DALI_CPU = frozenset({"vp8", "vp9", "mjpeg"})
+_DALI_GPU = _DALI_CPU | {"h264", "hevc", "mpeg4", "av1"}
+_EIGHT_BIT_420 = frozenset({"yuv420p", "yuvj420p"})
+_COLOURS = frozenset({1, 2, 5, 6})  # BT.709; not told, then taken as BT.601; BT.601
+
+
+def choose_decoder(
+    requested: str, device: torch.device, dali: Verdict, torchcodec: Verdict
+) -> tuple[str, str]:
+    """The library that decodes, and the reason.
+
+    Args:
+        requested: auto, pyav, dali or torchcodec.
+        device: of the training.
+        dali, torchcodec: from :func:`can_run_dali` and :func:`can_run_torchcodec`.
+
+    Returns:
+        ("pyav", "dali" or "torchcodec"; why).
+
+    Raises:
+        ConfigError: the one asked for cannot decode these videos here; the message says why.
+    """
+    able, why_not = {"auto": dali, "pyav": (True, ""), "dali": dali, "torchcodec": torchcodec}[requested]
+    if requested == "auto":
+        if device.type != "cuda":
+            return "pyav", "the training runs on the CPU"
+        return ("dali", "it decodes all videos on the GPU") if able else ("pyav", f"not DALI: {why_not}")
+    if not able:
+        raise ConfigError(f"--decoder {requested} cannot be used: {why_not}; --decoder pyav can")
+    return requested, "as asked for"
+
+
+def can_run_dali(
+    videos: Sequence[VideoInfo], device: torch.device, *, installed: bool | None = None
+) -> Verdict:
+    """Whether DALI is installed and gives exactly the frames of every video.
+
+    Args:
+        videos: to decode.
+        device: DALI decodes three codecs on a CPU, more on a GPU.
+        installed: None: look.
+    """
+    if not (_is_installed("nvidia.dali") if installed is None else installed):
+        return False, "DALI is not installed (pip install bodvcl[dali], or bodvcl[dali-cuda12] for CUDA 12)"
+    codecs = _DALI_GPU if device.type == "cuda" else _DALI_CPU
+    return _verdict(videos, lambda video: _why_not_dali(video, codecs, device))
+
+
+def can_run_torchcodec(videos: Sequence[VideoInfo], *, trouble: str | None = None) -> Verdict:
+    """Whether TorchCodec is installed and gives exactly the frames of every video.
+
+    Args:
+        videos: to decode.
+        trouble: why it cannot be loaded, "" if it can. None: try.
+    """
+    trouble = _torchcodec_trouble() if trouble is None else trouble
+    return (False, trouble) if trouble else _verdict(videos, _why_not_torchcodec)
+
+
+def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device) -> str:
+    if video.codec not in codecs:
+        return f"DALI does not decode {video.codec} on {device.type}"
+    if video.sequential:
+        return "no usable timestamps"
+    if video.hidden:
+        return f"{counted(video.hidden, 'stored frame')} not shown, and DALI counts them"
+    if video.rotation:
+        return "DALI does not apply the rotation"
+    if video.mirrored:
+        return "stored mirrored, and DALI does not undo that"
+    if video.streams > 1:
+        return f"{video.streams} video streams, and DALI may decode another one"
+    if video.pixel_format not in _EIGHT_BIT_420:
+        return f"pixels are {video.pixel_format}; DALI converts 8-bit 4:2:0 only"
+    if video.colour_space not in _COLOURS:
+        return f"colours are neither BT.601 nor BT.709 (matrix {video.colour_space} of H.273)"
+    return ""
+
+
+def _why_not_torchcodec(video: VideoInfo) -> str:
+    if video.sequential:
+        return "no usable timestamps, TorchCodec's frame numbers are off"
+    if video.streams > 1:
+        return f"{video.streams} video streams, and TorchCodec may decode another one"
+    if video.mirrored:
+        return "stored mirrored, and TorchCodec does not undo that"
+    return ""
+
+
+def _verdict(videos: Sequence[VideoInfo], why_not: Callable[[VideoInfo], str]) -> Verdict:
+    reasons = [(video.path, reason) for video in videos if (reason := why_not(video))]
+    if not reasons:
+        return True, ""
+    path, reason = reasons[0]
+    be = "is" if len(reasons) == 1 else "are"
+    return False, (
+        f"{len(reasons)} of {len(videos)} videos {be} not for it, for example {path}: {reason} "
+        f"(`bodvcl data transcode` makes a copy that is)"
+    )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _torchcodec_trouble() -> str:
+    if not _is_installed("torchcodec"):
+        return "TorchCodec is not installed (pip install bodvcl[torchcodec])"
+    from torchcodec.decoders import VideoDecoder
+
+    try:
+        VideoDecoder(b"not a video")
+    except RuntimeError as error:
+        if "load" in str(error).splitlines()[0]:
+            return "TorchCodec finds no FFmpeg (versions 4 to 9); install FFmpeg's shared libraries"
+    return ""

@@ -1,0 +1,115 @@
+"""Clips of bytes to clips that a network takes: crop, resize, flip, colour, blur and normalise in one call.
+
+One set of parameters per clip serves all of its frames. The order, the equations and where they differ from
+the operations of torchvision are in ``docs/augment.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bodvcl.ops import backend as _dispatch
+from bodvcl.ops.augment.eager import augment as torch_route
+from bodvcl.ops.augment.eager import resize_box
+from bodvcl.ops.augment.params import AugmentParams, blur_radius, check
+from bodvcl.ops.transforms import active
+from bodvcl.reference.augment import augment_clips as reference
+
+__all__ = ["AugmentParams", "augment_clips", "blur_radius", "resize_box"]
+
+Backend = Literal["auto", "triton", "torch", "reference"]
+
+NO_DERIVATIVE = "augment_clips has no derivative: detach its parameters"
+
+
+class _Constant(torch.autograd.Function):
+    """Raises where a transform of ``torch.func`` or forward mode would go through it."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> None:
+        raise RuntimeError(NO_DERIVATIVE)
+
+    @staticmethod
+    def vmap(info, in_dims, x: Tensor) -> None:
+        raise RuntimeError("augment_clips takes a whole batch of clips: call it without torch.func.vmap")
+
+
+def _refuse_derivatives(clips: Tensor, params: AugmentParams) -> None:
+    for x in (clips, *params):
+        if x is not None and x.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(NO_DERIVATIVE)
+        if x is not None and active():
+            _Constant.apply(x)
+
+
+def augment_clips(
+    clips: Tensor,
+    params: AugmentParams,
+    size: int,
+    mean: float,
+    std: float,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.channels_last_3d,
+    *,
+    radius: int | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Augment N clips, each with its own parameters, which all of its frames share:
+
+    .. math:: y = \frac{g_\sigma * \mathrm{clamp}(A\, x / 255 + b, 0, 1) - \mathrm{mean}}{\mathrm{std}}
+
+    with x the resized and perhaps mirrored box, (A | b) the clip's ``colour``, and g the Gaussian of
+    standard deviation sigma on a square window, mirrored at the borders without repeating them.
+
+    Args:
+        clips: uint8 (N, L, h, w, 3), RGB. A canvas that is larger than a clip's own frames is fine: only the
+            box is read.
+        params: what is done to each clip, on the same device.
+        size: S, height and width of the result.
+        mean, std: normalisation of every channel.
+        dtype: of the result: float32, bfloat16 or float16. Arithmetic is float32 (float64 in the reference).
+        memory_format: of the result; channels_last_3d, or contiguous_format.
+        radius: the blur's window is ``2 radius + 1`` pixels, cut to ``2 size - 1``; 0 for no blur. None:
+            `blur_radius` of the largest sigma of the call, which on a GPU waits for the device.
+        backend: "auto"; "triton" (one kernel, on a GPU); "torch" (any device; on a GPU it waits for the
+            device, and a box is resized in bytes, off by at most one of 255 levels before the colours);
+            "reference" (frame by frame).
+
+    Returns:
+        (N, 3, L, S, S) of ``dtype``. There is no derivative, in either mode, and no vmap: asking for one
+        raises.
+
+    Raises:
+        RuntimeError: a parameter requires a gradient or carries a tangent, or the call is mapped.
+        TypeError: clips, flip or box of another dtype; ``dtype`` is not a floating-point type.
+        ValueError: shapes or devices that do not fit; clips of another size without a box.
+        bodvcl.ops.backend.BackendError: the backend named cannot serve the call.
+
+    A box must lie inside of its frame; on a GPU this is not checked, since it would wait for the device.
+    """
+    _refuse_derivatives(clips, params)
+    if radius is None:
+        radius = blur_radius(float(params.sigma.max())) if len(clips) else 0
+    check(clips, params, size, std, dtype, radius)
+    request = _dispatch.AugmentRequest(clips.device.type, dtype, min(radius, size - 1))
+    route = _dispatch.choose_augment(backend, request)
+    if route == "triton":
+        from bodvcl.kernels.augment import augment
+
+        return augment(clips, params, size, mean, std, dtype, radius, memory_format)
+    if route == "reference":
+        out = reference(clips, *params, size=size, mean=mean, std=std, radius=radius).transpose(1, 2)
+        return out.to(dtype).contiguous(memory_format=memory_format)
+    out = torch_route(clips, params, size, mean, std, dtype, radius)
+    return out.permute(0, 4, 1, 2, 3).contiguous(memory_format=memory_format)

@@ -1,0 +1,97 @@
+"""The folder of a run: where it is, what it holds, and the guard against overwriting one."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bodvcl.errors import UserError
+from bodvcl.runs.lock import locked
+
+RUNS = Path("runs")
+
+
+def newest_run(root: Path = RUNS) -> Path | None:
+    """The run below ``root`` whose configuration was written last, or None."""
+    runs = sorted(root.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)
+    return runs[-1].parent if runs else None
+
+
+@contextlib.contextmanager
+def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path]:
+    """The folder of a run, created or opened again; while entered no other process can open it.
+
+    Args:
+        run_dir: the folder; None: a new ``runs/<date>-<time>-<name>``, with a number behind it where that is
+            taken, or with ``resume`` the newest run.
+        name: end of a new folder's name.
+        resume: whether an existing run may be continued.
+
+    Raises:
+        UserError: the folder already holds a run and ``resume`` is false, another process writes it, or it
+            cannot be written to.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            if run_dir is None:
+                run_dir = (newest_run() if resume else None) or _new_folder(name)
+            refuse_other_run(run_dir, resume)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(run_dir))
+            refuse_other_run(run_dir, resume)  # which may have begun, and ended, since the first look
+            (run_dir / "checkpoint").mkdir(exist_ok=True)
+            probe = run_dir / f".write-test-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {run_dir or RUNS}: {error.strerror or error}; choose another --run-dir"
+            ) from error
+        yield run_dir
+
+
+def refuse_other_run(run_dir: Path, resume: bool) -> None:
+    """Refuse to begin where a run already is.
+
+    Raises:
+        UserError: the folder holds a run, and ``resume`` is false.
+    """
+    if not resume and (run_dir / "config.yaml").exists():
+        raise UserError(
+            f"{run_dir} already holds a run: continue it with --resume, or choose another --run-dir"
+        )
+
+
+def _new_folder(name: str) -> Path:
+    """A folder that no other process has made."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    first = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; on failure the old one
+    stays.
+
+    Raises:
+        OSError: as the file system reports it; no temporary file is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,129 @@
+"""What is no fault of the program: a full disk, no memory, a missing package, a bad environment variable."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+from bodvcl.errors import ConfigError, UserError
+from bodvcl.system.folders import cache_folder
+
+VARIABLES = {
+    "BODVCL_BACKEND": ("auto", "cuda", "cpu", "triton", "chunked", "torch", "reference"),
+    "BODVCL_NATIVE": ("0", "1"),
+}
+"""Environment variables of which only these values mean something; an empty one is as good as none."""
+
+SMALLER = "ask for less at once (smaller batches or clips, fewer --workers), or free some"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "out of memory",
+    "storage size calculation overflowed",
+    "invalid buffer size",
+)
+
+
+class Surroundings(UserError):
+    """The machine refuses: its disk, its memory, what is installed on it."""
+
+
+def explain(error: BaseException, smaller: str = SMALLER) -> str | None:
+    """One line for the user; None where the program itself is at fault, which needs a traceback.
+
+    Args:
+        error: what was raised.
+        smaller: how to take less memory.
+    """
+    text = _explanation(error, smaller)
+    return None if text is None else " ".join(text.split())
+
+
+def _explanation(error: BaseException, smaller: str) -> str | None:
+    said = str(error).strip().splitlines() or [""]
+    if _lacks_memory(error):
+        of = "the GPU" if "cuda" in said[0].lower() else "this machine"
+        why = f" ({said[0]})" if said[0] else ""
+        return f"the memory of {of} is full{why}: {smaller}"
+    if isinstance(error, ImportError):
+        missing = (error.name or "bodvcl").partition(".")[0]
+        if missing == "bodvcl":
+            return None
+        return f"{missing} cannot be imported ({said[0]}): install it, or a version that bodvcl can use"
+    if isinstance(error, UnicodeEncodeError):
+        known = sys.getfilesystemencoding()
+        if known == "utf-8":
+            return None
+        name = error.object.encode("ascii", "backslashreplace").decode()
+        return f"{name}: file names are {known} here, which has no such letters; set LC_ALL=C.UTF-8"
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    return None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if not isinstance(error, RuntimeError):
+        return False
+    return any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def _of_the_system(error: OSError) -> str | None:
+    if isinstance(error, io.UnsupportedOperation):
+        return None
+    if error.errno is None:  # raised by Python code; that of a download has a reason
+        return f"cannot be reached: {error}" if hasattr(error, "reason") else None
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    where = " -> ".join(names)
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return f"cannot write {where or 'a file'}: the disk is full ({reason}); make room and try again"
+    if error.errno in _TOO_MANY:
+        return f"{reason}: raise the limit with `ulimit -n`, or lower --workers"
+    return f"{where}: {reason}" if where else reason
+
+
+@contextlib.contextmanager
+def as_user_errors(smaller: str = SMALLER) -> Iterator[None]:
+    """Turn what :func:`explain` knows into a :class:`Surroundings` error; all else passes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = explain(error, smaller)
+        if text is None:
+            raise
+        raise Surroundings(text) from error
+
+
+def check_variables() -> None:
+    """Refuse values of the environment variables of bodvcl that mean nothing.
+
+    Raises:
+        ConfigError: names the variable, its value and what was expected.
+    """
+    for name, values in VARIABLES.items():
+        if os.environ.get(name, "") not in ("", *values):
+            raise ConfigError(f"{name} is {os.environ[name]!r}; expected one of {', '.join(values)}")
+
+
+def give_compilers_a_cache() -> None:
+    """Name a cache folder for PyTorch's compilers where they find none: that of an unknown user."""
+    import getpass
+
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("torchinductor")))
