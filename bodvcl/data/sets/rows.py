@@ -35,7 +35,8 @@ class VideoRow:
         labels: label column to class name.
         segment: the part of the file that is meant; None: all of it.
         content: the first listed path of the same file, once
-            :func:`~bodvcl.data.files.repeats.marked_repeats` has looked for it; "" where no other row is of this file.
+            :func:`~bodvcl.data.files.repeats.marked_repeats` has looked for it; "" where no other row is of
+            this file.
     """
 
     path: str
