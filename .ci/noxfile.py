@@ -28,9 +28,10 @@ def _copy(session: nox.Session) -> Path:
         silent=True,
     )
     for name in str(listed).split("\0"):
-        if name and (ROOT / name).is_file():
+        source = ROOT / name
+        if name and (source.is_file() or source.is_symlink()):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+            shutil.copy2(source, copy / name, follow_symlinks=False)
     session.chdir(copy)
     return copy
 
