@@ -87,5 +87,5 @@ def one_wheel(session: nox.Session) -> None:
     session.install("--require-hashes", "-r", str(ROOT / ".ci/lock/oldest.txt"))
     (built,) = (copy.parents[2] / "wheel" / "wheel").glob("*.whl")
     session.install("--no-deps", "--reinstall", str(built))
-    session.run("python", "-c", "from bodvcl import _native; assert _native.cpu_available(), _native.STATUS")
+    session.run("python", "-c", "from bodvcl.ops import native; assert native.cpu_available(), native.STATUS")
     session.run("python", "-m", "pytest", "-q", "tests/ops", "tests/native/test_native_values.py")

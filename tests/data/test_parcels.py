@@ -111,7 +111,7 @@ def test_errors_of_the_user_stay_errors_of_the_user(task, kind, text):
 
 ON_A_MACHINE_WITH = """
 from bodvcl.config.schema import ShapesConfig
-from bodvcl.data import shapes
+from bodvcl.data.made import shapes
 from bodvcl.data.workers.pool import WorkerPool
 import torch
 def answer(task, note):

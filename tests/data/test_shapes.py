@@ -263,7 +263,7 @@ def test_cache_that_cannot_be_written(tmp_path):
 
 def test_renderers_end_with_the_process_that_started_them(tmp_path):
     code = (
-        "from bodvcl.config.schema import ShapesConfig; from bodvcl.data import shapes\n"
+        "from bodvcl.config.schema import ShapesConfig; from bodvcl.data.made import shapes\n"
         f"shapes.prepare(ShapesConfig(cache={str(tmp_path)!r}, train_videos=100000, size=128), workers=2)"
     )
     process = subprocess.Popen(

@@ -12,10 +12,11 @@ import sys
 
 import torch
 import triton
-from bodvcl.kernels import contrastive as kernels
 from machine_code import resources
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from bodvcl.kernels import contrastive as kernels
 
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 IDS = ("Q_VIDEO", "K_VIDEO", "Q_CLIP", "K_CLIP")

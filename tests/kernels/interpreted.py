@@ -12,8 +12,8 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import pytest
 import torch
-from bodvcl.kernels import contrastive as kernels
 
+from bodvcl.kernels import contrastive as kernels
 from bodvcl.ops.contrastive import info_nce
 
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero")
