@@ -248,7 +248,8 @@ def test_the_report_names_a_backend_and_reasons_for_every_device():
 
 def test_without_the_native_library_everything_runs_and_says_so():
     code = (
-        "import torch; from bodvcl.ops import backend as _dispatch; from bodvcl.ops.koopman import koopman_split\n"
+        "import torch; from bodvcl.ops import backend as _dispatch\n"
+        "from bodvcl.ops.koopman import koopman_split\n"
         "koopman_split(torch.randn(2, 6, 8)); print(_dispatch.report()['koopman']['cpu'])\n"
         "koopman_split(torch.randn(2, 6, 8), backend='cpu')\n"
     )
