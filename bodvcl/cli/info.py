@@ -171,9 +171,20 @@ def _libraries() -> dict[str, dict[str, str]]:
 
 
 def _operators() -> dict[str, dict[str, dict[str, str]]]:
-    from bodvcl.ops import backend as _dispatch
+    """For each operation and device type here, the backend that would run and why the others would not."""
+    import torch
 
-    return _dispatch.report()
+    from bodvcl.ops.augment.backend import explain_augment
+    from bodvcl.ops.contrastive.backend import explain_contrastive
+    from bodvcl.ops.koopman.backend import explain_koopman
+
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    operations = {
+        "koopman": explain_koopman,
+        "contrastive": explain_contrastive,
+        "augment": explain_augment,
+    }
+    return {name: {device: explain(device) for device in devices} for name, explain in operations.items()}
 
 
 def _optimisers() -> dict[str, str]:

@@ -18,13 +18,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from bodvcl.kernels import augment as kernels
-from bodvcl.ops.backend import AUGMENT_MAX_RADIUS
+from bodvcl.ops.augment.backend import MAX_RADIUS
 
 POINTERS = {"CLIPS": "*u8", "COLOUR": "*fp32", "FLIP": "*u8", "SIGMA": "*fp32", "BOX": "*i32"}
 MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "mma.sync", "tcgen05.mma")
 CHANNELS_LAST = ("out_c_stride",)
 REALS = ("low", "high")
-CASES = ((0, False), (0, True), (6, True), (AUGMENT_MAX_RADIUS, False))
+CASES = ((0, False), (0, True), (6, True), (MAX_RADIUS, False))
 """Blur radius, and whether boxes are resized."""
 
 

@@ -11,9 +11,11 @@ import torch
 from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
 from torchvision.transforms.v2 import functional as vision
 
+from bodvcl.cli.info import collect
 from bodvcl.data.clips.clips import colour_matrix
-from bodvcl.ops import backend as _dispatch
 from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
+from bodvcl.ops.augment.backend import AugmentRequest, choose_augment, why_not_kernel
+from bodvcl.ops.backend import BackendError
 
 
 def run(clips, params, size=20, **options):
@@ -229,41 +231,41 @@ def test_bad_input_is_named(change, error, match):
 # ------------------------------------------------------------ which route
 
 
-def request(**changes) -> _dispatch.AugmentRequest:
-    return _dispatch.AugmentRequest("cuda", torch.bfloat16, 6)._replace(**changes)
+def request(**changes) -> AugmentRequest:
+    return AugmentRequest("cuda", torch.bfloat16, 6)._replace(**changes)
 
 
 def test_the_kernel_serves_a_gpu_and_nothing_else(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", True)
-    assert _dispatch.choose_augment("auto", request()) == "triton"
+    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
+    assert choose_augment("auto", request()) == "triton"
     for change, reason in (
         ({"device": "cpu"}, "on cpu"),
         ({"dtype": torch.float64}, "not one of float32"),
         ({"radius": 25}, "at most 24"),
     ):
-        assert _dispatch.choose_augment("auto", request(**change)) == "torch"
-        with pytest.raises(_dispatch.BackendError, match=reason):
-            _dispatch.choose_augment("triton", request(**change))
-    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", False)
-    assert not _dispatch.can_augment_triton(request())
+        assert choose_augment("auto", request(**change)) == "torch"
+        with pytest.raises(BackendError, match=reason):
+            choose_augment("triton", request(**change))
+    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", False)
+    assert why_not_kernel(request()) == "triton is not installed"
 
 
 def test_the_environment_names_a_backend(monkeypatch):
     for name, route in (("reference", "reference"), ("torch", "torch"), ("chunked", "torch")):
         monkeypatch.setenv("BODVCL_BACKEND", name)
-        assert _dispatch.choose_augment("auto", request(device="cpu")) == route
+        assert choose_augment("auto", request(device="cpu")) == route
     monkeypatch.setenv("BODVCL_BACKEND", "fast")
     with pytest.raises(ValueError, match="BODVCL_BACKEND is 'fast'"):
-        _dispatch.choose_augment("auto", request())
+        choose_augment("auto", request())
     with pytest.raises(ValueError, match="backend is 'cuda'"):
-        _dispatch.choose_augment("cuda", request())
+        choose_augment("cuda", request())
 
 
 def test_the_report_says_why_not(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
-    row = _dispatch.report()["augment"]["cpu"]
+    row = collect()["operators"]["augment"]["cpu"]
     assert row["backend"] == "torch"
     assert row["triton"]
 

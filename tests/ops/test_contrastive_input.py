@@ -4,9 +4,11 @@ import pytest
 import torch
 from contrastive_cases import make
 
-from bodvcl.ops import backend as _dispatch
-from bodvcl.ops.backend import BackendError, ContrastiveRequest, choose_contrastive
+from bodvcl.cli.info import collect
+from bodvcl.ops.backend import BackendError
 from bodvcl.ops.contrastive import info_nce
+from bodvcl.ops.contrastive.backend import ContrastiveRequest, choose_contrastive
+from bodvcl.ops.koopman.backend import KoopmanRequest, choose_koopman
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def request(**change) -> ContrastiveRequest:
 
 def test_choice_by_size_and_device(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
-    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", True)
+    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
     assert choose_contrastive("auto", request()) == "chunked"
     assert choose_contrastive("auto", request(queries=8, keys=8)) == "torch"
     assert choose_contrastive("auto", request(device="cuda")) == "triton"
@@ -102,10 +104,10 @@ def test_choice_by_size_and_device(monkeypatch):
 )
 def test_a_named_backend_says_why_it_cannot(monkeypatch, change, reason):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", True)
+    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
     with pytest.raises(BackendError, match=reason):
         choose_contrastive("triton", request(**change))
-    monkeypatch.setattr(_dispatch, "TRITON_INSTALLED", False)
+    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", False)
     with pytest.raises(BackendError, match="triton is not installed"):
         choose_contrastive("triton", request(device="cuda"))
 
@@ -120,8 +122,8 @@ def test_environment_stands_in_for_auto(monkeypatch):
         monkeypatch.setenv("BODVCL_BACKEND", value)
         assert choose_contrastive("auto", request()) == want
     monkeypatch.setenv("BODVCL_BACKEND", "triton")
-    koopman = _dispatch.KoopmanRequest("meta", torch.float32, frames=8, width=128)
-    assert _dispatch.choose("auto", koopman) == "torch"
+    koopman = KoopmanRequest("meta", torch.float32, frames=8, width=128)
+    assert choose_koopman("auto", koopman) == "torch"
     monkeypatch.setenv("BODVCL_BACKEND", "fastest")
     with pytest.raises(ValueError, match="BODVCL_BACKEND is 'fastest'"):
         choose_contrastive("auto", request())
@@ -129,6 +131,6 @@ def test_environment_stands_in_for_auto(monkeypatch):
 
 def test_info_names_the_route_and_why_not_the_kernels(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
-    row = _dispatch.report()["contrastive"]["cpu"]
+    row = collect()["operators"]["contrastive"]["cpu"]
     assert row["backend"] == "chunked"
     assert row["triton"]

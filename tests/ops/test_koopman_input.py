@@ -12,8 +12,9 @@ import torch
 from koopman_cases import EVERY, FAST, close, put, walk
 from patience import PATIENCE
 
-from bodvcl.ops import backend as _dispatch
+from bodvcl.cli.info import collect
 from bodvcl.ops import native as _native
+from bodvcl.ops.backend import BackendError
 from bodvcl.ops.koopman import (
     KoopmanWarning,
     koopman_operator,
@@ -22,6 +23,7 @@ from bodvcl.ops.koopman import (
     koopman_split_and_loss,
 )
 from bodvcl.ops.koopman import api as ops
+from bodvcl.ops.koopman.backend import KoopmanRequest, choose_koopman, why_not_cpu
 
 X = walk(2, 6, 8)
 
@@ -195,10 +197,10 @@ def test_eigenvalues_distance_and_modes_of_a_known_clip():
 
 def test_auto_takes_the_native_route_where_it_can_and_torch_elsewhere():
     here = "cpu" if _native.cpu_available() else "torch"
-    small = _dispatch.KoopmanRequest("cpu", torch.float32, 8, 128)
-    assert _dispatch.choose("auto", small) == here
+    small = KoopmanRequest("cpu", torch.float32, 8, 128)
+    assert choose_koopman("auto", small) == here
     for change in ({"frames": 65}, {"width": 3}, {"width": 2000}, {"estimator": "tls"}, {"device": "meta"}):
-        assert _dispatch.choose("auto", small._replace(**change)) == "torch"
+        assert choose_koopman("auto", small._replace(**change)) == "torch"
     koopman_split(walk(1, 70, 3).float(), rtol=1e-3)
     koopman_split(X, rank=2, estimator="tls")
 
@@ -214,43 +216,41 @@ def test_auto_takes_the_native_route_where_it_can_and_torch_elsewhere():
     ],
 )
 def test_a_named_backend_that_cannot_run_says_why(match, change):
-    request = _dispatch.KoopmanRequest("cpu", torch.float32, 8, 128)._replace(**change)
-    assert not _dispatch.can_run_cpu(request)
-    with pytest.raises(_dispatch.BackendError, match=match):
-        _dispatch.choose("cpu", request)
+    request = KoopmanRequest("cpu", torch.float32, 8, 128)._replace(**change)
+    assert match in why_not_cpu(request)
+    with pytest.raises(BackendError, match=match):
+        choose_koopman("cpu", request)
 
 
 def test_named_backends_that_are_not_here_say_why():
     if not _native.cuda_available():
-        with pytest.raises(
-            _dispatch.BackendError, match="backend='cuda' cannot run this: the features are on cpu"
-        ):
+        with pytest.raises(BackendError, match="backend='cuda' cannot run this: the features are on cpu"):
             koopman_split(X, backend="cuda")
-    with pytest.raises(_dispatch.BackendError, match="not in the paper"):
+    with pytest.raises(BackendError, match="not in the paper"):
         koopman_split(X, rank=2, estimator="tls", backend="reference")
 
 
 def test_the_environment_variable_stands_in_for_auto(monkeypatch):
-    request = _dispatch.KoopmanRequest("cpu", torch.float32, 8, 128)
+    request = KoopmanRequest("cpu", torch.float32, 8, 128)
     monkeypatch.setenv("BODVCL_BACKEND", "reference")
-    assert _dispatch.choose("auto", request) == "reference"
-    assert _dispatch.choose("torch", request) == "torch"
+    assert choose_koopman("auto", request) == "reference"
+    assert choose_koopman("torch", request) == "torch"
     monkeypatch.setenv("BODVCL_BACKEND", "fastest")
     with pytest.raises(ValueError, match="BODVCL_BACKEND is 'fastest'"):
-        _dispatch.choose("auto", request)
+        choose_koopman("auto", request)
 
 
 def test_the_report_names_a_backend_and_reasons_for_every_device():
-    report = _dispatch.report()["koopman"]
+    report = collect()["operators"]["koopman"]
     assert report["cpu"]["backend"] in ("cpu", "torch")
     assert all(report["cpu"][name] for name in report["cpu"])
 
 
 def test_without_the_native_library_everything_runs_and_says_so():
     code = (
-        "import torch; from bodvcl.ops import backend as _dispatch\n"
-        "from bodvcl.ops.koopman import koopman_split\n"
-        "koopman_split(torch.randn(2, 6, 8)); print(_dispatch.report()['koopman']['cpu'])\n"
+        "import torch; from bodvcl.ops.koopman import koopman_split\n"
+        "from bodvcl.ops.koopman.backend import explain_koopman\n"
+        "koopman_split(torch.randn(2, 6, 8)); print(explain_koopman('cpu'))\n"
         "koopman_split(torch.randn(2, 6, 8), backend='cpu')\n"
     )
     done = subprocess.run(

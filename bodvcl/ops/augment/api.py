@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bodvcl.ops import backend as _dispatch
+from bodvcl.ops.augment.backend import AugmentRequest, choose_augment
 from bodvcl.ops.augment.eager import augment as torch_route
 from bodvcl.ops.augment.eager import resize_box
 from bodvcl.ops.augment.params import AugmentParams, blur_radius, check
@@ -102,8 +102,8 @@ def augment_clips(
     if radius is None:
         radius = blur_radius(float(params.sigma.max())) if len(clips) else 0
     check(clips, params, size, std, dtype, radius)
-    request = _dispatch.AugmentRequest(clips.device.type, dtype, min(radius, size - 1))
-    route = _dispatch.choose_augment(backend, request)
+    request = AugmentRequest(clips.device.type, dtype, min(radius, size - 1))
+    route = choose_augment(backend, request)
     if route == "triton":
         from bodvcl.kernels.augment import augment
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
-from bodvcl.ops import backend as _dispatch
 from bodvcl.ops.contrastive import checks as check
+from bodvcl.ops.contrastive.backend import ContrastiveRequest, choose_contrastive
 from bodvcl.ops.contrastive.eager import eager
 from bodvcl.ops.contrastive.op import NO_DIRECTION, fused, inverse_norms_op
 from bodvcl.ops.contrastive.problem import COUNT, EXPECTED, LSE, POSITIVES, SUM, TOP, Problem
@@ -347,7 +347,7 @@ _fused_eagerly = torch.compiler.disable(fused, reason=EAGER_ONLY)
 
 def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> InfoNCEParts:
     query, keys, queue = problem.query, problem.keys, problem.queue
-    request = _dispatch.ContrastiveRequest(
+    request = ContrastiveRequest(
         query.device.type,
         query.dtype,
         query.shape[0],
@@ -355,7 +355,7 @@ def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> 
         keys.shape[1] + (0 if queue is None else queue.shape[1]),
         query.shape[2],
     )
-    route = _dispatch.choose_contrastive(backend, request)
+    route = choose_contrastive(backend, request)
     if route == "torch":
         with torch.autocast(query.device.type, enabled=False):
             rows = eager(problem)

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bodvcl.ops import backend as _dispatch
+from bodvcl.ops.koopman.backend import KoopmanRequest, choose_koopman
 from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec, factors, koopman
 from bodvcl.ops.koopman.guard import GuardCounts, guard_counts, guarded
 from bodvcl.ops.koopman.native import koopman_native
@@ -239,7 +239,7 @@ def _prepare(
     if max_gain is not None and not max_gain > 0:
         raise ValueError(f"max_gain is {max_gain}; expected a positive number, or None for no guard")
     t, m = features.shape[-2:]
-    request = _dispatch.KoopmanRequest(features.device.type, features.dtype, t, m, estimator)
+    request = KoopmanRequest(features.device.type, features.dtype, t, m, estimator)
     spec = KoopmanSpec(
         xi=float(xi),
         smooth=mask == "smooth",
@@ -254,7 +254,7 @@ def _prepare(
     valid = None if frame_mask is None else frame_mask.reshape(-1, t).contiguous()
     lead = features.shape[:-2]
     clips = features.reshape(lead.numel(), t, m)
-    return _Call(clips, valid, lead, spec, _dispatch.choose(backend, request))
+    return _Call(clips, valid, lead, spec, choose_koopman(backend, request))
 
 
 def _run(call: _Call, max_gain: float, *, split: bool, losses: bool) -> KoopmanRaw:
