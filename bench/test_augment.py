@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchvision.transforms.v2 import functional as vision
 
-from bodvcl.data.clips.clips import colour_matrix
+from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.ops.augment import AugmentParams, augment_clips
 
 MEAN, STD, RADIUS = 0.45, 0.225, 6

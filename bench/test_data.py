@@ -29,7 +29,8 @@ from torchvision.transforms.v2 import functional as vision
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.clips.clips import ClipDraws, box_in_pixels
+from bodvcl.data.clips.boxes import box_in_pixels
+from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
 from bodvcl.data.sources.pyav_source import ClipLoader

@@ -18,7 +18,9 @@ import torch
 from bodvcl.cli.console import run_verb
 from bodvcl.config.limits import MOST
 from bodvcl.config.schema import TrainConfig
-from bodvcl.data.clips.clips import ClipDraws, box_in_pixels, colour_matrix, draw_clips
+from bodvcl.data.clips.boxes import box_in_pixels
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.clips.draws import ClipDraws, draw_clips
 from bodvcl.data.files.video import BadVideo, VideoInfo, read_frames
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.system.folders import expand
@@ -151,7 +153,7 @@ def see(video: VideoInfo, index: int, config: TrainConfig, epoch: int, height: i
 
 
 class ColourFactors(NamedTuple):
-    """What :func:`bodvcl.data.clips.clips.colour_matrix` was made from; hue is a share of a full circle."""
+    """What :func:`bodvcl.data.clips.colour.colour_matrix` was made from; hue is a share of a full circle."""
 
     brightness: float
     contrast: float

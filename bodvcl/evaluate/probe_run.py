@@ -14,7 +14,7 @@ import numpy as np
 import bodvcl
 from bodvcl.config.parse import validate
 from bodvcl.config.schema import ClipConfig, TrainConfig
-from bodvcl.data.clips.clips import required_frames
+from bodvcl.data.files.clip_fit import required_frames
 from bodvcl.data.files.repeats import marked_repeats
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import VideoInfo

@@ -13,7 +13,8 @@ from bodvcl.config.parse import find_recipe, load_yaml
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import crop_resize, finish
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
-from bodvcl.data.clips.clips import colour_matrix, draw_clips
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.files.video import probe_video
 
 

@@ -11,13 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
-from bodvcl.data.clips.clips import (
-    clip_frames,
-    colour_matrix,
-    draw_clips,
-    evaluation_draws,
-    required_frames,
-)
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.clips.draws import clip_frames, draw_clips, evaluation_draws
+from bodvcl.data.files.clip_fit import required_frames
 from bodvcl.data.files.video import VideoInfo
 
 

@@ -14,7 +14,8 @@ from video_files import write_video
 from bodvcl.cli.data_show import MOST_FRAMES, colour_factors, described, drawn_lines, main, png, see
 from bodvcl.config.schema import AugmentConfig, ClipConfig, TrainConfig
 from bodvcl.data.clips.augment import finish
-from bodvcl.data.clips.clips import colour_matrix, draw_clips
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.files.video import probe_video
 from bodvcl.data.sources.pyav_source import ClipLoader
 from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet

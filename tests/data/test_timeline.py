@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from video_files import VARIABLE, join_streams, read_barcode, restamp, write_video
 
 from bodvcl.config.schema import ClipConfig
-from bodvcl.data.clips.clips import clip_frames, required_frames, why_unfit
+from bodvcl.data.clips.draws import clip_frames
+from bodvcl.data.files.clip_fit import required_frames, why_unfit
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.timeline import counted_timeline, find_gaps, playing_times, timeline
 from bodvcl.data.files.transcode import CopySettings, write_copy

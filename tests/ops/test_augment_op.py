@@ -12,7 +12,7 @@ from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
 from torchvision.transforms.v2 import functional as vision
 
 from bodvcl.cli.info import collect
-from bodvcl.data.clips.clips import colour_matrix
+from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
 from bodvcl.ops.augment.backend import AugmentRequest, choose_augment, why_not_kernel
 from bodvcl.ops.backend import BackendError

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bodvcl.config.schema import AugmentConfig
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.clips.clips import box_in_pixels
+from bodvcl.data.clips.boxes import box_in_pixels
 from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
 
 

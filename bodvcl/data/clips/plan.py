@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
-from bodvcl.data.clips.clips import ClipDraws, draw_clips
+from bodvcl.data.clips.draws import ClipDraws, draw_clips
 from bodvcl.data.clips.order import check_share, epoch_order, step_videos
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import DataError

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bodvcl.config.schema import ClipConfig
-from bodvcl.data.clips.clips import why_unfit
 from bodvcl.data.files.check import check_files
+from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.repeats import Repeat, repeats_report, without_repeats
 from bodvcl.data.files.training_part import TrainingPart, first_of_same, training_part

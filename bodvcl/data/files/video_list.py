@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from bodvcl.data.files.scan import printable
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.text.words import printable
 
 Facts = tuple[int, ...]
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.clips.clips import ClipDraws, box_in_pixels
+from bodvcl.data.clips.boxes import box_in_pixels
+from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.base import BatchStream

@@ -15,7 +15,7 @@ from torch import Tensor
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import crop_resize
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.clips.clips import ClipDraws, evaluation_draws
+from bodvcl.data.clips.draws import ClipDraws, evaluation_draws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import BadVideo, VideoInfo, read_frames
 from bodvcl.data.sources.base import BatchStream

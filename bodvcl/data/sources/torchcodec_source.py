@@ -14,7 +14,7 @@ from torchcodec.decoders import VideoDecoder
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import crop_resize
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.clips.clips import ClipDraws
+from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sources.base import BatchStream

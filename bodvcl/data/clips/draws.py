@@ -1,0 +1,122 @@
+"""Every random draw of a clip, as a pure function of (seed, epoch, video).
+
+A counter-based generator (Philox) is addressed by those numbers, so a draw depends neither on the number of
+workers, nor on the place in a batch, nor on what was drawn before: a resumed run draws what it would have
+drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.boxes import random_boxes
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.files.clip_fit import ROUNDING, clip_offsets, clip_times
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.randomness import generator
+
+_CLIPS = 2  # purpose of these random numbers; the order of the videos has 1
+_DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
+
+
+@dataclass(frozen=True)
+class ClipDraws:
+    """The clips to cut from one video, one row per clip.
+
+    Attributes:
+        frames: int64 (views, L) frame numbers.
+        boxes: float64 (views, 4), top, left, height, width of the crop as shares of the frame.
+        colour: float32 (views, 3, 4), affine map of RGB in [0, 1]: colour[:, :3] @ rgb + colour[:, 3].
+        flip: bool (views,), mirror left and right.
+        sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
+    """
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    colour: np.ndarray
+    flip: np.ndarray
+    sigma: np.ndarray
+
+
+def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
+    """Frame numbers of clips that start at given places.
+
+    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Gaps between
+    timestamps are left out, and no frame fills more than half a clip. Numbers past the end give the last
+    frame.
+
+    Args:
+        info: the video.
+        clip: length, stride and frame rate.
+        where: (views,) in [0, 1), place of the start among all starts that fit.
+
+    Returns:
+        int64 (views, L).
+    """
+    offsets = clip_offsets(clip)
+    if clip.fps is None:
+        steps = np.floor(offsets).astype(np.int64)
+        starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
+        numbers = starts[:, None] + steps
+    else:
+        seconds = offsets / clip.fps
+        times = clip_times(info, float(seconds[-1]))
+        starts = where * max(times[-1] - seconds[-1], 0.0)
+        numbers = np.searchsorted(times, starts[:, None] + seconds + ROUNDING, side="right") - 1
+    return np.minimum(numbers, info.frames - 1)
+
+
+def draw_clips(
+    info: VideoInfo, clip: ClipConfig, augment: AugmentConfig, *, seed: int, epoch: int, index: int
+) -> ClipDraws:
+    """Draw `clip.views` clips of a video with their augmentation; starts are uniform and independent.
+
+    With `clip.twin` the last clip has the frames of the first; its augmentation is drawn apart.
+
+    Args:
+        info: the video.
+        clip, augment: what to draw.
+        seed, epoch, index: address of the draw; index is the video's number in the data set.
+    """
+    uniform = generator(seed, _CLIPS, epoch, index).random((clip.views, _DRAWS))
+    start, crop, flip = uniform[:, 0], uniform[:, 1:23], uniform[:, 23]
+    if clip.twin:
+        start[-1] = start[0]
+    jitter, factors, gray, blur, sigma = (
+        uniform[:, 24],
+        uniform[:, 25:29],
+        uniform[:, 29],
+        uniform[:, 30],
+        uniform[:, 31],
+    )
+    spread = np.array([augment.brightness, augment.contrast, augment.saturation, augment.hue])
+    change = np.where((jitter < augment.jitter)[:, None], (2 * factors - 1) * spread, 0.0)
+    factors = change + np.array([1.0, 1.0, 1.0, 0.0])
+    low, high = augment.blur_sigma
+    colour = [colour_matrix(*row, gray=one < augment.gray) for row, one in zip(factors.tolist(), gray)]
+    return ClipDraws(
+        frames=clip_frames(info, clip, start),
+        boxes=random_boxes(info, augment, crop),
+        colour=np.stack(colour).astype(np.float32),
+        flip=flip < augment.flip,
+        sigma=np.where(blur < augment.blur, low + (high - low) * sigma, 0.0).astype(np.float32),
+    )
+
+
+def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
+    """Clips spread evenly over a video, largest centred square, no colour change, no flip, no blur."""
+    count = clips_per_video
+    where = (np.arange(count) + 0.5) / count
+    side = min(info.width, info.height)
+    height, width = side / info.height, side / info.width
+    identity = np.eye(3, 4, dtype=np.float32)
+    return ClipDraws(
+        frames=clip_frames(info, clip, where),
+        boxes=np.tile([(1 - height) / 2, (1 - width) / 2, height, width], (count, 1)),
+        colour=np.tile(identity, (count, 1, 1)),
+        flip=np.zeros(count, bool),
+        sigma=np.zeros(count, np.float32),
+    )

@@ -1,0 +1,75 @@
+"""How long a clip is, and whether a video can hold one: by frames, or with `clip.fps` by time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.text.words import counted
+
+ROUNDING = 1e-6
+"""Seconds by which two times may differ and still count as equal."""
+
+_LONG = 4  # usual steps that a frame may stay, however short the clip
+_STILL = 0.5  # a clip shorter than this many frames of the video is mostly a still picture
+
+
+def clip_offsets(clip: ClipConfig) -> np.ndarray:
+    """float64 (L,): distance of each frame of a clip from the first, in frames."""
+    if clip.spacing == "linspace":
+        return np.linspace(0, clip.frames * clip.stride - 1, clip.frames)
+    return np.arange(clip.frames, dtype=np.float64) * clip.stride
+
+
+def clip_times(info: VideoInfo, seconds: float) -> np.ndarray:
+    """float64 (frames,): when a clip of some length shows each frame, in seconds since the first.
+
+    Without gaps, and no frame stays for more than half the clip, unless frames are usually that far apart.
+    """
+    times = info.playing_times()
+    if info.pts is None:
+        return times
+    steps = np.diff(times)
+    longest = max(seconds / 2, _LONG * float(np.median(steps)))
+    return times if steps.max() <= longest else np.append(0.0, np.cumsum(np.minimum(steps, longest)))
+
+
+def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
+    """Frames that a video must have to hold one clip; with `clip.fps`, by the times of its frames.
+
+    A video that is too short in time is taken to go on at its average rate.
+    """
+    last = float(clip_offsets(clip)[-1])
+    if clip.fps is None:
+        return math.floor(last) + 1
+    seconds = last / clip.fps
+    times = clip_times(info, seconds)
+    there = int(np.searchsorted(times, seconds + ROUNDING, side="right"))
+    missing = max(seconds + ROUNDING - times[-1], 0.0)
+    return there + (math.floor(missing * info.fps) if info.fps else int(missing > ROUNDING))
+
+
+def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
+    """Why no clip can be cut from a video, with what to do about it, or None."""
+    if clip.fps is not None and not info.fps and info.frames > 1:
+        return (
+            "neither its timestamps nor its header say when its frames are shown, which --clip.fps "
+            f"{clip.fps:g} needs; leave --clip.fps away, or write the file anew with its true frame rate"
+        )
+    seconds = 0.0 if clip.fps is None else float(clip_offsets(clip)[-1]) / clip.fps
+    if info.frames > 1 and 0 < seconds * info.fps < _STILL:
+        return (
+            f"a frame every {1 / info.fps:.3g} s, and a clip of {seconds:.3g} s would mostly be a single "
+            "one; lower --clip.fps, or raise --clip.frames or --clip.stride"
+        )
+    needed = required_frames(info, clip)
+    if info.frames >= needed or clip.short == "repeat":
+        return None
+    rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
+    return (
+        f"{counted(info.frames, 'frame')}, a clip of {clip.frames} frames with stride {clip.stride}"
+        f"{rate} needs {needed} (--clip.short repeat keeps it)"
+    )
