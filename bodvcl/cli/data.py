@@ -88,12 +88,9 @@ def _scan(argv: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help="name every missing and faulty file, not ten")
     options = parser.parse_args(argv)
     with uninterrupted():
-        from bodvcl.config.schema import TrainConfig
         from bodvcl.data.files.scan import scan
-        from bodvcl.data.made.built_in import prepare_built_in
 
-    source = prepare_built_in(TrainConfig(data=options.data)) or options.data
-    found = scan(source, clip=None, workers=options.workers)
+    found = scan(options.data, clip=None, workers=options.workers)
     if options.json:
         print(json.dumps(scan_report(found), indent=1))
     else:

@@ -74,14 +74,15 @@ def _show(options: argparse.Namespace, training: Sequence[str]) -> int:
     from bodvcl.config.parse import parse_config
     from bodvcl.data.clips.order import epoch_order
     from bodvcl.data.files.scan import scan
-    from bodvcl.data.made.built_in import prepare_built_in
+    from bodvcl.data.sets import BuiltInSettings
 
     if options.out.suffix not in _FORMATS:
         raise ConfigError(f"--out {options.out}: expected a name that ends in {' or '.join(_FORMATS)}")
     if options.videos < 1 or not 0 <= options.epoch <= MOST[int]:
         raise ConfigError(f"--videos must be 1 or more, --epoch from 0 to {MOST[int]}")
     config = parse_config([*training, "--data", options.data], prog="bodvcl data show")
-    found = scan(prepare_built_in(config) or config.data, clip=config.clip, workers=config.workers)
+    settings = BuiltInSettings(config.shapes, config.digits)
+    found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
     found.refuse_flip(config.augment.flip)
     videos = found.training()
     seen: list[Seen] = []

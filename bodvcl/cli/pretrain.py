@@ -23,7 +23,7 @@ from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.scan import ScanResult, scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.files.video_list import list_videos
-from bodvcl.data.made.built_in import KINDS, prepare_built_in
+from bodvcl.data.sets import BuiltInSettings, built_in
 from bodvcl.data.sets.split_names import of_the_probe
 from bodvcl.data.sources.pyav_source import default_workers
 from bodvcl.data.sources.source import ClipSource, open_source
@@ -117,7 +117,7 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
     train_videos, _ = _divide(videos)
     shared = replace(config, workers=_workers(config, world))
     source = open_source(shared, train_videos, ranks.rank, ranks.size, ranks.device)
-    listed = None if config.data in KINDS else ranks.tell(lambda: list_videos(train_videos))
+    listed = None if built_in(config.data) else ranks.tell(lambda: list_videos(train_videos))
     trainer = Trainer(config, source, run_dir, ranks, listed)
     if config.resume:
         changed = trainer.resume()
@@ -157,8 +157,8 @@ def _workers(config: TrainConfig, world: World) -> int | None:
 
 
 def _find_videos(config: TrainConfig) -> ScanResult:
-    source = prepare_built_in(config) or config.data
-    found = scan(source, clip=config.clip, workers=config.workers)
+    settings = BuiltInSettings(config.shapes, config.digits)
+    found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
     found.refuse_flip(config.augment.flip)
     for line in found.summary():
         print(line)
@@ -187,6 +187,7 @@ def _evaluate(
     run_dir: Path, config: TrainConfig, device: torch.device, outcome: Outcome, probe_videos: list[VideoInfo]
 ) -> None:
     if config.log.probe:
+        entry = built_in(config.data)
         try:
             rows = evaluate_run(
                 untrained_encoder(config),
@@ -195,7 +196,7 @@ def _evaluate(
                 config,
                 run_dir,
                 device,
-                kinds=KINDS.get(config.data),
+                kinds=None if entry is None else entry.kinds,
             )
             show(*probe_summary(rows))
         except OSError:  # a file of the run cannot be written

@@ -6,8 +6,7 @@ import torch
 
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.scan import scan
-from bodvcl.data.made.built_in import KINDS
-from bodvcl.data.sets import open_dataset
+from bodvcl.data.sets import built_in, open_dataset
 from bodvcl.engine.checkpoint import LAST, read_checkpoint
 from bodvcl.runs.folder import newest_run, refuse_other_run
 from bodvcl.runs.lock import refuse_locked
@@ -25,7 +24,7 @@ def prospects(config: TrainConfig) -> list[str]:
 
 
 def _data(config: TrainConfig) -> list[str]:
-    if config.data in KINDS:
+    if built_in(config.data):  # rendered when it is needed
         return []
     found = open_dataset(config.data)
     if not found.rows:
@@ -43,7 +42,7 @@ def _folder(config: TrainConfig) -> list[str]:
         return []
     if not (run_dir / LAST).exists():
         return [f"{run_dir} has no checkpoint yet: it would start"]
-    state, changed = read_checkpoint(run_dir, config, torch.device("cpu"), listed=config.data not in KINDS)
+    state, changed = read_checkpoint(run_dir, config, torch.device("cpu"), listed=not built_in(config.data))
     return [
         f"{run_dir} would go on at step {state['step']}; whether its videos are the same is not checked here",
         *(f"  changed since the checkpoint: {line}" for line in changed),

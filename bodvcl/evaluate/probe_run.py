@@ -18,9 +18,7 @@ from bodvcl.data.files.clip_fit import required_frames
 from bodvcl.data.files.repeats import marked_repeats
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import VideoInfo
-from bodvcl.data.made.built_in import KINDS as BUILT_IN
-from bodvcl.data.made.built_in import prepare_built_in
-from bodvcl.data.sets import open_dataset
+from bodvcl.data.sets import BuiltInSettings, built_in, open_dataset
 from bodvcl.engine.checkpoint import load_run, training_folder
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
@@ -182,12 +180,12 @@ def _control(options: ProbeOptions, clip: ClipConfig, flow: Flow | None) -> Cont
 
 def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]) -> list[VideoInfo]:
     data = config.data if options.data is None else options.data
-    source: str | Path | None = prepare_built_in(replace(config, data=data, workers=options.workers))
-    if source is None and options.data is None:
-        source, line = data_of_run(data, options.checkpoint, training_folder(options.checkpoint))
+    if options.data is None:
+        data, line = data_of_run(data, options.checkpoint, training_folder(options.checkpoint))
         if line is not None:
             say(line)
-    found = scan(data if source is None else source, clip=config.clip, workers=options.workers)
+    settings = BuiltInSettings(config.shapes, config.digits)
+    found = scan(data, clip=config.clip, settings=settings, workers=options.workers)
     for line in found.summary():
         say(line)
     return found.videos
@@ -195,7 +193,7 @@ def _videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], Non
 
 def _refuse_listed(options: ProbeOptions) -> None:
     """Refuse a list that has a file both to train on and to test on before anything is opened."""
-    if options.data is None or options.data in BUILT_IN or options.drop_overlap:
+    if options.data is None or built_in(options.data) or options.drop_overlap:
         return
     rows = marked_repeats(open_dataset(options.data).rows)
     refuse_shared(rows, divide(rows, options.seed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bodvcl.data.sets import DATA_SETS
+from bodvcl.data.sets import DATA_SETS, built_in
 from bodvcl.errors import DataError
 
 
@@ -16,7 +16,7 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
     from the current folder.
 
     Args:
-        data: as the configuration has it: a path, or a data set by name with its folder.
+        data: as the configuration has it: a built-in data set, a path, or a data set by name with its folder.
         checkpoint: for the message.
         trained_in: the current folder of the training; None where it is not known.
 
@@ -26,6 +26,8 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
     Raises:
         DataError: nothing is there.
     """
+    if built_in(data):
+        return data, None
     prefix, place = _parts(data)
     path = Path(place).expanduser()
     there = None if trained_in is None else trained_in / path

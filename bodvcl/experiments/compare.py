@@ -25,7 +25,7 @@ from pydantic import Field
 from bodvcl.cli.console import run_verb
 from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import STRICT, UserPath
-from bodvcl.data.made.built_in import prepare_built_in
+from bodvcl.data.sets import BuiltInSettings, open_dataset
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
@@ -146,7 +146,8 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
         return
     needed = {(task.cell.data, task.cell.variant): task for task in missing}
     for task in needed.values():  # once, not by every run that needs it
-        prepare_built_in(parse_config(task.arguments))
+        config = parse_config(task.arguments)
+        open_dataset(config.data, BuiltInSettings(config.shapes, config.digits), workers=config.workers)
     with (
         ThreadPoolExecutor(min(workers, len(missing))) as pool,
         progress_bar(total=len(missing), desc="comparison", unit="run") as bar,

@@ -14,7 +14,7 @@ from video_files import write_video
 from bodvcl.cli.data import ACTIONS, fault_kind
 from bodvcl.cli.main import main
 from bodvcl.data.files.video import BadVideo, probe_video
-from bodvcl.data.made import built_in
+from bodvcl.data.made import shapes
 
 
 @pytest.fixture
@@ -150,9 +150,7 @@ def test_faults_are_counted_without_their_numbers():
 
 
 def test_the_built_in_data_has_its_name(shapes_list, capsys, monkeypatch):
-    monkeypatch.setattr(
-        built_in, "prepare_built_in", lambda config: shapes_list if config.data == "shapes" else None
-    )
+    monkeypatch.setattr(shapes, "prepare", lambda config, **options: shapes_list)
     assert main(["data", "scan", "shapes", "--workers", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["splits"] == {"train": 16, "probe_train": 8, "probe_test": 8}

@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bodvcl.config.schema import DigitsConfig, TrainConfig
+from bodvcl.config.schema import ClipConfig, DigitsConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.made import digits
-from bodvcl.data.made.built_in import KINDS, prepare_built_in
 from bodvcl.data.made.scenery import TRAJECTORIES
+from bodvcl.data.sets import BuiltInSettings, built_in
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -67,13 +67,10 @@ def test_pixels_are_a_function_of_the_settings():
 
 
 def test_files_and_labels_are_written_and_found(tmp_path):
-    config = TrainConfig(
-        data="digits",
-        digits=DigitsConfig(cache=tmp_path, train_videos=8, probe_videos=16, frames=16, size=32),
+    settings = BuiltInSettings(
+        digits=DigitsConfig(cache=tmp_path, train_videos=8, probe_videos=16, frames=16, size=32)
     )
-    source = prepare_built_in(config)
-    found = scan(source, clip=config.clip, workers=1, progress=False)
+    found = scan("digits", clip=ClipConfig(), settings=settings, workers=1, progress=False)
     assert Counter(video.split for video in found.videos) == {"train": 8, "probe_train": 8, "probe_test": 8}
-    assert set(found.videos[0].labels) == KINDS["digits"].keys()
+    assert set(found.videos[0].labels) == built_in("digits").kinds.keys()
     assert {video.labels["trajectory"] for video in found.videos} <= set(TRAJECTORIES)
-    assert prepare_built_in(TrainConfig(data="/my/videos")) is None

@@ -12,9 +12,9 @@ import pytest
 from video_files import write_video
 
 from bodvcl.cli.main import main
-from bodvcl.config.schema import ClipConfig
+from bodvcl.config.schema import ClipConfig, DigitsConfig, ShapesConfig
 from bodvcl.data.files.scan import scan
-from bodvcl.data.sets import DATA_SETS, open_dataset
+from bodvcl.data.sets import DATA_SETS, BuiltInSettings, DataSet, built_in, open_dataset
 from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_detections, read_ava_keyframes
 from bodvcl.data.sets.rows import Segment
 from bodvcl.errors import ConfigError, DataError
@@ -333,7 +333,11 @@ def test_a_list_whose_classes_say_left_forbids_the_flip(tmp_path, tiny_video):
     assert open_dataset(root).flip_allowed
 
 
-@pytest.mark.parametrize("name", sorted(DATA_SETS))
+def official_names() -> list[str]:
+    return sorted(name for name, entry in DATA_SETS.items() if isinstance(entry, DataSet))
+
+
+@pytest.mark.parametrize("name", official_names())
 def test_a_folder_that_is_laid_out_otherwise(name, tmp_path, tiny_video):
     if name == "class-folders":
         layouts.build(tmp_path, tiny_video, ["a.mp4"], {})
@@ -349,7 +353,25 @@ def test_a_folder_that_is_laid_out_otherwise(name, tmp_path, tiny_video):
 
 def test_the_manual_has_every_data_set():
     text = (Path(__file__).parents[2] / "docs" / "data_sets.md").read_text()
-    assert [name for name in DATA_SETS if f"`{name}:`" not in text] == []
+    assert [name for name in official_names() if f"`{name}:`" not in text] == []
+    assert [name for name in DATA_SETS if f"`{name}" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["shapes", "digits"])
+def test_a_built_in_data_set_is_opened_by_its_name_alone(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()  # a folder of that name is given as ./shapes
+    small = {"cache": tmp_path / "cache", "train_videos": 8, "probe_videos": 16, "frames": 8, "size": 32}
+    settings = BuiltInSettings(ShapesConfig(**small), DigitsConfig(**small))
+    found = open_dataset(name, settings, workers=1, progress=False)
+    assert found.name == name
+    assert {row.split for row in found.rows} == {"train", "probe_train", "probe_test"}
+    assert found.classes.keys() == built_in(name).kinds.keys() == found.rows[0].labels.keys()
+    assert set(built_in(name).kinds.values()) == {"static", "dynamic"}
+    assert all(Path(row.path).is_file() for row in found.rows)
+    assert built_in(f"./{name}") is None
+    with pytest.raises(DataError, match=f"{name} is built in and has no folder; give {name} alone"):
+        open_dataset(f"{name}:{tmp_path}")
 
 
 def test_names(tmp_path):

@@ -20,6 +20,7 @@ from bodvcl.data.files import copies, video
 from bodvcl.data.files.copies import CopySettings, copy_size, time_unit, write_copies
 from bodvcl.data.files.transcode import FAILED, copy_names, transcode
 from bodvcl.data.files.video import probe_video, read_frames
+from bodvcl.data.made import shapes
 from bodvcl.data.sets import Segment, VideoRow, open_dataset
 from bodvcl.errors import DataError
 
@@ -178,6 +179,19 @@ def test_what_cannot_be_copied_is_named(tmp_path, good_video):
     assert [path.name for path in (tmp_path / "out").glob("*.mp4")] == ["good.mp4"]
     with open(tmp_path / "out" / FAILED, newline="") as file:
         assert [(row["path"], row["reason"]) for row in csv.DictReader(file)] == report.failed
+
+
+def test_a_built_in_data_set_becomes_a_list(tmp_path, shapes_list, monkeypatch):
+    monkeypatch.setattr(shapes, "prepare", lambda config, **options: shapes_list)
+    (tmp_path / "shapes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    report = copied("shapes", tmp_path / "copy", CopySettings(short_side=32))
+    assert (report.written, report.failed) == (32, [])
+    assert report.source == str(tmp_path / "copy" / "labels.csv")
+    original, copy = open_dataset(shapes_list), open_dataset(report.source)
+    assert [(row.split, row.labels) for row in copy.rows] == [
+        (row.split, row.labels) for row in original.rows
+    ]
 
 
 def test_a_list_keeps_its_splits_and_labels(tmp_path, good_video):

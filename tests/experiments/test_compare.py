@@ -139,7 +139,7 @@ def endless(monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(compare.subprocess, "Popen", start)
-    monkeypatch.setattr(compare, "prepare_built_in", lambda config: None)
+    monkeypatch.setattr(compare, "open_dataset", lambda *arguments, **options: None)
     return started
 
 

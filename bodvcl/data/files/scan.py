@@ -14,7 +14,7 @@ from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.repeats import Repeat, repeats_report, without_repeats
 from bodvcl.data.files.training_part import TrainingPart, first_of_same, training_part
 from bodvcl.data.files.video import BadVideo, VideoInfo
-from bodvcl.data.sets import DatasetRows, VideoRow, open_dataset
+from bodvcl.data.sets import BuiltInSettings, DatasetRows, VideoRow, open_dataset
 from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.text.words import counted, printable
@@ -166,6 +166,7 @@ def scan(
     source: str | os.PathLike[str],
     *,
     clip: ClipConfig | None,
+    settings: BuiltInSettings | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> ScanResult:
@@ -174,13 +175,14 @@ def scan(
     Args:
         source: a data set by name, a folder or a .csv list; see :func:`bodvcl.data.sets.open_dataset`.
         clip: a video too short for one clip is skipped, unless `clip.short` is "repeat". None: any length.
+        settings: settings of the built-in data sets. None: their defaults.
         workers: processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
 
     Raises:
         DataError: the source does not exist or cannot be read, or holds no usable video.
     """
-    data = open_dataset(source)
+    data = open_dataset(source, settings, workers=workers, progress=progress)
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         results, checked = check_files(paths, index, workers=workers, progress=progress)

@@ -154,7 +154,7 @@ def transcode(
         raise DataError(f"{data.name}: no video to copy")
     folder = Path(os.path.abspath(Path(destination).expanduser()))
     root = _common_root(data)
-    if not _is_list(data) and (folder == root or root in folder.parents):
+    if not data.list_file and (folder == root or root in folder.parents):
         raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
     _prepare(folder, {"source": str(root), **asdict(settings)})
     with VideoIndex() as index:
@@ -228,10 +228,6 @@ def _key(row: VideoRow) -> str:
     return row.segment.target if row.segment else row.path
 
 
-def _is_list(data: DatasetRows) -> bool:
-    return data.annotations == [data.name]
-
-
 def _common_root(data: DatasetRows) -> Path:
     folders = {os.path.dirname(os.path.abspath(row.path)) for row in data.rows}
     return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
@@ -257,19 +253,19 @@ def _prepare(folder: Path, what: dict[str, Any]) -> None:
 
 def _source_of(data: DatasetRows, source: str, folder: Path) -> str:
     """What `--data` of the copy is, in the way that the source was given."""
+    if data.list_file:
+        return str(folder / Path(data.list_file).name)
     if Path(source).expanduser().is_dir():
         return str(folder)
-    if _is_list(data):
-        return str(folder / Path(data.name).name)
     return f"{source.partition(':')[0]}:{folder}"
 
 
 def _write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple[str, VideoRow]]) -> None:
-    if _is_list(data):
+    if data.list_file:
         columns = list(data.classes)
         split = ["split"] if any(row.split for row in data.rows) else []
         _write_csv(
-            folder / Path(data.name).name,
+            folder / Path(data.list_file).name,
             ["path", *split, *columns],
             [
                 [name, *(row.split for _ in split), *(row.labels.get(column, "") for column in columns)]

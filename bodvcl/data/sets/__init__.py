@@ -1,93 +1,23 @@
 """Data sets by name.
 
-``ucf101:/datasets/UCF101`` is UCF101 in its official layout, ``ucf101@2:/datasets/UCF101`` its second split;
-a bare folder or .csv list is what it is.
+``shapes`` is a built-in data set, ``ucf101:/datasets/UCF101`` is UCF101 in its official layout,
+``ucf101@2:/datasets/UCF101`` its second split; a bare folder or .csv list is what it is.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
-from dataclasses import replace
-from pathlib import Path
-
-from bodvcl.data.sets.ava import AVA
-from bodvcl.data.sets.csv_list import read_csv_list
-from bodvcl.data.sets.diving48 import DIVING48
-from bodvcl.data.sets.finegym import FINEGYM
-from bodvcl.data.sets.folders import CLASS_FOLDERS, read_folder
-from bodvcl.data.sets.hmdb51 import HMDB51
-from bodvcl.data.sets.kinetics import KINETICS
+from bodvcl.data.sets.built_in import BuiltInDataSet, BuiltInSettings
+from bodvcl.data.sets.registry import DATA_SETS, built_in, open_dataset
 from bodvcl.data.sets.rows import DataSet, DatasetRows, Segment, VideoRow
-from bodvcl.data.sets.split_names import canonical_split
-from bodvcl.data.sets.ssv2 import SSV2
-from bodvcl.data.sets.ucf101 import UCF101
-from bodvcl.errors import DataError
 
-__all__ = ["DATA_SETS", "DataSet", "DatasetRows", "Segment", "VideoRow", "open_dataset"]
-
-DATA_SETS: dict[str, DataSet] = {
-    entry.name: entry
-    for entry in (CLASS_FOLDERS, UCF101, HMDB51, *KINETICS.values(), SSV2, *FINEGYM.values(), DIVING48, AVA)
-}
-"""Every data set that a specification can name."""
-
-_SPEC = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(?:@(?P<fold>\d+))?:(?P<root>.+)")
-
-
-def open_dataset(spec: str | os.PathLike[str]) -> DatasetRows:
-    """Read which videos a data set has, their splits and labels; no video is opened.
-
-    Args:
-        spec: `name:folder` or `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos,
-            searched to any depth; or a .csv list with a column `path` (relative to the list), an optional
-            column `split`, and label columns. `~` is the home folder.
-
-    Splits have the names of :func:`~bodvcl.data.sets.split_names.canonical_split`; a note says which names
-    of the source they stand for.
-
-    Raises:
-        DataError: the name is unknown, the folder is not laid out as that data set is, or a list cannot be
-            read.
-    """
-    found = _read(os.fspath(spec))
-    names = {row.split: canonical_split(row.split) for row in found.rows}
-    read_as = [f"{name!r} is {split or 'no split'}" for name, split in names.items() if name != split]
-    return replace(
-        found,
-        rows=[
-            row if row.split == names[row.split] else replace(row, split=names[row.split])
-            for row in found.rows
-        ],
-        notes=[*found.notes, *([f"names of splits: {', '.join(read_as)}"] if read_as else [])],
-    )
-
-
-def _read(text: str) -> DatasetRows:
-    if not text:
-        raise DataError("the data is an empty text; give a folder of videos, or . for the current folder")
-    path = Path(text).expanduser()
-    if os.path.isdir(path):
-        return read_folder(path)
-    if path.suffix.lower() == ".csv" and os.path.isfile(path):
-        return read_csv_list(path)
-    match = _SPEC.fullmatch(text)
-    if match is None or os.path.exists(path):
-        if os.path.exists(path):
-            raise DataError(f"{path}: expected a folder of videos, or a .csv list with a column path")
-        raise DataError(
-            f"{path}: no such file or folder; give a folder of videos, a .csv list, or a data set by name, "
-            f"such as ucf101:FOLDER (there are: {', '.join(sorted(DATA_SETS))})"
-        )
-    name, fold = match["name"], int(match["fold"] or 1)
-    if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise DataError(f"{text}: no data set named {name}{hint}; there are: {', '.join(sorted(DATA_SETS))}")
-    entry = DATA_SETS[name]
-    if not 1 <= fold <= entry.folds:
-        has = "one official split" if entry.folds == 1 else f"{entry.folds} official splits"
-        raise DataError(f"{text}: {entry.title} has {has}, got @{fold}")
-    found = entry.read(Path(match["root"]).expanduser(), fold)
-    return replace(found, name=f"{name}@{fold}" if entry.folds > 1 else name)
+__all__ = [
+    "DATA_SETS",
+    "BuiltInDataSet",
+    "BuiltInSettings",
+    "DataSet",
+    "DatasetRows",
+    "Segment",
+    "VideoRow",
+    "built_in",
+    "open_dataset",
+]

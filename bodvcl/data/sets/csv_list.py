@@ -54,7 +54,13 @@ def read_csv_list(path: Path) -> DatasetRows:
         for cells in table.rows
     ]
     return DatasetRows(
-        str(path), str(path.parent), rows, classes_of(rows), annotations=[str(path)], notes=notes
+        str(path),
+        str(path.parent),
+        rows,
+        classes_of(rows),
+        annotations=[str(path)],
+        notes=notes,
+        list_file=str(path),
     )
 
 

@@ -60,6 +60,7 @@ class DatasetRows:
         notes: what a user should know before trusting a result on these data.
         others: number of files seen that are no videos (folders only).
         unreadable: (folder, reason) of folders that could not be looked into and were passed over.
+        list_file: the .csv list that the rows are from; "" for a folder or an official layout.
     """
 
     name: str
@@ -71,6 +72,7 @@ class DatasetRows:
     notes: list[str] = field(default_factory=list)
     others: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    list_file: str = ""
 
     @property
     def flip_forbidden_by(self) -> str | None:
