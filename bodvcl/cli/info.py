@@ -1,19 +1,19 @@
-"""``python -m bodvcl.info``: versions, what was built, what loaded, and which backend each operator would
-use here."""
+"""The verb ``info``: versions, what was built and loaded, and which backend each operator would use here."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bodvcl
 from bodvcl.cli.console import run_verb, uninterrupted
+from bodvcl.config.command_line import Flag, parse
 
 PACKAGES = (
     "torch",
@@ -25,6 +25,16 @@ PACKAGES = (
     "torchcodec",
     "scikit-learn",
 )
+
+
+@dataclass
+class InfoOptions:
+    """Versions, what was built and loaded, and which backend each operator would use here."""
+
+    json: Flag = False
+    """Print everything as one JSON object."""
+    brief: Flag = False
+    """Print one line: which operators are native."""
 
 
 def collect() -> dict[str, Any]:
@@ -52,10 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _info(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bodvcl info", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="machine-readable")
-    parser.add_argument("--brief", action="store_true", help="one line: which operators are native")
-    options = parser.parse_args(arguments)
+    options = parse(InfoOptions, arguments, prog="bodvcl info")
     with uninterrupted():
         found = brief() if options.brief else collect()
     if isinstance(found, str):

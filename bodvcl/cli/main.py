@@ -1,4 +1,4 @@
-"""The ``bodvcl`` command: ``bodvcl train``, ``bodvcl info``, ``bodvcl report``."""
+"""The ``bodvcl`` command: ``bodvcl VERB [OPTIONS]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import bodvcl
+from bodvcl.cli.choice import choose
+from bodvcl.errors import ConfigError
 from bodvcl.system.streams import steady_streams
 
 VERBS = {
@@ -20,35 +22,24 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand the options to the verb's own ``main``; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in VERBS:
-        verb = arguments[0]
-        return importlib.import_module(f"bodvcl.cli.{verb}").main(arguments[1:])
-    with steady_streams():
-        return _without_verb(arguments)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    verb = arguments[0]
+    if verb not in VERBS:
+        with steady_streams():
+            return _without_verb(arguments)
+    return int(importlib.import_module(f"bodvcl.cli.{verb}").main(arguments[1:]))
 
 
 def _without_verb(arguments: Sequence[str]) -> int:
-    verb = arguments[0] if arguments else "--help"
-    if verb in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if verb == "--version":
+    if arguments[0] == "--version":
         print(f"bodvcl {bodvcl.__version__}")
         return 0
-    import difflib
-
-    near = difflib.get_close_matches(verb, VERBS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    print(f"bodvcl: error: no verb {verb!r}{hint}; there are: {', '.join(VERBS)}", file=sys.stderr)
-    return 2
-
-
-def _help() -> str:
-    lines = ["usage: bodvcl VERB [OPTIONS]", "", bodvcl.__doc__ or "", "", "verbs:"]
-    lines += [f"  {verb:<8} {text}" for verb, text in VERBS.items()]
-    lines += ["", "bodvcl VERB --help explains a verb; python -m bodvcl.VERB is the same."]
-    return "\n".join(lines)
+    try:
+        choose(arguments, VERBS, prog="bodvcl", noun="verb", about=bodvcl.__doc__ or "")
+    except ConfigError as error:
+        print(f"bodvcl: error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

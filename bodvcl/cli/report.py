@@ -1,14 +1,23 @@
-"""``python -m bodvcl.report RUN_DIR``: rebuild the report of a run from what is in its folder."""
+"""The verb ``report``: rebuild the report of a run from what is in its folder."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
 from bodvcl.cli.console import run_verb, uninterrupted
-from bodvcl.system.folders import expand
+from bodvcl.config.command_line import Positional, argument, parse
+from bodvcl.config.schema import UserPath
+
+
+@dataclass
+class ReportOptions:
+    """Build report.html again from a run folder."""
+
+    run_dir: Annotated[Positional[UserPath], argument(metavar="RUN_DIR")]
+    """Folder of the run."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,13 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bodvcl report", description="Rebuild report.html of a run.")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
-    given = parser.parse_args(arguments)
+    options = parse(ReportOptions, arguments, prog="bodvcl report")
     with uninterrupted():
         from bodvcl.viz.report import write_report
 
-    print(write_report(expand(given.run_dir)))
+    print(write_report(options.run_dir))
     return 0
 
 

@@ -31,9 +31,10 @@ def _train(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> TrainConfig:
     with uninterrupted():
         from bodvcl.config.parse import parse_config
+        from bodvcl.runs.folder import newest_run
 
     try:
-        return parse_config(arguments)
+        return parse_config(arguments, newest_run=newest_run)
     except UserError:
         from bodvcl.engine.ranks import world_from_environment
 

@@ -23,13 +23,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bodvcl.cli.console import run_verb
+from bodvcl.config.command_line import parse
 from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.data.sets import BuiltInSettings, open_dataset
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
-from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.variants import DATA, GROUPS
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.progress import progress_bar
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
 
     def experiment() -> int:
-        options = parse_options(Options, arguments[:end], "python -m bodvcl.experiments.compare")
+        options = parse(Options, arguments[:end], prog="python -m bodvcl.experiments.compare")
         until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
         tasks = list(plan(options, arguments[end + 1 :]))
         try:

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 
 from bodvcl.cli.console import run_verb
+from bodvcl.config.command_line import parse
 from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.data.workers.process import (
     available_cores,
@@ -28,7 +29,6 @@ from bodvcl.data.workers.process import (
     process_context,
 )
 from bodvcl.errors import ConfigError
-from bodvcl.experiments.options import parse_options
 from bodvcl.experiments.two_stream import Loss, Record, train_two_stream
 from bodvcl.experiments.two_stream_data import Correlation, make_videos
 from bodvcl.experiments.two_stream_report import figure6, figure7, table, verdict
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def experiment() -> int:
-        options = parse_options(Options, arguments, "python -m bodvcl.experiments.synthetic")
+        options = parse(Options, arguments, prog="python -m bodvcl.experiments.synthetic")
         results = run_all(options)
         report(options.out, results)
         return 0
