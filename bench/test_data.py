@@ -33,7 +33,7 @@ from bodvcl.data.clips.boxes import box_in_pixels
 from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_torchcodec
 
 VIDEOS, ROUNDS, FRAMES = 4, 3, 300
@@ -172,10 +172,8 @@ def run_torchcodec_torchvision(case: Case) -> torch.Tensor:
 
 
 def run_pyav(case: Case) -> ClipBatch:
-    plan = case.plan
-    loader = ClipLoader(plan.videos, plan.clip, plan.augment, batch_size=VIDEOS, seed=0, workers=0)
-    batch = next(loader.epoch(0))
-    finish(batch, plan.augment)
+    batch = next(PyAVSource(case.plan, workers=0).epoch(0))
+    finish(batch, case.plan.augment)
     return batch
 
 
@@ -194,15 +192,12 @@ def dali_route(case: Case) -> Callable[[Case], ClipBatch]:
     """The DALI source goes on from batch to batch: an epoch has one."""
     from bodvcl.data.sources.dali_source import DaliSource
 
-    plan = case.plan
-    source = DaliSource(
-        plan.videos, plan.clip, plan.augment, device=CPU, batch_size=VIDEOS, seed=0, workers=1
-    )
+    source = DaliSource(case.plan, CPU, workers=1)
     epochs = iter(range(10**6))
 
     def run(_: Case) -> ClipBatch:
         batch = next(source.epoch(next(epochs)))
-        finish(batch, plan.augment)
+        finish(batch, case.plan.augment)
         return batch
 
     return run

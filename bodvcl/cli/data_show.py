@@ -135,7 +135,7 @@ def see(video: VideoInfo, index: int, config: TrainConfig, epoch: int, height: i
     """
     from bodvcl.data.clips.augment import finish
     from bodvcl.data.clips.plan import collect
-    from bodvcl.data.sources.pyav_source import load_clips
+    from bodvcl.data.sources.pyav_clips import load_clips
 
     clip, augment = config.clip, config.augment
     draws = draw_clips(video, clip, augment, seed=config.seed, epoch=epoch, index=index)

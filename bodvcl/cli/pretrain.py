@@ -8,7 +8,7 @@ import shlex
 import signal
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from bodvcl.cli.announce import announcement
 from bodvcl.cli.prospects import prospects
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.scan import ScanResult, scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.files.video_list import list_videos
 from bodvcl.data.sets import BuiltInSettings, built_in
 from bodvcl.data.sets.split_names import of_the_probe
-from bodvcl.data.sources.pyav_source import default_workers
 from bodvcl.data.sources.source import ClipSource, open_source
+from bodvcl.data.workers.process import default_workers
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.loop import Outcome, Trainer, passes_per_step
@@ -115,8 +116,16 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
     run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
     videos = ranks.tell(lambda: _find_videos(config))
     train_videos, _ = _divide(videos)
-    shared = replace(config, workers=_workers(config, world))
-    source = open_source(shared, train_videos, ranks.rank, ranks.size, ranks.device)
+    plan = ClipPlan(
+        train_videos, config.clip, config.augment, config.batch_size, config.seed, ranks.rank, ranks.size
+    )
+    source = open_source(
+        plan,
+        config.decode,
+        device=ranks.device,
+        decoder=config.decoder,
+        workers=_workers(config, world),
+    )
     listed = None if built_in(config.data) else ranks.tell(lambda: list_videos(train_videos))
     trainer = Trainer(config, source, run_dir, ranks, listed)
     if config.resume:

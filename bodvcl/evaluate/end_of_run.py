@@ -14,7 +14,7 @@ from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video import VideoInfo
-from bodvcl.data.sources.pyav_source import evaluation_clips
+from bodvcl.data.sources.evaluation import evaluation_clips
 from bodvcl.errors import DataError
 from bodvcl.evaluate.analysis import analyse, example_frames
 from bodvcl.evaluate.columns import choose_labels, with_labels

@@ -10,8 +10,9 @@ import torch
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video import VideoInfo
-from bodvcl.data.sources.pyav_source import default_workers, evaluation_clips
+from bodvcl.data.sources.evaluation import evaluation_clips
 from bodvcl.data.workers.pool import Note, WorkerDied, WorkerPool
+from bodvcl.data.workers.process import default_workers
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import Control
 

@@ -15,9 +15,10 @@ pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install bo
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video import probe_video
 from bodvcl.data.sources.dali_source import DaliSource
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_dali
 from bodvcl.errors import DataError
 
@@ -63,7 +64,9 @@ def breakable(tmp_path):
 
 def source_of(videos, *, batch_size=4, clip=CLIP, augment=None, **settings) -> DaliSource:
     augment = augment or AugmentConfig(blur=0.5)
-    return DaliSource(videos, clip, augment, device=CPU, batch_size=batch_size, seed=0, workers=2, **settings)
+    return DaliSource(
+        ClipPlan(videos, clip, augment, batch_size=batch_size, seed=0), CPU, workers=2, **settings
+    )
 
 
 def same(a: ClipBatch, b: ClipBatch) -> bool:
@@ -98,7 +101,7 @@ def test_pixels_are_close_to_those_of_pyav(waves, size):
     clip = ClipConfig(frames=4, stride=2, views=2, size=size)
     augment = AugmentConfig(blur=0.5, crop_area=(0.5, 1.0))
     dali = source_of(waves, clip=clip, augment=augment)
-    pyav = ClipLoader(waves, clip, augment, batch_size=4, seed=0, workers=0)
+    pyav = PyAVSource(ClipPlan(waves, clip, augment, batch_size=4, seed=0), workers=0)
     try:
         for epoch in range(2):
             for ours, truth in zip(dali.epoch(epoch), pyav.epoch(epoch), strict=True):
@@ -123,7 +126,7 @@ def test_colours_of_a_bt709_file_are_corrected(tmp_path):
     dali = source_of([info, info], batch_size=2, clip=clip, augment=augment)
     ours = next(dali.epoch(0))
     dali.close()
-    truth = next(ClipLoader([info, info], clip, augment, batch_size=2, seed=0, workers=0).epoch(0))
+    truth = next(PyAVSource(ClipPlan([info, info], clip, augment, batch_size=2, seed=0), workers=0).epoch(0))
     assert (ours.clips.float() - truth.clips.float()).abs().mean() > MEAN
     finished = (finish(ours, augment) - finish(truth, augment)).abs() * augment.std * 255
     assert finished.mean() < MEAN
@@ -232,8 +235,8 @@ def test_gpu_gives_the_clips_of_pyav(tmp_path, bt709):
     device = torch.device("cuda", torch.cuda.current_device())
     assert can_run_dali(videos, device) == (True, "")
     clip, augment = ClipConfig(frames=4, stride=2, size=144), AugmentConfig(crop_area=(0.5, 1.0))
-    dali = DaliSource(videos, clip, augment, device=device, batch_size=4, seed=0, workers=2)
-    pyav = ClipLoader(videos, clip, augment, batch_size=4, seed=0, workers=0)
+    dali = DaliSource(ClipPlan(videos, clip, augment, batch_size=4, seed=0), device, workers=2)
+    pyav = PyAVSource(ClipPlan(videos, clip, augment, batch_size=4, seed=0), workers=0)
     held = []
     for epoch in range(4):
         ours, truth = next(dali.epoch(epoch)), next(pyav.epoch(epoch))

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
+from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import BadVideo, read_frames
 from bodvcl.data.sources import kept_frames
 from bodvcl.data.sources.kept_frames import KeptFrames
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source import open_source
 from bodvcl.errors import ConfigError
 
@@ -82,8 +83,8 @@ def test_a_frame_outside_of_the_video_is_refused(videos, number):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_with_and_without_memory(videos, workers):
     def batches(keep: float) -> list[torch.Tensor]:
-        options = {"batch_size": 4, "seed": 0, "workers": workers, "keep": keep}
-        loader = ClipLoader(videos, CLIP, AugmentConfig(), **options)
+        plan = ClipPlan(videos, CLIP, AugmentConfig(), batch_size=4, seed=0)
+        loader = PyAVSource(plan, workers=workers, keep=keep)
         try:
             return [batch.clips for epoch in range(2) for batch in loader.epoch(epoch)]
         finally:
@@ -95,6 +96,6 @@ def test_batches_are_the_same_with_and_without_memory(videos, workers):
 
 def test_other_decoders_refuse_it(videos, monkeypatch):
     monkeypatch.setattr("bodvcl.data.sources.source.choose_decoder", lambda *_: ("dali", "for this test"))
-    config = TrainConfig(batch_size=4, clip=CLIP, decode=DecodeConfig(keep=1.0))
-    with pytest.raises(ConfigError, match=r"--decode\.keep is for --decoder pyav"):
-        open_source(config, videos, 0, 1, torch.device("cpu"))
+    plan = ClipPlan(videos, CLIP, AugmentConfig(), batch_size=4, seed=0)
+    with pytest.raises(ConfigError, match=r"--decode\.keep applies only to --decoder pyav"):
+        open_source(plan, DecodeConfig(keep=1.0), device=torch.device("cpu"))

@@ -23,10 +23,13 @@ from video_files import read_barcode
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import read_frames
 from bodvcl.data.sources import kept_frames
-from bodvcl.data.sources.pyav_source import ClipLoader, decode_size, evaluation_clips
+from bodvcl.data.sources.evaluation import evaluation_clips
+from bodvcl.data.sources.pyav_clips import decode_size
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.errors import DataError
 
 CLIP = ClipConfig(frames=4, stride=2, views=2, size=16)
@@ -47,13 +50,9 @@ def breakable(video_folder, tmp_path):
 
 def loader_of(
     videos, *, workers=0, batch_size=4, clip=CLIP, augment=None, seed=0, max_bad=0.01, timeout=None
-) -> ClipLoader:
-    return ClipLoader(
-        videos,
-        clip,
-        augment or AugmentConfig(blur=0.5),
-        batch_size=batch_size,
-        seed=seed,
+) -> PyAVSource:
+    return PyAVSource(
+        ClipPlan(videos, clip, augment or AugmentConfig(blur=0.5), batch_size=batch_size, seed=seed),
         workers=workers,
         max_bad=max_bad,
         timeout=timeout,
@@ -123,8 +122,9 @@ def test_resuming_gives_the_uninterrupted_batches(videos, workers):
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_the_shares_of_all_ranks_are_the_batch_of_one(videos, world_size):
     ranks = [
-        ClipLoader(
-            videos, CLIP, AugmentConfig(), batch_size=4, seed=0, workers=0, rank=r, world_size=world_size
+        PyAVSource(
+            ClipPlan(videos, CLIP, AugmentConfig(), batch_size=4, seed=0, rank=r, world_size=world_size),
+            workers=0,
         )
         for r in range(world_size)
     ]
@@ -140,8 +140,8 @@ def test_the_shares_of_all_ranks_are_the_batch_of_one(videos, world_size):
 
 
 def test_a_share_without_a_readable_video_stops(breakable):
-    loader = ClipLoader(
-        breakable, CLIP, AugmentConfig(), batch_size=12, seed=0, workers=0, rank=1, world_size=12
+    loader = PyAVSource(
+        ClipPlan(breakable, CLIP, AugmentConfig(), batch_size=12, seed=0, rank=1, world_size=12), workers=0
     )
     (only,) = next(loader.epoch(0)).videos.tolist()
     os.remove(breakable[only].path)
@@ -290,10 +290,12 @@ def test_a_defect_in_a_worker_is_shown_with_its_traceback(videos):
 def test_forgotten_workers_do_not_keep_the_program_from_ending(video_folder):
     code = (
         "from bodvcl.config.schema import AugmentConfig, ClipConfig\n"
-        "from bodvcl.data.sources.pyav_source import ClipLoader\n"
+        "from bodvcl.data.clips.plan import ClipPlan\n"
         "from bodvcl.data.files.scan import scan\n"
+        "from bodvcl.data.sources.pyav_source import PyAVSource\n"
         f"videos = scan({str(video_folder)!r}, clip=ClipConfig(), progress=False).videos\n"
-        "loader = ClipLoader(videos, ClipConfig(), AugmentConfig(), batch_size=4, seed=0, workers=2)\n"
+        "plan = ClipPlan(videos, ClipConfig(), AugmentConfig(), batch_size=4, seed=0)\n"
+        "loader = PyAVSource(plan, workers=2)\n"
         "batches = loader.epoch(0)\n"
         "print(len(next(batches).videos))\n"
     )

@@ -11,8 +11,9 @@ from growth import growth, needs_proc
 from video_files import varied_copy, write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.scan import scan
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 
 pytestmark = pytest.mark.slow
 
@@ -49,8 +50,8 @@ def test_a_hundred_bad_files_among_a_thousand_are_left_out_and_named(tmp_path, c
     bad = {videos[number * 10 + number % 7].path: number for number in range(100)}
     for path, number in bad.items():
         damage(path, number)
-    loader = ClipLoader(
-        videos, CLIP, AugmentConfig(), batch_size=20, seed=0, workers=2, timeout=300, max_bad=0.2
+    loader = PyAVSource(
+        ClipPlan(videos, CLIP, AugmentConfig(), batch_size=20, seed=0), workers=2, timeout=300, max_bad=0.2
     )
     try:
         with caplog.at_level(logging.WARNING):
@@ -67,7 +68,7 @@ def test_a_hundred_bad_files_among_a_thousand_are_left_out_and_named(tmp_path, c
 @needs_proc
 def test_memory_and_open_files_are_flat_over_five_thousand_files(tmp_path):
     videos = copies(tmp_path, 500)
-    loader = ClipLoader(videos, CLIP, AugmentConfig(), batch_size=20, seed=0, workers=0)
+    loader = PyAVSource(ClipPlan(videos, CLIP, AugmentConfig(), batch_size=20, seed=0), workers=0)
     files = []
 
     def opens(epoch: int) -> None:

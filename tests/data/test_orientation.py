@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from video_files import set_display_matrix
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.orientation import orientation, upright
 from bodvcl.data.files.transcode import CopySettings, write_copy
 from bodvcl.data.files.video import probe_video, read_frames
 from bodvcl.data.sources.kept_frames import KeptFrames
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec
 
 EIGHT = {
@@ -114,7 +115,9 @@ def test_every_route_shows_a_file_upright(stored, tmp_path, numbers):
     whole = AugmentConfig(flip=0.0, jitter=0.0, crop_area=(1.0, 1.0), crop_aspect=(aspect, aspect))
     clip = ClipConfig(frames=3, stride=1, size=32)
     seen, seen_copy = (
-        next(ClipLoader([v, v], clip, whole, batch_size=2, seed=0, workers=0).epoch(0)).clips.float()
+        next(
+            PyAVSource(ClipPlan([v, v], clip, whole, batch_size=2, seed=0), workers=0).epoch(0)
+        ).clips.float()
         for v in (info, copy)
     )
     assert (seen - seen_copy).abs().mean() < 8

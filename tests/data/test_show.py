@@ -16,8 +16,9 @@ from bodvcl.config.schema import AugmentConfig, ClipConfig, TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video import probe_video
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet
 
 RECIPE = AugmentConfig(
@@ -44,7 +45,7 @@ def test_factors_are_read_back_from_a_colour_matrix():
 def test_the_sheet_shows_the_pixels_that_training_gets(video_folder):
     videos = [probe_video(path) for path in sorted(video_folder.rglob("*.mp4"))[:3]]
     config = TrainConfig(clip=ClipConfig(frames=4, size=32), augment=RECIPE, seed=5)
-    loader = ClipLoader(videos, config.clip, RECIPE, batch_size=3, seed=5, workers=0)
+    loader = PyAVSource(ClipPlan(videos, config.clip, RECIPE, batch_size=3, seed=5), workers=0)
     batch = next(loader.epoch(2))
     expected = finish(batch, RECIPE).permute(0, 2, 3, 4, 1) * RECIPE.std + RECIPE.mean
     for place, index in enumerate(batch.videos.tolist()):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from video_files import cut_without_decoding, write_video
 
-from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig, TrainConfig
+from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video import probe_video
 from bodvcl.data.sources import source_choice
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source import open_source
 from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
 from bodvcl.errors import ConfigError
@@ -90,23 +91,26 @@ def test_a_missing_library_is_named_with_its_extra(vp9):
     assert can_run_torchcodec([vp9], trouble="not installed") == (False, "not installed")
 
 
-def config(**changes) -> TrainConfig:
-    return TrainConfig(
-        clip=ClipConfig(frames=3, stride=1, size=16),
-        augment=AugmentConfig(),
+def opened(video, *, max_bad=0.01, decoder="auto", rank=0, world_size=1):
+    plan = ClipPlan(
+        [video, video],
+        ClipConfig(frames=3, stride=1, size=16),
+        AugmentConfig(),
         batch_size=2,
-        workers=0,
-        **changes,
+        seed=0,
+        rank=rank,
+        world_size=world_size,
     )
+    return open_source(plan, DecodeConfig(max_bad=max_bad), device=CPU, decoder=decoder, workers=0)
 
 
 def test_pyav_is_what_a_cpu_gets(vp9, capsys):
-    source = open_source(config(decode=DecodeConfig(max_bad=0.5)), [vp9, vp9], 0, 1, CPU)
-    assert isinstance(source, ClipLoader)
+    source = opened(vp9, max_bad=0.5)
+    assert isinstance(source, PyAVSource)
     assert source.steps_per_epoch == 1
     assert next(source.epoch(0)).clips.shape == (4, 3, 16, 16, 3)
     assert capsys.readouterr().out == "decoding with pyav: the training runs on the CPU\n"
-    second = open_source(config(), [vp9, vp9], 1, 2, CPU)
+    second = opened(vp9, rank=1, world_size=2)
     assert len(next(second.epoch(0)).videos) == 1
     assert capsys.readouterr().out == ""
 
@@ -117,7 +121,7 @@ def test_asking_for_what_is_not_installed_names_the_extra(vp9, name, monkeypatch
     with pytest.raises(
         ConfigError, match=rf"--decoder {name} cannot be used: .*pip install bodvcl\[{name}\]"
     ):
-        open_source(config(decoder=name), [vp9, vp9], 0, 1, CPU)
+        opened(vp9, decoder=name)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_asking_for_what_is_installed_gives_it(vp9, name, module, capsys):
     pytest.importorskip(module, reason=f"{name} is not installed (pip install bodvcl[{name}])")
     if name == "torchcodec" and not can_run_torchcodec([vp9])[0]:
         pytest.skip(can_run_torchcodec([vp9])[1])
-    source = open_source(config(decoder=name), [vp9, vp9], 0, 1, CPU)
+    source = opened(vp9, decoder=name)
     assert type(source).__name__.lower() == f"{name}source"
     assert next(source.epoch(0)).clips.shape == (4, 3, 16, 16, 3)
     assert capsys.readouterr().out == f"decoding with {name}: as asked for\n"

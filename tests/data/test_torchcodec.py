@@ -10,8 +10,9 @@ from smooth_video import MEAN, MOST, VP9, write_waves
 from video_files import cut_without_decoding, read_barcode, write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
+from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video import probe_video
-from bodvcl.data.sources.pyav_source import ClipLoader
+from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_torchcodec
 
 able, why_not = can_run_torchcodec([])
@@ -46,7 +47,7 @@ def videos(tmp_path_factory):
 def source_of(videos, *, batch_size=3, clip=CLIP, augment=None, **settings) -> TorchCodecSource:
     augment = augment or AugmentConfig(blur=0.5)
     return TorchCodecSource(
-        videos, clip, augment, device=CPU, batch_size=batch_size, seed=0, workers=2, **settings
+        ClipPlan(videos, clip, augment, batch_size=batch_size, seed=0), CPU, workers=2, **settings
     )
 
 
@@ -55,7 +56,7 @@ def assert_barcodes(path) -> None:
     assert can_run_torchcodec([info]) == (True, "")
     clip = ClipConfig(frames=5, stride=3, views=3, size=80)
     source = source_of([info, info], batch_size=2, clip=clip, augment=WHOLE)
-    truth = ClipLoader([info, info], clip, WHOLE, batch_size=2, seed=0, workers=0)
+    truth = PyAVSource(ClipPlan([info, info], clip, WHOLE, batch_size=2, seed=0), workers=0)
     for epoch in range(3):
         ours, expected = next(source.epoch(epoch)), next(truth.epoch(epoch))
         assert torch.equal(ours.frames, expected.frames)
@@ -79,7 +80,7 @@ def test_rotation_is_applied(tmp_path, degrees):
     augment = AugmentConfig(jitter=0.0, flip=0.0, crop_area=(1.0, 1.0), crop_aspect=(0.6, 1 / 0.6))
     clip = ClipConfig(frames=3, stride=1, size=80)
     ours = next(source_of([info, info], batch_size=2, clip=clip, augment=augment).epoch(0))
-    truth = next(ClipLoader([info, info], clip, augment, batch_size=2, seed=0, workers=0).epoch(0))
+    truth = next(PyAVSource(ClipPlan([info, info], clip, augment, batch_size=2, seed=0), workers=0).epoch(0))
     assert (ours.clips.float() - truth.clips.float()).abs().mean() < MEAN
 
 
@@ -88,7 +89,7 @@ def test_pixels_are_close_to_those_of_pyav(videos, size):
     clip = ClipConfig(frames=4, stride=2, views=2, size=size)
     ours, truth = (
         source_of(videos, clip=clip),
-        ClipLoader(videos, clip, AugmentConfig(blur=0.5), batch_size=3, seed=0, workers=0),
+        PyAVSource(ClipPlan(videos, clip, AugmentConfig(blur=0.5), batch_size=3, seed=0), workers=0),
     )
     for epoch in range(2):
         for a, b in zip(ours.epoch(epoch), truth.epoch(epoch), strict=True):
@@ -136,10 +137,10 @@ def test_gpu_gives_the_clips_of_pyav(tmp_path):
     videos = [probe_video(write_waves(tmp_path / f"{n}.mp4", size=(144, 192))) for n in range(4)]
     device = torch.device("cuda", torch.cuda.current_device())
     clip, augment = ClipConfig(frames=4, stride=2, size=144), AugmentConfig(crop_area=(0.5, 1.0))
-    source = TorchCodecSource(videos, clip, augment, device=device, batch_size=4, seed=0, workers=2)
+    source = TorchCodecSource(ClipPlan(videos, clip, augment, batch_size=4, seed=0), device, workers=2)
     ours = next(source.epoch(0))
     source.close()
-    truth = next(ClipLoader(videos, clip, augment, batch_size=4, seed=0, workers=0).epoch(0))
+    truth = next(PyAVSource(ClipPlan(videos, clip, augment, batch_size=4, seed=0), workers=0).epoch(0))
     assert ours.clips.device == device
     assert torch.equal(ours.frames, truth.frames)
     assert (ours.clips.cpu().float() - truth.clips.float()).abs().mean() < MEAN

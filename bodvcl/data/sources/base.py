@@ -1,4 +1,4 @@
-"""What all sources have in common: epochs over one endless stream of batches, and bad files."""
+"""What all sources share: epochs that follow a plan without a pause between them, and bad files."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from bodvcl.data.sources.failures import BadFiles
 from bodvcl.errors import DataError
 
 
-class BatchStream(ABC):
-    """Yields the batches of a plan, epoch by epoch, and goes on into the next epoch on its own.
+class PlannedSource(ABC):
+    """Yields the batches of a plan, epoch by epoch, and prepares the next epoch before it is asked for.
 
     A file that cannot be read is logged once, and the batch that should have held it is smaller.
 
     Args:
         plan: what each step sees.
-        max_bad: share of the videos that may turn out to be unreadable.
+        max_bad: share of the videos that may turn out to be unreadable, 0 to 1.
 
     Attributes:
         steps_per_epoch: batches in an epoch.
     """
 
-    def __init__(self, plan: ClipPlan, max_bad: float) -> None:
+    def __init__(self, plan: ClipPlan, max_bad: float = 0.01) -> None:
         self.plan = plan
         self.steps_per_epoch = plan.steps_per_epoch
         self._bad = BadFiles(len(plan.videos), max_bad)
         self._fewest = 2 if plan.world_size == 1 else 1
-        self._stream: Generator[ClipBatch] | None = None
+        self._batches: Generator[ClipBatch] | None = None
         self._next: tuple[int, int] | None = None
 
     @abstractmethod
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
-        """All batches from a place on, without end; closing the generator frees what it holds."""
+        """All batches from a place on, without end. Closing the generator frees what it holds."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -52,11 +52,11 @@ class BatchStream(ABC):
                 a decoding process died and no file is to blame.
         """
         for step in range(start_step, self.steps_per_epoch):
-            if self._stream is None or self._next != (epoch, step):
+            if self._batches is None or self._next != (epoch, step):
                 self.close()
-                self._stream = self._batches_from(epoch, step)
+                self._batches = self._batches_from(epoch, step)
             self._next = (epoch, step + 1) if step + 1 < self.steps_per_epoch else (epoch + 1, 0)
-            yield self._checked(next(self._stream))
+            yield self._checked(next(self._batches))
 
     def _checked(self, batch: ClipBatch) -> ClipBatch:
         self._bad.add(batch.failures)
@@ -71,6 +71,6 @@ class BatchStream(ABC):
 
     def close(self) -> None:
         """End processes, threads and decoders. The source can still be used; it starts them again."""
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = self._next = None
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = self._next = None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import DecodeConfig
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.data.files.video import VideoInfo
-from bodvcl.data.sources.pyav_source import ClipLoader
-from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec, choose_decoder
+from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.sources.pyav_source import PyAVSource
+from bodvcl.data.sources.source_choice import Decoder, can_run_dali, can_run_torchcodec, choose_decoder
 from bodvcl.errors import ConfigError
 
 
@@ -46,43 +46,39 @@ class ClipSource(Protocol):
 
 
 def open_source(
-    config: TrainConfig, videos: Sequence[VideoInfo], rank: int, world_size: int, device: torch.device
+    plan: ClipPlan,
+    decode: DecodeConfig,
+    *,
+    device: torch.device,
+    decoder: Decoder = "auto",
+    workers: int | None = None,
 ) -> ClipSource:
-    """The source that a configuration asks for; rank 0 prints which one it is, and why.
+    """The source that decodes the clips of a plan; rank 0 prints which one it is, and why.
 
     Args:
-        config: its clip, augment, decode, decoder, batch_size, seed and workers are used.
-        videos: to train on; a video's number is its place here.
-        rank, world_size: this process among those that train together; `config.batch_size` is that of all.
-        device: of the training.
+        plan: what each step sees.
+        decode: decoding limits and cache.
+        device: device of the training.
+        decoder: "auto", "pyav", "dali" or "torchcodec".
+        workers: decoding processes or threads of this process. None: by the number of cores.
 
     Raises:
-        ConfigError: the decoder that was asked for cannot be used, or the batch cannot be shared equally.
-        DataError: more videos per batch than there are videos.
+        ConfigError: the decoder that was asked for cannot be used.
     """
-    torchcodec = can_run_torchcodec(videos) if config.decoder == "torchcodec" else (False, "not asked for")
-    name, reason = choose_decoder(config.decoder, device, can_run_dali(videos, device), torchcodec)
-    if rank == 0:
+    torchcodec = can_run_torchcodec(plan.videos) if decoder == "torchcodec" else (False, "not asked for")
+    name, reason = choose_decoder(decoder, device, can_run_dali(plan.videos, device), torchcodec)
+    if plan.rank == 0:
         print(f"decoding with {name}: {reason}")
-    if config.decode.keep and name != "pyav":
-        raise ConfigError(f"--decode.keep is for --decoder pyav, and this run decodes with {name}: remove it")
-    settings = {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "workers": config.workers,
-        "rank": rank,
-        "world_size": world_size,
-        "max_bad": config.decode.max_bad,
-    }
+    if decode.keep and name != "pyav":
+        raise ConfigError(
+            f"--decode.keep applies only to --decoder pyav, and this run decodes with {name}: remove it"
+        )
     if name == "dali":
         from bodvcl.data.sources.dali_source import DaliSource
 
-        return DaliSource(videos, config.clip, config.augment, device=device, **settings)
+        return DaliSource(plan, device, workers=workers, max_bad=decode.max_bad)
     if name == "torchcodec":
         from bodvcl.data.sources.torchcodec_source import TorchCodecSource
 
-        return TorchCodecSource(videos, config.clip, config.augment, device=device, **settings)
-    decode = config.decode
-    return ClipLoader(
-        videos, config.clip, config.augment, timeout=decode.timeout, keep=decode.keep, **settings
-    )
+        return TorchCodecSource(plan, device, workers=workers, max_bad=decode.max_bad)
+    return PyAVSource(plan, workers=workers, timeout=decode.timeout, max_bad=decode.max_bad, keep=decode.keep)

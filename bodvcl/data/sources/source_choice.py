@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 
@@ -11,6 +12,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import ConfigError
 from bodvcl.text.words import counted
 
+Decoder = Literal["auto", "pyav", "dali", "torchcodec"]
 Verdict = tuple[bool, str]
 """Whether a library can decode the videos, and if not, why."""
 
@@ -21,7 +23,7 @@ _COLOURS = frozenset({1, 2, 5, 6})  # BT.709; not told, then taken as BT.601; BT
 
 
 def choose_decoder(
-    requested: str, device: torch.device, dali: Verdict, torchcodec: Verdict
+    requested: Decoder, device: torch.device, dali: Verdict, torchcodec: Verdict
 ) -> tuple[str, str]:
     """The library that decodes, and the reason.
 

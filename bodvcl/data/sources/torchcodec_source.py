@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchcodec.decoders import VideoDecoder
 
-from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import crop_resize
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import BadVideo, VideoInfo
-from bodvcl.data.sources.base import BatchStream
-from bodvcl.data.sources.pyav_source import default_workers
+from bodvcl.data.sources.base import PlannedSource
+from bodvcl.data.sources.read_ahead import read_ahead
+from bodvcl.data.workers.process import default_workers
 from bodvcl.text.words import counted
 
 _AHEAD = 2  # batches that are being decoded while one is used
@@ -47,72 +48,68 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
     return torch.stack(cut)
 
 
-class TorchCodecSource(BatchStream):
+@dataclass(frozen=True)
+class _Jobs:
+    """One batch in work.
+
+    Attributes:
+        epoch, step: its place in the training.
+        videos: number, draws and clips to come of each video.
+    """
+
+    epoch: int
+    step: int
+    videos: list[tuple[int, ClipDraws, Future[Tensor]]]
+
+
+class TorchCodecSource(PlannedSource):
     """Decodes with TorchCodec; `clips` of its batches lie on the device.
 
     A decoder that hangs cannot be ended here: it is in this process.
-
-    Raises:
-        DataError, ConfigError, ValueError: see :class:`~bodvcl.data.clips.plan.ClipPlan`.
     """
 
     def __init__(
-        self,
-        videos: Sequence[VideoInfo],
-        clip: ClipConfig,
-        augment: AugmentConfig,
-        *,
-        device: torch.device,
-        batch_size: int,
-        seed: int,
-        workers: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        max_bad: float = 0.01,
+        self, plan: ClipPlan, device: torch.device, *, workers: int | None = None, max_bad: float = 0.01
     ) -> None:
         """
         Args:
-            videos, clip, augment, batch_size, seed, rank, world_size: see
-                :class:`~bodvcl.data.clips.plan.ClipPlan`.
+            plan: what each step sees.
             device: "cuda" or "cpu".
             workers: decoding threads. 0 or None: by the number of cores.
-            max_bad: share of the videos that may turn out to be unreadable.
+            max_bad: share of the videos that may turn out to be unreadable, 0 to 1.
         """
-        super().__init__(ClipPlan(videos, clip, augment, batch_size, seed, rank, world_size), max_bad)
+        super().__init__(plan, max_bad)
         self._device = device
         self._threads = workers or default_workers()
 
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
-        pending: deque[tuple[int, int, list[tuple[int, ClipDraws, Future]]]] = deque()
-        pool = ThreadPoolExecutor(self._threads)
-        try:
-            for number in itertools.count(epoch * self.steps_per_epoch + step):
-                pending.append(self._submit(pool, *divmod(number, self.steps_per_epoch)))
-                if len(pending) > _AHEAD:
-                    yield self._collect(*pending.popleft())
-        finally:  # does not wait: a forgotten source may be collected in one of these threads
-            pool.shutdown(wait=False, cancel_futures=True)
+        numbers = itertools.count(epoch * self.steps_per_epoch + step)
+        with closing(read_ahead(self._submit, numbers, threads=self._threads, ahead=_AHEAD)) as batches:
+            for jobs in batches:
+                yield self._collect(jobs)
 
-    def _submit(
-        self, pool: ThreadPoolExecutor, epoch: int, step: int
-    ) -> tuple[int, int, list[tuple[int, ClipDraws, Future]]]:
+    def _submit(self, pool: ThreadPoolExecutor, number: int) -> _Jobs:
+        epoch, step = divmod(number, self.steps_per_epoch)
         jobs = []
         for index in self.plan.indices(epoch, step):
             video, draws = self.plan.videos[index], self.plan.draws(epoch, index)
-            jobs.append(
-                (index, draws, pool.submit(load_clips, video, draws, self.plan.clip.size, self._device))
-            )
-        return epoch, step, jobs
+            clips = pool.submit(load_clips, video, draws, self.plan.clip.size, self._device)
+            jobs.append((index, draws, clips))
+        return _Jobs(epoch, step, jobs)
 
-    def _collect(self, epoch: int, step: int, jobs: list[tuple[int, ClipDraws, Future]]) -> ClipBatch:
-        clips, indices, kept, failures = [], [], [], []
-        for index, draws, job in jobs:
+    def _collect(self, jobs: _Jobs) -> ClipBatch:
+        """The batch, once its videos are decoded."""
+        clips: list[Tensor] = []
+        indices: list[int] = []
+        kept: list[ClipDraws] = []
+        failures: list[tuple[str, str]] = []
+        for index, draws, decoded in jobs.videos:
             try:
-                clips.append(job.result())
+                clips.append(decoded.result())
             except BadVideo as error:
                 failures.append((error.path, error.reason))
                 continue
             indices.append(index)
             kept.append(draws)
         stacked = torch.cat(clips) if clips else torch.empty(0, dtype=torch.uint8)
-        return collect(stacked, indices, kept, failures, epoch, step)
+        return collect(stacked, indices, kept, failures, jobs.epoch, jobs.step)

@@ -15,6 +15,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers() -> int:
+    """One decoding process per core, less one for the training, at most 16."""
+    return max(1, min(16, available_cores() - 1))
+
+
 def process_context() -> BaseContext:
     """fork where the system has it (a worker starts in milliseconds), else spawn."""
     methods = multiprocessing.get_all_start_methods()

@@ -1,0 +1,92 @@
+"""Clips of some videos, decoded with PyAV in this process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bodvcl.config.schema import ClipConfig
+from bodvcl.data.clips.augment import crop_resize
+from bodvcl.data.clips.batch import ClipBatch
+from bodvcl.data.clips.draws import ClipDraws
+from bodvcl.data.clips.plan import collect
+from bodvcl.data.files.video import BadVideo, VideoInfo, read_frames
+
+_REDUCE = 0.25  # scale below which decoding to a reduced size is faster, measured from 256 to 720 lines
+
+
+def decode_size(info: VideoInfo, clip: ClipConfig, smallest_crop: float) -> tuple[int, int]:
+    """(height, width) to decode to: the video's own size, unless a quarter of it is enough for every crop.
+
+    FFmpeg converts a frame at its own size ten times faster than it converts and scales it, so reducing pays
+    only for very large videos.
+
+    Args:
+        info: the video.
+        clip: gives the clip's size.
+        smallest_crop: share of the frame area that the smallest crop covers.
+    """
+    needed = math.ceil(clip.size / math.sqrt(smallest_crop))
+    scale = needed / min(info.height, info.width)
+    if scale > _REDUCE:
+        return info.height, info.width
+    return max(round(info.height * scale), 1), max(round(info.width * scale), 1)
+
+
+def load_clips(
+    info: VideoInfo,
+    draws: ClipDraws,
+    clip: ClipConfig,
+    smallest_crop: float,
+    out: Tensor,
+    read: Callable[..., np.ndarray] = read_frames,
+) -> None:
+    """Decode, crop and resize all clips of one video, opening it once, into `out`: uint8 (views, L, S, S, 3).
+
+    ``read`` stands for :func:`~bodvcl.data.files.video.read_frames`.
+
+    Raises:
+        BadVideo: a frame cannot be decoded.
+    """
+    views, length = draws.frames.shape
+    frames = read(info, draws.frames.reshape(-1), decode_size(info, clip, smallest_crop))
+    for view, frames_of_view in enumerate(frames.reshape(views, length, *frames.shape[1:])):
+        out[view] = crop_resize(frames_of_view, draws.boxes[view], clip.size)
+
+
+def read_batch(
+    videos: Sequence[VideoInfo],
+    indices: Sequence[int],
+    draw: Callable[[int], ClipDraws],
+    clip: ClipConfig,
+    smallest_crop: float,
+    unusable: Mapping[int, str],
+    epoch: int = 0,
+    step: int = 0,
+    read: Callable[..., np.ndarray] = read_frames,
+) -> ClipBatch:
+    """Read the clips of some videos; unreadable ones are left out and listed in `failures`."""
+    loaded: list[ClipDraws] = []
+    ids: list[int] = []
+    failures: list[tuple[str, str]] = []
+    clips = torch.empty(0, dtype=torch.uint8)
+    for index in indices:
+        draws = draw(index)
+        views, length = draws.frames.shape
+        if not len(clips):
+            clips = torch.empty((len(indices) * views, length, clip.size, clip.size, 3), dtype=torch.uint8)
+        place = len(ids) * views
+        try:
+            if index in unusable:
+                raise BadVideo(videos[index].path, unusable[index])
+            load_clips(videos[index], draws, clip, smallest_crop, clips[place : place + views], read)
+        except BadVideo as error:
+            failures.append((error.path, error.reason))
+            continue
+        loaded.append(draws)
+        ids.append(index)
+    return collect(clips[: len(ids) * views], ids, loaded, failures, epoch, step)
