@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train test test-slow test-dali test-versions lock lint bench bench-record wheel install clean
+.PHONY: train test test-slow test-dali test-versions lock lint docs bench bench-record wheel install clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -38,6 +38,10 @@ lock: | $(BIN)/python
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The documentation as a site in build/site; a broken link or anchor fails.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench/

@@ -1,0 +1,58 @@
+"""Every module, object and file that README and docs name exists."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import PAGES, ROOT, code_in, name_of
+
+_DOTTED = re.compile(r"(?<![\w./-])bodvcl(?:\.[A-Za-z_]\w*)+")
+_FILE = re.compile(
+    r"(?<![\w/.~:<{-])(?P<top>[\w.]+)/(?:[\w.-]+/)*[\w.-]+\.(?:py|cpp|cu|h|sh|json|ya?ml|txt|md|sbatch|html)\b"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_dotted_names_exist(page):
+    missing = sorted({name for name in dotted_names(page) if not _exists(name)})
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_exist(page):
+    missing = sorted({name for name in files(page) if not (ROOT / name).exists()})
+    assert not missing, missing
+
+
+def test_missing_names_are_found():
+    assert _exists("bodvcl.ops.koopman.koopman_split")
+    assert not _exists("bodvcl.ops.koopman.koopman_merge")
+    assert not _exists("bodvcl.nowhere")
+
+
+def dotted_names(page: Path) -> Iterator[str]:
+    """``bodvcl.a.b`` in code, and what the pages of the API document."""
+    yield from re.findall(r"^::: ([\w.]+)", page.read_text(), re.MULTILINE)
+    for code in code_in(page):
+        yield from _DOTTED.findall(code)
+
+
+def files(page: Path) -> Iterator[str]:
+    """Paths in code that begin with a folder of the repository."""
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    for code in code_in(page):
+        for found in _FILE.finditer(code):
+            if found["top"] in tops and not Path(found[0]).stem.isupper():  # NAME.py stands for any name
+                yield found[0]
+
+
+def _exists(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Every ```python block of README and docs runs: page by page, in order, in one namespace, on small data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import PAGES, ROOT, blocks, name_of
+
+RUN = "runs/20261120-101500-simclr-bod"
+"""The run folder that the pages speak of."""
+UCF101 = "datasets/UCF101"
+"""The data set that the pages speak of."""
+NOT_RUN_AT_MOST = 3
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p, "python"))], ids=name_of)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text()
+    if RUN in text:
+        Path(RUN).parent.mkdir()
+        Path(RUN).symlink_to(request.getfixturevalue("finished_run"))
+    if UCF101 in text:
+        _ucf101(Path(UCF101))
+    scope: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page, "python"):
+        if block.not_run is None:
+            source = tmp_path / f"{page.stem}_{block.line}.py"  # a file, so that a traceback shows its lines
+            source.write_text("\n" * (block.line - 1) + block.text)
+            exec(compile(source.read_text(), str(source), "exec"), scope)
+    RESULTS.get(name_of(page), lambda scope: None)(scope)
+
+
+def test_few_blocks_are_not_run_and_each_says_why():
+    found = [block for page in PAGES for block in blocks(page, "python")]
+    listed = {str(block): block.not_run for block in found if block.not_run is not None}
+    print("not run:", *(f"{where}: {reason}" for where, reason in listed.items()), sep="\n  ")
+    assert len(listed) <= NOT_RUN_AT_MOST, listed
+    assert all(len(reason.split()) > 2 for reason in listed.values()), listed
+
+
+def test_python_is_always_marked_as_python():
+    """A block with another mark, or none, would escape the test above."""
+    for page in PAGES:
+        for block in blocks(page):
+            python = block.language not in ("python", "yaml", "bibtex") and "import " in block.text
+            assert not python, f"{block}: looks like Python, but is marked {block.language!r}"
+
+
+def test_the_first_example_is_the_same_everywhere():
+    first = {name: next(blocks(ROOT / name, "python")).text for name in FIRST_EXAMPLE}
+    assert len(set(first.values())) == 1, first
+    assert len(first["README.md"].splitlines()) <= 12
+
+
+FIRST_EXAMPLE = ("README.md", "docs/index.md")
+
+
+def _koopman(scope: Mapping[str, Any]) -> None:
+    assert scope["split"].static.shape == (64, 128)
+    assert scope["operator"].modes().shape == (128, 7)
+    assert scope["features"].grad.isfinite().all()
+    assert scope["each"].shape == (64, 8, 128)
+    assert scope["slope"].isfinite()
+
+
+def _contrastive(scope: Mapping[str, Any]) -> None:
+    assert scope["loss"].shape == (2,)
+    assert scope["z"].grad.isfinite().all()
+    assert scope["tau"].grad.isfinite().all()
+
+
+RESULTS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "docs/koopman.md": _koopman,
+    "docs/contrastive.md": _contrastive,
+}
+"""What must hold after the last block of a page."""
+
+
+def _ucf101(root: Path) -> None:
+    """The official layout with one class and two videos. Nothing opens them."""
+    lists, videos = root / "ucfTrainTestlist", root / "UCF-101" / "ApplyEyeMakeup"
+    lists.mkdir(parents=True)
+    videos.mkdir(parents=True)
+    for group in ("g01", "g08"):
+        (videos / f"v_ApplyEyeMakeup_{group}_c01.avi").touch()
+    (lists / "classInd.txt").write_text("1 ApplyEyeMakeup\n")
+    (lists / "trainlist02.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi 1\n")
+    (lists / "testlist02.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi\n")
