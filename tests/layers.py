@@ -17,6 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "face entries",
         "experiments",
         "cli",
+        "losses pretrained",
         "evaluate",
         "viz",
         "engine",

@@ -35,3 +35,10 @@ def box_in_pixels(box: np.ndarray, rows: int, columns: int) -> tuple[int, int, i
     height = max(min(round(box[2] * rows), rows - top), 1)
     width = max(min(round(box[3] * columns), columns - left), 1)
     return min(top, rows - 1), min(left, columns - 1), height, width
+
+
+def centred_square(rows: int, columns: int) -> np.ndarray:
+    """(4,) top, left, height, width of the largest centred square of a frame, as shares of it."""
+    side = min(rows, columns)
+    height, width = side / rows, side / columns
+    return np.array([(1 - height) / 2, (1 - width) / 2, height, width])

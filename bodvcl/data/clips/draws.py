@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
-from bodvcl.data.clips.boxes import random_boxes
+from bodvcl.data.clips.boxes import centred_square, random_boxes
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.files.clip_fit import ROUNDING, clip_offsets, clip_times
 from bodvcl.data.files.video import VideoInfo
@@ -110,12 +110,10 @@ def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) ->
     """Clips spread evenly over a video, largest centred square, no colour change, no flip, no blur."""
     count = clips_per_video
     where = (np.arange(count) + 0.5) / count
-    side = min(info.width, info.height)
-    height, width = side / info.height, side / info.width
     identity = np.eye(3, 4, dtype=np.float32)
     return ClipDraws(
         frames=clip_frames(info, clip, where),
-        boxes=np.tile([(1 - height) / 2, (1 - width) / 2, height, width], (count, 1)),
+        boxes=np.tile(centred_square(info.height, info.width), (count, 1)),
         colour=np.tile(identity, (count, 1, 1)),
         flip=np.zeros(count, bool),
         sigma=np.zeros(count, np.float32),

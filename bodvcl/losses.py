@@ -1,0 +1,206 @@
+"""BOD-VCL as one loss module, for a training loop of your own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bodvcl.config.schema import KoopmanConfig, PredictionConfig
+from bodvcl.models.streams import koopman_streams, prediction_loss
+from bodvcl.objectives.base import info_nce_in_batch, row_ids, stacked
+from bodvcl.ops.contrastive.checks import INTEGERS
+from bodvcl.ops.distributed import world_size
+from bodvcl.ops.koopman.api import Mask, Mode, Weights
+from bodvcl.ops.transforms import active
+
+__all__ = ["DecoupledInfoNCE"]
+
+
+class DecoupledInfoNCE(nn.Module):
+    r"""The losses of BOD-VCL from per-frame embeddings: one InfoNCE per stream, and L_pred.
+
+    The Koopman operator :math:`K = F_f F_b^+` of every clip (Eq. 18) is split by its eigenvalues into a
+    static and a dynamic embedding :math:`Z_A, Z_M` (Eq. 21). Each stream has an InfoNCE loss of its own
+    (Eqs. 1 and 22) in which the other clips of the same video are the positives:
+
+    .. math:: L_{static} = L_{NCE}(Z_A; \tau), \qquad L_{dynamic} = L_{NCE}(Z_M; \tau)
+
+    and ``prediction`` is :math:`L_{pred}` (Eq. 19), how badly an operator predicts the frames that it was
+    not fitted to. The defaults are those of ``bodvcl train``. The module has no parameters.
+
+    It works under autograd, ``torch.compile``, autocast (its own arithmetic is float32 or wider) and, without
+    further options, in several processes: every rank compares its clips with those of all ranks, gradients
+    included, and the losses and gradients averaged over ranks, as ``DistributedDataParallel`` averages, are
+    those of one process with the whole batch.
+
+    Args:
+        temperature: tau of the InfoNCE losses (alpha in the paper's Eq. 1), positive.
+        xi: radius of the disk around 1 whose eigenvalues are static, in (0, 1]; only for ``mask="hard"``.
+        mask: "smooth", the weight ``((1 + lambda) / 2) ** smooth_power`` of every eigenvalue; "hard", the
+            paper's ``|lambda - 1| < xi``, which can empty the static stream.
+        smooth_power: exponent of the smooth mask, a power of two.
+        weights: "eigenvalue", Eq. 21 as written, ``Z_A + Z_M = K mean(F)``; "projector",
+            ``Z_A + Z_M = mean(F)``.
+        ridge: ridge of the least-squares fit, as a share of the mean diagonal of the Gram matrix. 0: the
+            paper's pseudo-inverse.
+        rtol: singular values below rtol times the largest are dropped; only with ``ridge=0``. None: by dtype.
+        rank: keep at most this many singular directions, 1 to ``min(T - 1, M)``. None: all.
+        normalize: scale every frame's embedding to unit length before the fit.
+        max_gain: limit of each clip's gradient through the split, as a multiple of that of a plain mean over
+            frames. None: no limit.
+        mode: what L_pred measures. "loo", every pair of frames predicted by the operator fitted to the other
+            pairs; "forecast", the last pair alone; "train", the paper's error on the pairs that were fitted,
+            which is 0 whatever the embeddings are when ``T - 1 <= M`` and ``ridge=0``.
+        nu: weight of the orthogonality term ``|K'K - I|^2`` in L_pred.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        *,
+        xi: float = 0.1,
+        mask: Mask = "smooth",
+        smooth_power: int = 8,
+        weights: Weights = "eigenvalue",
+        ridge: float = 0.01,
+        rtol: float | None = None,
+        rank: int | None = None,
+        normalize: bool = True,
+        max_gain: float | None = 1.0,
+        mode: Mode = "loo",
+        nu: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature is {temperature}; expected a positive number")
+        self.temperature = temperature
+        self._koopman = KoopmanConfig(
+            xi=xi,
+            mask=mask,
+            smooth_power=smooth_power,
+            weights=weights,
+            ridge=ridge,
+            rtol=rtol,
+            rank=rank,
+            normalize=normalize,
+            max_gain=max_gain,
+        )
+        self._prediction = PredictionConfig(mode=mode, nu=nu)
+        width = rank if isinstance(rank, int) and rank > 2 else 2
+        clip = torch.zeros(1, width + 1, width, device="cpu")
+        koopman_streams(clip, self._koopman, self._prediction)  # raises for an option that is out of range
+
+    def forward(self, embeddings: Tensor, video_ids: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of a batch of clips.
+
+        Args:
+            embeddings: ``(N, T, M)`` floating point, one embedding of width M for each of T >= 3 frames of N
+                clips: what an encoder gives that does not pool over time.
+            video_ids: ``(N,)`` integers, which video each clip was cut from. Clips with equal ids are
+                positives, in any order, any number of clips per video. In several processes the ids must be
+                unique over all of them, and N the same on every rank. Ids on the CPU spare a wait for the
+                GPU.
+
+        Returns:
+            Three scalars, float32, or float64 for float64 embeddings:
+
+            - ``"static"``, ``"dynamic"``: InfoNCE of the two streams, means over clips that have a positive.
+            - ``"prediction"``: L_pred, mean over clips.
+
+            A NaN or an infinity in the embeddings makes all three NaN.
+
+        Raises:
+            TypeError: embeddings or ids of a wrong type.
+            ValueError: a shape that does not fit; fewer than 3 frames; in one process also: all clips are of
+                one video, or no video has two clips. (Compiled code and ``torch.func`` do not look at the
+                values of the ids.)
+        """
+        _check(embeddings, video_ids)
+        streams = koopman_streams(embeddings, self._koopman, self._prediction)
+        videos = video_ids.to(embeddings.device, non_blocking=True)
+        losses = info_nce_in_batch(
+            stacked(streams.embeddings),
+            videos,
+            row_ids(len(videos), videos.device),
+            self.temperature,
+            tuple(streams.embeddings),
+        )
+        assert streams.lower is not None
+        assert streams.split is not None
+        losses = losses * torch.where(streams.split.nonfinite.any(), torch.nan, 1.0)
+        return {**dict(zip(streams.embeddings, losses.unbind())), "prediction": streams.lower}
+
+    def prediction(self, embeddings: Tensor) -> Tensor:
+        """L_pred alone (Eq. 19), by a route that can be differentiated twice: for the lower level.
+
+        The bi-level step of the paper takes the gradient of ``static + dynamic`` at the parameters
+        ``theta* = theta - gamma grad L_pred(theta)`` and through them (Eqs. 24 and 25), so it needs a second
+        derivative of L_pred. ``docs/library.md`` shows the step.
+
+        Args:
+            embeddings: ``(N, T, M)``, as for the losses.
+
+        Returns:
+            A scalar, the same as ``"prediction"`` of the losses.
+
+        Raises:
+            TypeError: embeddings are not floating point.
+            ValueError: a shape that does not fit; fewer than 3 frames.
+        """
+        _check_embeddings(embeddings)
+        return prediction_loss(embeddings, self._koopman, self._prediction, twice=True)
+
+    def extra_repr(self) -> str:
+        koopman, prediction = self._koopman, self._prediction
+        mask = f"xi={koopman.xi:g}" if koopman.mask == "hard" else f"smooth_power={koopman.smooth_power}"
+        return (
+            f"temperature={self.temperature:g}, mask={koopman.mask!r}, {mask}, ridge={koopman.ridge:g}, "
+            f"mode={prediction.mode!r}, nu={prediction.nu:g}"
+        )
+
+
+def _check(embeddings: Tensor, video_ids: Tensor) -> None:
+    _check_embeddings(embeddings)
+    if not isinstance(video_ids, Tensor) or video_ids.dtype not in INTEGERS:
+        got = video_ids.dtype if isinstance(video_ids, Tensor) else type(video_ids).__name__
+        raise TypeError(f"video_ids must be a tensor of integers, one per clip; got {got}")
+    if video_ids.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"video_ids must be ({len(embeddings)},), one for each of the {len(embeddings)} clips of the "
+            f"embeddings; got the shape {tuple(video_ids.shape)}"
+        )
+    if torch.compiler.is_compiling() or active() or world_size() > 1:
+        return  # values are out of reach, or clips of the same or of other videos may be on another rank
+    clips_per_video = torch.unique(video_ids, return_counts=True)[1].tolist()
+    if max(clips_per_video, default=0) < 2:
+        raise ValueError(
+            f"no two of the {len(video_ids)} clips are of one video, so none has a positive: cut two clips "
+            "or more from every video and give them the same id"
+        )
+    if len(clips_per_video) == 1:
+        raise ValueError(
+            f"all {len(video_ids)} clips are of one video, so there is no negative: give clips of two videos "
+            "or more"
+        )
+
+
+def _check_embeddings(embeddings: Tensor) -> None:
+    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
+        got = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise TypeError(f"embeddings must be a floating-point tensor (N, T, M), got {got}")
+    shape = tuple(embeddings.shape)
+    if embeddings.dim() != 3:
+        raise ValueError(
+            f"embeddings must be (N, T, M), one embedding per frame; got the shape {shape}. An encoder that "
+            "pools over time cannot be split: take its features before that pooling"
+        )
+    if embeddings.shape[1] < 3:
+        raise ValueError(
+            f"embeddings have {embeddings.shape[1]} frame(s) per clip, at least 3 are needed: two pairs of "
+            f"consecutive frames; got the shape {shape}, read as (N, T, M)"
+        )
+    if embeddings.shape[2] < 1:
+        raise ValueError(f"embeddings have width 0: {shape}, read as (N, T, M)")

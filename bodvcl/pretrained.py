@@ -1,0 +1,161 @@
+"""An encoder that bodvcl trained, for frames of your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bodvcl.data.clips.augment import crop_resize
+from bodvcl.data.clips.boxes import centred_square
+from bodvcl.engine.checkpoint import load_run
+from bodvcl.errors import ConfigError
+from bodvcl.models.encoder import VideoEncoder
+from bodvcl.system.folders import expand
+
+__all__ = ["ClipFormat", "FrameEncoder", "load_encoder"]
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """The clips that an encoder was trained on.
+
+    Attributes:
+        frames: frames per clip, L.
+        stride: frames of the video from one frame of a clip to the next.
+        fps: frame rate that videos were brought to before the stride was applied. None: their own.
+        size: height and width in pixels.
+        mean, std: normalisation of every channel, ``(rgb - mean) / std`` with RGB in [0, 1].
+    """
+
+    frames: int
+    stride: int
+    fps: float | None
+    size: int
+    mean: float
+    std: float
+
+
+class FrameEncoder(nn.Module):
+    """A trained encoder: clips to one feature per frame.
+
+    Attributes:
+        encoder: backbone and projector.
+        clip: the clips that it was trained on.
+    """
+
+    def __init__(self, encoder: VideoEncoder, clip: ClipFormat) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.clip = clip
+
+    def prepare(self, frames: Tensor | np.ndarray) -> Tensor:
+        """Frames as they were decoded to clips as the encoder takes them, without augmentation.
+
+        Cuts out the largest centred square, resizes it with antialiasing and normalises it, as
+        ``bodvcl probe`` does.
+
+        Args:
+            frames: uint8 RGB, ``(L, height, width, 3)`` for one clip or ``(N, L, height, width, 3)`` for N.
+
+        Returns:
+            ``(N, 3, L, size, size)`` float, in the dtype and on the device of the encoder's weights.
+
+        Raises:
+            TypeError: frames are not uint8.
+            ValueError: another shape, or not as many frames as a clip has.
+        """
+        pixels = torch.as_tensor(frames)
+        if pixels.dtype != torch.uint8:
+            raise TypeError(f"frames must be uint8, RGB from 0 to 255; got {pixels.dtype}")
+        shape = tuple(pixels.shape)
+        if pixels.dim() not in (4, 5) or shape[-1] != 3 or 0 in shape:
+            raise ValueError(
+                f"frames must be (L, height, width, 3) or (N, L, height, width, 3), RGB last; got {shape}"
+            )
+        if shape[-4] != self.clip.frames:
+            raise ValueError(
+                f"a clip of this encoder has {self.clip.frames} frames, got {shape[-4]}: take every "
+                f"{self.clip.stride}th frame of the video, {self.clip.frames} of them (see `clip`)"
+            )
+        clips = pixels if pixels.dim() == 5 else pixels[None]
+        box = centred_square(*clips.shape[2:4])
+        bytes_ = torch.stack([crop_resize(clip, box, self.clip.size) for clip in clips])
+        weight = next(self.encoder.parameters())
+        rgb = bytes_.to(weight.device).to(weight.dtype).permute(0, 4, 1, 2, 3) / 255
+        return (rgb - self.clip.mean) / self.clip.std
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features of the backbone, for downstream use.
+
+        Args:
+            clips: ``(N, 3, L, height, width)`` float, normalised; :meth:`prepare` makes them from frames.
+
+        Returns:
+            ``(N, T, D)``, one feature per frame: T is L, or half of it with the backbone vit_b16, which makes
+            one feature for two frames.
+
+        Raises:
+            TypeError: clips are not floating point.
+            ValueError: another shape.
+        """
+        _check_clips(clips)
+        return self.encoder.frames(clips)
+
+    def embeddings(self, clips: Tensor) -> Tensor:
+        """Embeddings of the projector ``(N, T, M)``: what the Koopman split and the losses were applied to.
+
+        Args:
+            clips: as for :meth:`forward`.
+        """
+        _check_clips(clips)
+        embedded: Tensor = self.encoder(clips)
+        return embedded
+
+
+def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> FrameEncoder:
+    """Load the encoder of a finished run.
+
+    Args:
+        path: folder of the run, or its ``checkpoint/encoder.pt``.
+        device: where the encoder is wanted: "cpu", "cuda", "cuda:N", or a ``torch.device``.
+
+    Returns:
+        A module in evaluation mode. Its weights can be trained further; for features alone call it under
+        ``torch.inference_mode()``.
+
+    Raises:
+        bodvcl.errors.CheckpointError: no such file or folder, a run that is not finished, not an encoder of
+            bodvcl, or one of a version that this one cannot read.
+        bodvcl.errors.ConfigError: a device that this machine does not have.
+    """
+    encoder, config = load_run(expand(path), _available(device))
+    clip, augment = config.clip, config.augment
+    return FrameEncoder(
+        encoder, ClipFormat(clip.frames, clip.stride, clip.fps, clip.size, augment.mean, augment.std)
+    ).eval()
+
+
+def _available(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {device!r}; expected cpu, cuda or cuda:N") from error
+    count = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise ConfigError(f"device is {device}, but PyTorch sees {count} CUDA devices here; use device='cpu'")
+    return found
+
+
+def _check_clips(clips: Tensor) -> None:
+    if not isinstance(clips, Tensor) or not clips.is_floating_point():
+        got = clips.dtype if isinstance(clips, Tensor) else type(clips).__name__
+        raise TypeError(f"clips must be a floating-point tensor, got {got}: `prepare` makes it from frames")
+    if clips.dim() != 5 or clips.shape[1] != 3:
+        raise ValueError(
+            f"clips must be (N, 3, frames, height, width), got {tuple(clips.shape)}: `prepare` makes them "
+            "from frames"
+        )
