@@ -35,7 +35,7 @@ from bodvcl.bilevel.levels import Levels, levels_of
 from bodvcl.bilevel.linear import Solution, conjugate_gradients, neumann_series
 from bodvcl.bilevel.problem import Params, Problem, Step
 from bodvcl.bilevel.vectors import difference, filled, gradient, leaves, moved, norm, only
-from bodvcl.config.passes import step_contradictions
+from bodvcl.config.checks import bilevel_contradictions
 from bodvcl.config.schema import BilevelConfig
 
 Solver = Callable[[Params, Problem], Step]
@@ -83,7 +83,7 @@ def make_solver(config: BilevelConfig | None, reduce: Reduce | None = None) -> S
     """
     if config is None:
         return plain
-    problems = list(step_contradictions(config))
+    problems = list(bilevel_contradictions(config))
     if problems:
         raise ValueError("; ".join(problems))
     if config.solver == "single":

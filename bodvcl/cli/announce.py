@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bodvcl.cli import info
-from bodvcl.config.method_rules import TITLES
+from bodvcl.config.methods import TITLES
 from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.order import check_share

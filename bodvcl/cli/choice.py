@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from bodvcl.errors import ConfigError
+from bodvcl.text.words import suggestion
 
 
 def choose(
@@ -36,6 +36,5 @@ def choose(
             print(f"  {name:<{width}} {text}")
         print(f"\n{prog} {noun.upper()} --help explains {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
         return None
-    near = difflib.get_close_matches(word, choices, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ConfigError(f"no {noun}{f' {word!r}' if word else ''}{hint}; there are: {', '.join(choices)}")
+    given = f" {word!r}{suggestion(word, choices)}" if word else ""
+    raise ConfigError(f"no {noun}{given}; there are: {', '.join(choices)}")

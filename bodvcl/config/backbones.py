@@ -1,14 +1,13 @@
-"""What a backbone asks of a clip, and what the configuration of a model may not say. Needs no PyTorch."""
+"""Facts about the backbones: what each asks of a clip, which have published weights. Needs no PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bodvcl.config.schema import ModelConfig, TrainConfig
+from bodvcl.text.words import counted
 
 MIN_FEATURES = 3
-"""Features that the Koopman operator of a clip is fitted on, at least: two pairs."""
+"""Fewest features per clip that a Koopman operator can be fitted on: two pairs."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +17,9 @@ class Geometry:
     Attributes:
         name: name of the backbone.
         min_size: smallest height and width in pixels.
-        size_step: height and width must be a multiple of it.
-        frames_per_feature: frames that one feature is computed from: 1, or the length of a tubelet.
-        weights: class of torchvision's published weights, where there are any.
+        size_step: height and width must be a multiple of this number.
+        frames_per_feature: frames per feature: 1, or the length of a tubelet.
+        weights: name of the class of torchvision's published weights. None: torchvision has none.
     """
 
     name: str
@@ -30,16 +29,16 @@ class Geometry:
     weights: str | None = None
 
     def frames_out(self, frames: int) -> int:
-        """T, the features of a clip of ``frames`` frames.
+        """T, the number of features of a clip of ``frames`` frames.
 
         Raises:
-            ValueError: none, or a tubelet would be left incomplete.
+            ValueError: the clip is shorter than one feature, or its last tubelet would be incomplete.
         """
         step = self.frames_per_feature
         if frames < step or frames % step:
             near = max(step, frames - frames % step)
             raise ValueError(
-                f"{self.name} makes one feature of {step} frames: expected a multiple of {step}, "
+                f"{self.name} makes one feature per {counted(step, 'frame')}: expected a multiple of {step}, "
                 f"got {frames}; use {near} or {near + step}"
             )
         return frames // step
@@ -48,15 +47,15 @@ class Geometry:
         """Accept a height or width of ``size`` pixels.
 
         Raises:
-            ValueError: it is too small, or no multiple of ``size_step``.
+            ValueError: ``size`` is below ``min_size``, or not a multiple of ``size_step``.
         """
         if size < self.min_size:
             raise ValueError(f"{self.name} needs clips of {self.min_size} pixels or more, got {size}")
         if size % self.size_step:
             near = size - size % self.size_step
             raise ValueError(
-                f"{self.name} cuts clips into patches of {self.size_step} pixels: expected a multiple of it, "
-                f"got {size}; use {near} or {near + self.size_step}"
+                f"{self.name} cuts clips into patches of {self.size_step} pixels: expected a multiple "
+                f"of {self.size_step}, got {size}; use {near} or {near + self.size_step}"
             )
 
 
@@ -78,60 +77,3 @@ GEOMETRY = {
 
 CAN_LOAD = ("slow_r50", *(name for name, g in GEOMETRY.items() if g.weights))
 """Backbones that published weights can be loaded into."""
-
-
-def model_contradictions(config: TrainConfig) -> Iterator[str]:
-    """One line for everything about the model that cannot be: what is wrong, and what to change.
-
-    Needs the clips, the Koopman rank and the method beside the model, therefore the whole configuration.
-    """
-    model, geometry = config.model, GEOMETRY[config.model.backbone]
-    try:
-        geometry.check_size(config.clip.size)
-    except ValueError as error:
-        yield f"clip.size: {error}"
-    try:
-        features = geometry.frames_out(config.clip.frames)
-    except ValueError as error:
-        yield f"clip.frames: {error}"
-    else:
-        yield from _too_short(config, features)
-    if model.backbone != "tiny" and model.width != ModelConfig.width:
-        yield f"model.width is for the tiny backbone; {model.backbone} has its own widths: drop it"
-    if model.temporal_padding != ModelConfig.temporal_padding and geometry.frames_per_feature > 1:
-        yield f"model.temporal_padding: {model.backbone} has no temporal convolutions to pad: drop it"
-    if model.projector_norm and model.projector_layers == 1:
-        yield (
-            "model.projector_norm: a projector of one layer has no hidden layer to normalise; use 2 layers "
-            "or --model.no-projector-norm"
-        )
-    if model.weights is not None:
-        yield from _wrong_weights(model, geometry)
-
-
-def _too_short(config: TrainConfig, features: int) -> Iterator[str]:
-    name, frames = config.model.backbone, config.clip.frames
-    if config.decouple != "none" and features < MIN_FEATURES:
-        least = MIN_FEATURES * GEOMETRY[name].frames_per_feature
-        yield (
-            f"clip.frames: {name} makes {features} features of {frames} frames, and the Koopman operator "
-            f"needs {MIN_FEATURES}; use {least} frames or more, or decouple none"
-        )
-    elif config.koopman.rank is not None and config.koopman.rank > features - 1:
-        yield (
-            f"koopman.rank: {name} makes {features} features of {frames} frames, which are {features - 1} "
-            f"pairs, so rank is at most {features - 1}; got {config.koopman.rank}"
-        )
-
-
-def _wrong_weights(model: ModelConfig, geometry: Geometry) -> Iterator[str]:
-    if model.backbone not in CAN_LOAD:
-        yield (
-            f"model.weights: there are no published weights for {model.backbone}; drop it, or use one of "
-            f"{', '.join(CAN_LOAD)}"
-        )
-        return
-    kind = str(model.weights).partition(".")[0]
-    owner = next((g.name for g in GEOMETRY.values() if g.weights == kind), None)
-    if owner is not None and owner != model.backbone:
-        yield f"model.weights: {model.weights} are weights of {owner}, not of {model.backbone}"

@@ -48,7 +48,6 @@ __all__ = [
     "Positional",
     "argument",
     "build",
-    "nearest",
     "option_names",
     "parse",
     "parse_known",
@@ -189,17 +188,6 @@ def option_names(cls: type, prefix: str = "") -> Iterator[str]:
             yield _negated(name)
 
 
-def nearest(name: str, among: Iterable[str], dash: str = "") -> str:
-    """`` (did you mean X?)`` for the name most like ``name``, or nothing where none is."""
-    names = sorted(among)
-    if dash and name.startswith("no-") and _negated(name.removeprefix("no-")) in names:
-        return f" (did you mean {dash}{_negated(name.removeprefix('no-'))}?)"
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if not found:
-        found = [n for n in names if n.rpartition(".")[2] == name]
-    return f" (did you mean {dash}{found[0]}?)" if found else ""
-
-
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
@@ -239,8 +227,17 @@ def _refuse_unknown_options(cls: type, argv: Sequence[str], prog: str) -> None:
         if token.startswith("--"):
             name = token[2:].split("=")[0].replace("_", "-")
             if name not in known:
-                hint = nearest(name, known, "--")
+                hint = _nearest(name, known)
                 raise ConfigError(f"unknown option {token.split('=')[0]}{hint}; see {prog} --help")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    if name.startswith("no-") and _negated(name.removeprefix("no-")) in names:
+        return f" (did you mean --{_negated(name.removeprefix('no-'))}?)"
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    found = found or [n for n in names if n.rpartition(".")[2] == name]
+    return f" (did you mean --{found[0]}?)" if found else ""
 
 
 # ------------------------------------------------------------------ values out of range

@@ -15,14 +15,12 @@ from typing import Any
 
 import yaml
 
-from bodvcl.config.backbones import model_contradictions
-from bodvcl.config.command_line import build, nearest, parse_known, read
-from bodvcl.config.engine_rules import engine_contradictions
-from bodvcl.config.method_rules import method_contradictions
-from bodvcl.config.passes import bilevel_contradictions
+from bodvcl.config.checks import contradictions
+from bodvcl.config.command_line import build, parse_known, read
 from bodvcl.config.schema import TrainConfig, UserPath
 from bodvcl.errors import ConfigError
 from bodvcl.system.folders import expand
+from bodvcl.text.words import suggestion
 
 
 @dataclasses.dataclass
@@ -108,7 +106,7 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
         ConfigError: names every offending field, its value and what was expected.
     """
     config = build(TrainConfig, values, reasons=_WHY_NOT_LESS)
-    problems = list(_contradictions(config))
+    problems = list(contradictions(config))
     if problems:
         raise ConfigError("; ".join(problems))
     return config
@@ -128,7 +126,7 @@ def find_recipe(name: str) -> Path:
     }
     if name not in recipes:
         raise ConfigError(
-            f"no recipe named {name!r}{nearest(name, recipes)}; there are: {', '.join(sorted(recipes))}. "
+            f"no recipe named {name!r}{suggestion(name, recipes)}; there are: {', '.join(sorted(recipes))}. "
             "A file of your own must end in .yaml"
         )
     return Path(str(recipes[name]))
@@ -173,38 +171,11 @@ def _naming(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _contradictions(config: TrainConfig) -> Iterator[str]:
-    power = config.koopman.smooth_power
-    if power & (power - 1):
-        yield f"koopman.smooth_power: expected a power of two, got {power}"
-    yield from engine_contradictions(config)
-    yield from model_contradictions(config)
-    yield from method_contradictions(config)
-    yield from bilevel_contradictions(config)
-    a = config.augment
-    for name, (low, high), top in (
-        ("crop_area", a.crop_area, 1.0),
-        ("crop_aspect", a.crop_aspect, None),
-        ("blur_sigma", a.blur_sigma, None),
-    ):
-        if not 0 < low <= high or (top is not None and high > top):
-            limit = f" <= {top:g}" if top else ""
-            yield f"augment.{name}: expected 0 < low <= high{limit}, got {low:g} {high:g}"
-
-
-_WHY_NOT_LESS = {
-    "batch_size": "a contrastive loss needs other videos as negatives",
-    "clip.views": "with one clip per video there is no positive",
-    "clip.frames": "the Koopman operator is fitted on two pairs of frames or more",
-    "model.embed_dim": "one number per frame cannot be split into a static and a dynamic part",
-}
-
-
 def _merge(defaults: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     merged = dict(defaults)
     for key, value in values.items():
         if key not in defaults:
-            raise ConfigError(f"unknown key {prefix}{key}{nearest(str(key), defaults)}")
+            raise ConfigError(f"unknown key {prefix}{key}{suggestion(str(key), defaults)}")
         if isinstance(defaults[key], dict):
             if not isinstance(value, Mapping):
                 raise ConfigError(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import bodvcl
-from bodvcl.config.method_rules import TITLES
+from bodvcl.config.methods import TITLES
 from bodvcl.errors import UserError
 from bodvcl.runs.contents import RunFolder, read_run
 from bodvcl.runs.folder import write_atomically

@@ -8,8 +8,9 @@ import pytest
 from bilevel_problems import SOLVERS, SmallProblem
 
 from bodvcl.bilevel.solvers import make_solver
+from bodvcl.config.checks import contradictions
 from bodvcl.config.parse import parse_config
-from bodvcl.config.passes import Passes, bilevel_contradictions, bilevel_of, differentiates_twice, passes
+from bodvcl.config.passes import Passes, bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import BilevelConfig, TrainConfig
 from bodvcl.errors import ConfigError
 
@@ -36,7 +37,7 @@ def test_passes_are_as_stated(solver, scope, steps):
 def test_without_a_look_ahead_a_step_is_one_pass(config):
     assert counted(config) == passes(config) == (1, 1, 0)
     if config is not None:
-        assert not list(bilevel_contradictions(TrainConfig(bilevel=config)))
+        assert not list(contradictions(TrainConfig(bilevel=config)))
 
 
 def test_by_default_a_step_is_one_pass():
@@ -73,8 +74,8 @@ def test_what_makes_no_sense_is_refused_with_the_reason(options, says):
     config = BilevelConfig(**options)
     with pytest.raises(ValueError, match=says):
         make_solver(config)
-    assert any(says in line for line in bilevel_contradictions(TrainConfig(bilevel=config)))
-    assert not list(bilevel_contradictions(TrainConfig(decouple="none", bilevel=config)))
+    assert any(says in line for line in contradictions(TrainConfig(bilevel=config)))
+    assert not list(contradictions(TrainConfig(decouple="none", bilevel=config)))
     flags = [f"--bilevel.{name.replace('_', '-')}={value}" for name, value in options.items()]
     with pytest.raises(ConfigError, match=says):
         parse_config(flags)
@@ -83,10 +84,10 @@ def test_what_makes_no_sense_is_refused_with_the_reason(options, says):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_compiled_backbone_is_not_differentiated_twice(solver):
     config = TrainConfig(compile=True, bilevel=BilevelConfig(solver=solver, scope="all"))
-    refused = [line for line in bilevel_contradictions(config) if "cannot differentiate" in line]
+    refused = [line for line in contradictions(config) if "cannot differentiate" in line]
     assert bool(refused) == (solver in ("itd", "hvp", "cg", "neumann")) == differentiates_twice(config)
     config.bilevel.scope = "head"
-    assert not list(bilevel_contradictions(config))
+    assert not list(contradictions(config))
 
 
 def test_only_a_run_with_a_lower_level_has_bilevel_options():

@@ -122,4 +122,5 @@ def test_a_checkpoint_of_a_version_that_kept_no_list_goes_on(begun, capsys):
 
 def test_leave_to_go_on_without_anything_to_go_on_from_is_refused(tiny, tmp_path, capsys):
     assert main([*tiny, "--resume-with-other-videos", "--run-dir", str(tmp_path / "r")]) == 2
-    assert "resume_with_other_videos: there is nothing to go on from; add --resume" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "resume_with_other_videos: only a resumed run can have other videos; add --resume" in said

@@ -93,7 +93,7 @@ def test_a_gradient_lies_in_memory_as_its_parameter():
         ("--batch-size 10 --accumulate 4", "a batch of 10 videos cannot be cut into 4 equal parts"),
         (
             "--batch-size 8 --accumulate 8",
-            "parts of 1 video have no negatives: set --accumulate to 4",
+            "parts of 1 video have no negatives; set --accumulate to 4",
         ),
         ("--optim.fused apex", "only lamb"),
     ],

@@ -156,7 +156,7 @@ def test_slow_r50_at_its_two_inputs():
         ("s3d", (1, 3, 8, 16, 16), "s3d needs clips of 32 pixels or more, got 16"),
         ("slow_r50", (1, 8, 3, 32, 32), r"expected clips \(N, 3, L, H, W\), got \(1, 8, 3, 32, 32\)"),
         ("slow_r50", (3, 8, 32, 32), "expected clips"),
-        ("tiny", (1, 3, 0, 16, 16), "tiny makes one feature of 1 frames"),
+        ("tiny", (1, 3, 0, 16, 16), "tiny makes one feature per 1 frame"),
         ("vit_b16", (1, 3, 7, 32, 32), "expected a multiple of 2, got 7; use 6 or 8"),
         (
             "vit_b16",

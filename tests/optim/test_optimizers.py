@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bodvcl.config.optim_rules import optim_contradictions
+from bodvcl.config.checks import optim_contradictions
 from bodvcl.config.schema import OptimConfig
 from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable

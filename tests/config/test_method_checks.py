@@ -1,3 +1,5 @@
+"""What a method asks of the other options."""
+
 from __future__ import annotations
 
 import pytest

@@ -54,7 +54,7 @@ def test_a_contradiction_between_base_and_recipe_is_found(tmp_path):
     write(
         tmp_path, base="model: {backbone: vit_b16}\n", child="base: base.yaml\nclip: {frames: 9, size: 64}\n"
     )
-    with pytest.raises(ConfigError, match=r"child.yaml: clip.frames: vit_b16 makes one feature of 2 frames"):
+    with pytest.raises(ConfigError, match=r"child.yaml: clip.frames: vit_b16 makes one feature per 2 frames"):
         load_yaml(tmp_path / "child.yaml")
 
 
