@@ -8,7 +8,6 @@ import torch
 from scipy.ndimage import correlate1d
 from torch.nn import functional as F
 
-from bodvcl.cli.data_show import colour_factors
 from bodvcl.config.parse import find_recipe, load_yaml
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import crop_resize, finish
@@ -16,6 +15,7 @@ from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.files.video import probe_video
+from bodvcl.data.show import colour_factors
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:

@@ -11,14 +11,16 @@ import pytest
 from matplotlib.image import imread
 from video_files import write_video
 
-from bodvcl.cli.data_show import MOST_FRAMES, colour_factors, described, drawn_lines, main, png, see
+from bodvcl.cli.data_show import main
 from bodvcl.config.schema import AugmentConfig, ClipConfig, TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.video import BadVideo, VideoInfo, probe_video
+from bodvcl.data.show import SeenVideo, colour_factors, drawn_lines, see_video
 from bodvcl.data.sources.pyav_source import PyAVSource
+from bodvcl.viz.clip_page import MOST_FRAMES, sheet_png, sheet_video
 from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet
 
 RECIPE = AugmentConfig(
@@ -29,6 +31,10 @@ RECIPE = AugmentConfig(
 @pytest.fixture(autouse=True)
 def own_index(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def see(video: VideoInfo, index: int, config: TrainConfig, epoch: int) -> SeenVideo:
+    return see_video(video, index, config.clip, config.augment, seed=config.seed, epoch=epoch)
 
 
 def test_factors_are_read_back_from_a_colour_matrix():
@@ -80,7 +86,7 @@ def picture(frames: int, height: int, width: int, value: int) -> np.ndarray:
 def test_frames_keep_their_pixels_and_lie_below_each_other():
     before, after = picture(2, 40, 60, 10), picture(2, 40, 40, 77)
     view = SheetView("clip 1", ["one", "two"], ["a", "b"], before, (0.25, 0.5, 0.5, 0.25), after)
-    image = sheet_pixels(png("", [SheetVideo("video $a^b$", "facts", [view])] * 2))
+    image = sheet_pixels(sheet_png("", [SheetVideo("video $a^b$", "facts", [view])] * 2))
     before, after = (image == 10).all(-1), (image == 77).all(-1)
     assert after.sum() == 2 * 2 * CELL * CELL
     assert 0.9 < before.sum() / (2 * 2 * CELL * 1.5 * CELL) < 1
@@ -96,7 +102,7 @@ def sheet_pixels(data: bytes) -> np.ndarray:
 def test_long_clips_show_some_frames_and_a_long_name_is_cut(tmp_path):
     path = write_video(tmp_path / ("long name " * 14 + ".mp4"), 40)
     config = TrainConfig(clip=ClipConfig(frames=16, stride=1, size=16))
-    sheet = described(see(probe_video(path), 0, config, 0))
+    sheet = sheet_video(see(probe_video(path), 0, config, 0))
     assert [len(view.labels) for view in sheet.views] == [MOST_FRAMES] * 2
     texts = [text.get_text() for text in draw_sheet("title", [sheet]).axes[0].texts]
     assert any(text.startswith("…") and text.endswith("name .mp4") for text in texts)
@@ -138,17 +144,15 @@ def test_the_verb_writes_a_page_that_needs_no_other_file(video_folder, tmp_path,
 
 
 def test_a_file_that_cannot_be_decoded_is_named_and_left_out(video_folder, tmp_path, capsys, monkeypatch):
-    from bodvcl.cli import data_show as show
-
     refused = []
 
-    def fail_once(video, *arguments):
+    def fail_once(video, *arguments, **options):
         if not refused:
             refused.append(video.path)
-            raise show.BadVideo(video.path, "frame 3 is damaged")
-        return see(video, *arguments)
+            raise BadVideo(video.path, "frame 3 is damaged")
+        return see_video(video, *arguments, **options)
 
-    monkeypatch.setattr(show, "see", fail_once)
+    monkeypatch.setattr("bodvcl.cli.data_show.see_video", fail_once)
     out = tmp_path / "sheet.png"
     assert main([str(video_folder), "--out", str(out), "--videos", "1", "--workers", "0"]) == 0
     assert f"left out: {refused[0]}: frame 3 is damaged" in capsys.readouterr().err
