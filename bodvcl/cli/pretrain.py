@@ -202,9 +202,12 @@ def _evaluate(
                 untrained_encoder(config),
                 outcome.encoder,
                 probe_videos,
-                config,
                 run_dir,
                 device,
+                clip=config.clip,
+                augment=config.augment,
+                koopman=config.koopman,
+                seed=config.seed,
                 kinds=None if entry is None else entry.kinds,
             )
             show(*probe_summary(rows))

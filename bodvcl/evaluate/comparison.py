@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bodvcl.evaluate.intervals import gain_interval
-from bodvcl.evaluate.probe import Score
+from bodvcl.evaluate.score import Score
 from bodvcl.runs.folder import write_atomically
 
 

@@ -14,52 +14,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 import bodvcl
-from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.controls import Control
+from bodvcl.evaluate.features import VideoFeatures
+from bodvcl.evaluate.probed_encoder import ProbedEncoder
 from bodvcl.runs.folder import write_atomically
 
 
-@dataclasses.dataclass(frozen=True)
-class VideoFeatures:
-    """Features of the videos that could be read.
-
-    Attributes:
-        rows: ``(videos,)``, their numbers in the list of videos, increasing.
-        kinds: kind of features to float32 ``(videos, width)``.
-    """
-
-    rows: NDArray[np.int64]
-    kinds: dict[str, Tensor]
-
-
 def feature_key(
-    encoder: nn.Module,
-    config: TrainConfig,
+    probed: ProbedEncoder,
     videos: Sequence[VideoInfo],
     clips_per_video: int,
     control: Control | None,
     device: torch.device,
 ) -> str:
-    """Name of the features: a hash of all that they depend on. Labels and splits are not among it.
+    """Name under which features are kept: a hash of all that they depend on, which labels and splits are not.
 
-    The encoder counts by its weights, a video by its path, size and time of change.
+    Of the encoder the weights count, of a video its path, size and time of change.
     """
     weights = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(probed.encoder.state_dict().items()):
         weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     facts = {
         "bodvcl": bodvcl.__version__,
         "weights": weights.hexdigest(),
-        "model": dataclasses.asdict(config.model),
-        "koopman": dataclasses.asdict(config.koopman),
-        "clip": dataclasses.asdict(config.clip),
-        "normalisation": [config.augment.mean, config.augment.std],
+        "model": dataclasses.asdict(probed.model),
+        "koopman": dataclasses.asdict(probed.koopman),
+        "clip": dataclasses.asdict(probed.clip),
+        "normalisation": [probed.augment.mean, probed.augment.std],
         "clips_per_video": clips_per_video,
         "control": control and control.key(),
         "videos": [_stamp(video.path) for video in videos],

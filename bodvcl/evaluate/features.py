@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bodvcl.config.schema import KoopmanConfig
+from bodvcl.config.schema import AugmentConfig, KoopmanConfig
+from bodvcl.data.clips.augment import finish
+from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
+from bodvcl.evaluate.names import FEATURE_KINDS
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.streams import koopman_streams
 
-KINDS = ("backbone", "projector", "static", "dynamic")
-"""Kinds of features, as :func:`extract_features` names them."""
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """Features of the videos that could be read.
+
+    Attributes:
+        rows: int64 ``(videos,)``: their numbers in the list of videos, increasing.
+        kinds: kind of features to float32 ``(videos, width)``.
+    """
+
+    rows: NDArray[np.int64]
+    kinds: dict[str, Tensor]
+
+    def only(self, rows: NDArray[np.int64]) -> VideoFeatures:
+        """Features of these videos, a part of ``self.rows`` in increasing order."""
+        places = np.searchsorted(self.rows, rows)
+        return VideoFeatures(rows, {kind: values[places] for kind, values in self.kinds.items()})
+
+
+def video_clips(batch: ClipBatch, augment: AugmentConfig, device: torch.device | str) -> Tensor:
+    """A batch on the device and normalised, as float32 ``(N, V, 3, L, S, S)`` with V clips per video."""
+    finished: Tensor = finish(batch, augment, device)
+    return finished.unflatten(0, (len(batch.videos), -1))
+
+
+def batch_features(
+    encoder: VideoEncoder,
+    batches: Iterable[ClipBatch],
+    augment: AugmentConfig,
+    koopman: KoopmanConfig,
+    device: torch.device | str,
+) -> VideoFeatures:
+    """Features of every video in the batches, of every kind that :func:`extract_features` knows.
+
+    Args:
+        encoder: frozen while it is used; it is moved to the device.
+        batches: clips; each batch says which videos it holds, their numbers increase.
+        augment: normalisation, ``mean`` and ``std``.
+        koopman: estimation and split of the streams.
+        device: where the encoder runs.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    rows: list[int] = []
+
+    def ready() -> Iterator[Tensor]:
+        for batch in batches:
+            rows.extend(batch.videos.tolist())
+            yield video_clips(batch, augment, device)
+
+    kinds = extract_features(encoder.to(device), ready(), device, koopman)
+    return VideoFeatures(np.array(rows, dtype=np.int64), kinds)
 
 
 def extract_features(
@@ -21,13 +78,21 @@ def extract_features(
 ) -> dict[str, Tensor]:
     """Features of each video under a frozen encoder: means over its frames and clips.
 
-    ``batches``: clips ready for the encoder, ``(N, 3, L, H, W)``, or ``(N, V, 3, L, H, W)`` with V clips a
-    video. Returns float32 tensors on the CPU, one row a video in the order given: ``backbone (videos, D)``,
-    and of the projector's embeddings the mean over frames, ``projector (videos, M)``, and the two streams
-    ``static (videos, M)`` and ``dynamic (videos, M)`` (Eq. 21).
-    Raises ``ValueError`` for clips of another rank and where there is no batch at all.
+    Args:
+        encoder: the encoder, on ``device``.
+        batches: normalised clips ``(N, 3, L, H, W)``, or ``(N, V, 3, L, H, W)`` with V clips per video.
+        device: where the encoder is.
+        koopman: estimation and split of the streams.
+
+    Returns:
+        Float32 tensors on the CPU, one row per video in the order given: ``backbone (videos, D)``; and of the
+        projector's embeddings the mean over frames, ``projector (videos, M)``, and the two streams
+        ``static (videos, M)`` and ``dynamic (videos, M)`` (Eq. 21).
+
+    Raises:
+        ValueError: clips of another rank, or no batch at all.
     """
-    rows: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+    rows: dict[str, list[Tensor]] = {kind: [] for kind in FEATURE_KINDS}
     with frozen(encoder):
         for batch in batches:
             clips, views = unfold_clips(batch)

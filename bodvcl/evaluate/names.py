@@ -1,4 +1,4 @@
-"""Names that the command line offers; nothing heavy is imported for them."""
+"""Names that the command line offers; importing them costs nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Literal, get_args
 Probe = Literal["ridge", "sgd", "knn", "retrieval"]
 PROBES: tuple[Probe, ...] = get_args(Probe)
 ControlName = Literal["none", "static", "dynamic"]
-CONTROLS: tuple[ControlName, ...] = get_args(ControlName)
 FlowName = Literal["auto", "raft", "tvl1"]
-FLOWS: tuple[FlowName, ...] = get_args(FlowName)
+FEATURE_KINDS = ("backbone", "projector", "static", "dynamic")
+"""Kinds of features, as :func:`bodvcl.evaluate.features.extract_features` names them."""

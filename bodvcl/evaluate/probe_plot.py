@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bodvcl.errors import ConfigError, UserError
-from bodvcl.evaluate.probe import Score
+from bodvcl.evaluate.score import Score
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.words import printable
 from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled

@@ -10,7 +10,7 @@ from typing import Any
 
 from bodvcl.errors import UserError
 from bodvcl.evaluate.intervals import gain_interval
-from bodvcl.evaluate.probe import Score
+from bodvcl.evaluate.score import Score
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.tables import Listing, Row
 from bodvcl.text.words import plain

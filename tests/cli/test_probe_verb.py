@@ -94,7 +94,7 @@ def test_everything_at_once(probe, runs: list[Path], tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0
     assert "probe_train (16 videos) trains, probe_test (16 videos) tests; left out: 8 of train" in text
-    assert "knn: k is 200, but there are only 16 videos to train on: all of them vote" in text
+    assert "knn: k is 200, but there are only 16 training videos: all of them vote" in text
     assert f"gain over {runs[1]}" in text
     report = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert (report["videos"], report["clips_per_video"], report["control"]) == (32, 1, "none")
@@ -255,14 +255,16 @@ def test_videos_that_are_too_short_can_be_kept(probe) -> None:
         (["--out", f"{__file__}/probe.json"], r"--out: cannot write \S+probe.json: Not a directory"),
         (["--plot", f"{__file__}/probe.png"], r"--plot: cannot write \S+probe.png: Not a directory"),
         (["--plot", "a.pdf"], r"--plot a.pdf: expected a name that ends in .png or .svg"),
-        (["--k", "0"], r"--k: expected a whole number of 1 or more, got 0"),
-        (["--temperature", "nan"], r"--temperature: expected a number above 0"),
-        (["--probe", "svm"], r"invalid choice: 'svm'"),
-        (["--clip.frames", "2"], r"clip.frames"),
-        (["--flow", "raft"], r"--flow raft is of the dynamic control"),
+        (["--k", "0"], r"--k: input should be greater than or equal to 1, got 0"),
+        (["--temperature", "nan"], r"--temperature: input should be a finite number, got nan"),
+        (["--probe", "svm"], r"invalid choice .svm. for argument .--probe."),
+        (["--clip.frames", "2"], r"clip.frames: input should be greater than or equal to 3"),
+        (["--clip.frames", "0"], r"--clip.frames: input should be greater than or equal to 1"),
+        (["--workers", "many"], r"--workers"),
+        (["--flow", "raft"], r"--flow raft applies only to --control dynamic"),
         (["--no-cache"], r"--cache and --no-cache contradict"),
         (["--device", "cuda:99"], r"--device cuda:99"),
-        (["--nonsense"], r"unrecognized arguments: --nonsense"),
+        (["--nonsense"], r"unknown option --nonsense.*; see bodvcl probe --help"),
     ],
 )
 def test_mistakes_are_one_line(probe, options: list[str], complaint: str) -> None:
@@ -350,7 +352,7 @@ def test_a_video_that_trains_and_tests_is_refused(probe, rows, tmp_path: Path, h
     assert "--drop-overlap" in complaint
     code, text, _ = probe("--data", path, "--probe", "ridge", "--drop-overlap")
     assert code == 0
-    assert "left out of the test, because they train too: 1 video" in text
+    assert "left out of the test, because they also train: 1 video" in text
     assert "train (17 videos) trains, test (15 videos) tests" in text
 
 
@@ -367,7 +369,7 @@ def test_where_every_test_video_trains_there_is_no_test_without_them(probe, rows
     listed = [{**row, "split": split} for row in rows for split in ("train", "test")]
     code, _, complaint = probe("--data", write_list(tmp_path / "list.csv", listed), "--drop-overlap")
     assert code == 2
-    assert "every video to test on trains too" in complaint
+    assert "every test video also trains" in complaint
 
 
 def test_a_video_listed_twice_is_probed_once(probe, rows, tmp_path: Path) -> None:
@@ -417,7 +419,7 @@ def test_columns_that_are_no_labels_are_left_out_and_named(probe, rows, tmp_path
     code, text, _ = probe("--data", data, "--probe", "ridge", "--labels", "day", "duration")
     assert code == 0  # unlikely, but asked for
     assert re.search(r"^ day +backbone", text, re.MULTILINE)
-    assert "left out, as no labels" not in text
+    assert "left out, because they do not look like labels" not in text
     for name in ("index", "camera", "actor"):
         code, _, error = probe("--data", data, "--labels", "shape", name)
         assert code == 2

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from bodvcl.cli import probe, report
+from bodvcl.cli import report
 from bodvcl.cli.main import main
+from bodvcl.cli.probe import ProbeCommand
 from bodvcl.config.command_line import parse
 from bodvcl.config.parse import find_recipe, load_yaml, parse_config, validate
 from bodvcl.config.schema import TrainConfig
@@ -140,10 +141,11 @@ def test_a_run_in_the_home_folder_is_continued(home):
 
 def test_paths_of_the_probe_know_home(home):
     paths = {"checkpoint": "run", "out": "o.json", "plot": "p.png", "cache": "c", "against": "other"}
-    given = probe._parser().parse_args([f"--{name}=~/{file}" for name, file in paths.items()])
+    given = parse(ProbeCommand, [f"--{name}=~/{file}" for name, file in paths.items()], prog="bodvcl probe")
     for name, file in paths.items():
         assert str(getattr(given, name)) == str(home / file)
-    assert probe._parser().parse_args(["--checkpoint", "x", "--against", "untrained"]).against == "untrained"
+    options = ["--checkpoint", "x", "--against", "untrained"]
+    assert parse(ProbeCommand, options, prog="bodvcl probe").against == "untrained"
 
 
 def test_other_verbs_know_home(home, capsys):

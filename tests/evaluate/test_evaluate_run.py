@@ -15,10 +15,10 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.made import shapes
 from bodvcl.errors import DataError
 from bodvcl.evaluate.end_of_run import evaluate_run, spread
-from bodvcl.models.encoder import build_encoder
+from bodvcl.models.encoder import VideoEncoder, build_encoder
 from bodvcl.runs.analysis import load_analysis
 
-KINDS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
+SEMANTICS = {"background": "static", "shape": "static", "brightness": "dynamic", "trajectory": "dynamic"}
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +37,27 @@ def videos(config: TrainConfig) -> list[VideoInfo]:
     return [video for video in found.videos if video.split.startswith("probe")]
 
 
-def encoders(config: TrainConfig) -> list[torch.nn.Module]:
+def encoders(config: TrainConfig) -> list[VideoEncoder]:
     torch.manual_seed(0)
     return [build_encoder(config.model), build_encoder(config.model)]
 
 
+def evaluate(
+    config: TrainConfig,
+    pair: list[VideoEncoder],
+    videos: list[VideoInfo],
+    run_dir: Path,
+    **options: object,
+) -> list[dict[str, object]]:
+    slices = {"clip": config.clip, "augment": config.augment, "koopman": config.koopman, "seed": config.seed}
+    return evaluate_run(*pair, videos, run_dir, "cpu", **slices, **options)
+
+
 def test_files_and_rows(config: TrainConfig, videos: list[VideoInfo], tmp_path: Path) -> None:
-    rows = evaluate_run(*encoders(config), videos, config, tmp_path, "cpu", kinds=KINDS, clips_per_video=2)
+    rows = evaluate(config, encoders(config), videos, tmp_path, kinds=SEMANTICS, clips_per_video=2)
     assert json.loads((tmp_path / "probe.json").read_text())["rows"] == rows
     backbone = {row["semantic"]: row for row in rows if row["features"] == "backbone"}
-    assert {name: row["kind"] for name, row in backbone.items()} == KINDS
+    assert {name: row["kind"] for name, row in backbone.items()} == SEMANTICS
     assert all((row["train"], row["test"], row["classes"]) == (12, 12, 2) for row in backbone.values())
     assert backbone["background"]["untrained"] > 0.75
     analysis = load_analysis(tmp_path / "analysis.npz")
@@ -61,7 +72,7 @@ def test_files_and_rows(config: TrainConfig, videos: list[VideoInfo], tmp_path: 
 def test_pictures_belong_to_their_captions(
     config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
 ) -> None:
-    evaluate_run(*encoders(config), videos, config, tmp_path, "cpu")
+    evaluate(config, encoders(config), videos, tmp_path)
     analysis = load_analysis(tmp_path / "analysis.npz")
     for picture, caption in zip(analysis.examples, analysis.captions):
         green, blue = picture[..., 1].mean(), picture[..., 2].mean()
@@ -72,7 +83,7 @@ def test_the_same_encoder_twice_gains_nothing(
     config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
 ) -> None:
     encoder = encoders(config)[0]
-    rows = evaluate_run(encoder, encoder, videos, config, tmp_path, "cpu")
+    rows = evaluate(config, [encoder, encoder], videos, tmp_path)
     assert [row["gain"] for row in rows] == [0.0] * 12
 
 
@@ -80,7 +91,7 @@ def test_without_labels_there_are_pictures_but_no_probe(
     config: TrainConfig, videos: list[VideoInfo], tmp_path: Path
 ) -> None:
     bare = [replace(video, labels={}, split="") for video in videos[:3]]
-    assert evaluate_run(*encoders(config), bare, config, tmp_path, "cpu") == []
+    assert evaluate(config, encoders(config), bare, tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["analysis.npz"]
     assert len(load_analysis(tmp_path / "analysis.npz").captions) == 3
 
@@ -92,7 +103,7 @@ def test_columns_that_are_no_labels_are_skipped_with_the_reason(
         replace(video, labels={"id": str(n), "seconds": f"{n % 3}.5", "shape": video.labels["shape"]})
         for n, video in enumerate(videos)
     ]
-    rows = evaluate_run(*encoders(config), more, config, tmp_path, "cpu")
+    rows = evaluate(config, encoders(config), more, tmp_path)
     assert {(row["semantic"], row["features"]) for row in rows} == {
         (name, kind) for name in ("id", "seconds", "shape") for kind in ("backbone", "static", "dynamic")
     }
@@ -101,7 +112,7 @@ def test_columns_that_are_no_labels_are_skipped_with_the_reason(
     assert reasons["id"] == "each of 24 videos has a value of its own"
     assert reasons["seconds"].startswith("numbers with a fraction")
     only = [replace(video, labels={"id": video.labels["id"]}) for video in more]
-    rows = evaluate_run(*encoders(config), only, config, tmp_path, "cpu")
+    rows = evaluate(config, encoders(config), only, tmp_path)
     assert {row["skipped"] for row in rows} == {reasons["id"]}
     assert load_analysis(tmp_path / "analysis.npz").before is not None
 
@@ -112,7 +123,7 @@ def test_an_unreadable_video_does_not_shift_the_labels(
     broken = [replace(videos[0], path=str(tmp_path / "gone.mp4"), labels={"background": "?"}), *videos]
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    rows = evaluate_run(*encoders(config), broken, config, run_dir, "cpu")
+    rows = evaluate(config, encoders(config), broken, run_dir)
     background = rows[0]
     assert background["semantic"] == "background"
     assert background["untrained"] > 0.75
@@ -122,7 +133,7 @@ def test_an_unreadable_video_does_not_shift_the_labels(
 def test_no_readable_video(config: TrainConfig, videos: list[VideoInfo], tmp_path: Path) -> None:
     gone = [replace(videos[0], path=str(tmp_path / "gone.mp4"))]
     with pytest.raises(DataError, match="none of 1 videos could be read"):
-        evaluate_run(*encoders(config), gone, config, tmp_path, "cpu")
+        evaluate(config, encoders(config), gone, tmp_path)
 
 
 def test_spread() -> None:

@@ -13,8 +13,9 @@ from bodvcl.evaluate.classifiers import knn_scores, neighbours, ridge_scores, sg
 from bodvcl.evaluate.comparison import comparison_rows, save_probe
 from bodvcl.evaluate.labels import class_task, halves, only_in
 from bodvcl.evaluate.names import PROBES
-from bodvcl.evaluate.probe import Score, probe_table, probe_videos
+from bodvcl.evaluate.probe import probe_table, probe_videos
 from bodvcl.evaluate.probe_console import probe_summary
+from bodvcl.evaluate.score import Score
 from bodvcl.text.tables import show
 
 CLASSIFIERS = ("ridge", "sgd", "knn")

@@ -16,8 +16,10 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.made import shapes
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import DynamicControl, StaticControl
-from bodvcl.evaluate.feature_cache import VideoFeatures, feature_key, load_features, save_features
+from bodvcl.evaluate.feature_cache import feature_key, load_features, save_features
+from bodvcl.evaluate.features import VideoFeatures
 from bodvcl.evaluate.flow import TVL1
+from bodvcl.evaluate.probed_encoder import ProbedEncoder
 from bodvcl.evaluate.reading import read_clips
 from bodvcl.evaluate.video_features import video_features
 from bodvcl.models.encoder import VideoEncoder, build_encoder
@@ -47,6 +49,10 @@ def videos(config: TrainConfig) -> list[VideoInfo]:
 def encoder(config: TrainConfig) -> VideoEncoder:
     torch.manual_seed(0)
     return build_encoder(config.model)
+
+
+def probed(encoder: VideoEncoder, config: TrainConfig) -> ProbedEncoder:
+    return ProbedEncoder("e", encoder, config.model, config.clip, config.augment, config.koopman)
 
 
 def clips_of(videos: list[VideoInfo], clip: ClipConfig, **options) -> tuple[torch.Tensor, list[int]]:
@@ -94,16 +100,16 @@ def test_an_unreadable_file_shifts_nothing(
 ) -> None:
     gone = replace(videos[0], path=str(tmp_path / "gone.mp4"))
     mixed = [videos[0], gone, videos[1], videos[2]]
-    options = {"name": "e", "clips_per_video": 1, "workers": 0}
-    found = video_features(encoder, config, mixed, CPU, **options)
-    plain = video_features(encoder, config, videos[:3], CPU, **options)
+    options = {"clips_per_video": 1, "workers": 0}
+    found = video_features(probed(encoder, config), mixed, CPU, **options)
+    plain = video_features(probed(encoder, config), videos[:3], CPU, **options)
     assert found.rows.tolist() == [0, 2, 3]
     for kind, values in plain.kinds.items():  # batches of another size may round differently
         torch.testing.assert_close(
             found.kinds[kind], values, rtol=1e-2, atol=1e-2 * values.abs().max().item()
         )
     with pytest.raises(DataError, match="none of 2 videos could be read"):
-        video_features(encoder, config, [gone, gone], CPU, **options)
+        video_features(probed(encoder, config), [gone, gone], CPU, **options)
 
 
 def test_features_are_reused_until_something_changes(
@@ -115,11 +121,9 @@ def test_features_are_reused_until_something_changes(
         options = {"clips_per_video": 2, "control": None} | changes
         said.clear()
         return video_features(
-            options.pop("encoder", encoder),
-            options.pop("config", config),
+            probed(options.pop("encoder", encoder), options.pop("config", config)),
             options.pop("videos", videos),
             CPU,
-            name="e",
             cache=tmp_path,
             workers=0,
             say=said.append,
@@ -159,10 +163,10 @@ def test_a_changed_file_has_another_key(
 ) -> None:
     copy = tmp_path / "video.mp4"
     copy.write_bytes(Path(videos[0].path).read_bytes())
-    its = [replace(videos[0], path=str(copy))]
+    changing = [replace(videos[0], path=str(copy))]
 
     def key() -> str:
-        return feature_key(encoder, config, its, 1, None, CPU)
+        return feature_key(probed(encoder, config), changing, 1, None, CPU)
 
     before = key()
     assert key() == before
@@ -189,11 +193,9 @@ def test_a_cache_that_cannot_be_written_is_said(
     (tmp_path / "file").write_text("")
     said: list[str] = []
     found = video_features(
-        encoder,
-        config,
+        probed(encoder, config),
         videos[:2],
         CPU,
-        name="e",
         clips_per_video=1,
         cache=tmp_path / "file" / "cache",
         workers=0,
@@ -208,9 +210,9 @@ def test_a_cache_that_cannot_be_written_is_said(
 def test_a_gpu_gives_the_same_features(
     config: TrainConfig, videos: list[VideoInfo], encoder: VideoEncoder, tmp_path: Path
 ) -> None:
-    options = {"name": "e", "clips_per_video": 2, "workers": 0, "cache": tmp_path}
-    here = video_features(encoder, config, videos, CPU, **options)
-    there = video_features(encoder, config, videos, torch.device("cuda"), **options)
+    options = {"clips_per_video": 2, "workers": 0, "cache": tmp_path}
+    here = video_features(probed(encoder, config), videos, CPU, **options)
+    there = video_features(probed(encoder, config), videos, torch.device("cuda"), **options)
     assert len(list(tmp_path.iterdir())) == 2
     for kind, values in here.kinds.items():
         assert there.kinds[kind].device == CPU
