@@ -1,25 +1,95 @@
-"""Public operations on tensors. Each picks its backend inside and says why another one would not do."""
+"""Public operations on tensors. Each chooses its backend itself and can say why it does not take another.
+
+Names are imported when they are first used, so that one operation does not load what only another needs.
+The folders and modules below can also be imported by themselves: ``bodvcl.ops.koopman``,
+``bodvcl.ops.contrastive``, ``bodvcl.ops.augment``, ``bodvcl.ops.sinkhorn``, ``bodvcl.ops.distributed``.
+
+The errors of every operation read ``operation: argument: expected what, got what``, with the remedy behind
+where there is one. A wrong type is a TypeError, a wrong value, shape or device a ValueError, and a backend
+that cannot serve a call a `BackendError`.
+"""
 
 from __future__ import annotations
 
-from bodvcl.ops.koopman import (
-    KoopmanLosses,
-    KoopmanOperator,
-    KoopmanSplit,
-    KoopmanWarning,
-    koopman_operator,
-    koopman_prediction_loss,
-    koopman_split,
-    koopman_split_and_loss,
-)
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
+    from bodvcl.ops.backend import BackendError
+    from bodvcl.ops.contrastive import (
+        InfoNCEParts,
+        InfoNCEStats,
+        info_nce,
+        info_nce_parts,
+        merge,
+        negative_cosine,
+    )
+    from bodvcl.ops.distributed import gather, info_nce_gathered, world_size
+    from bodvcl.ops.koopman import (
+        GuardCounts,
+        KoopmanLosses,
+        KoopmanOperator,
+        KoopmanSplit,
+        KoopmanWarning,
+        guard_counts,
+        koopman_operator,
+        koopman_prediction_loss,
+        koopman_split,
+        koopman_split_and_loss,
+    )
+    from bodvcl.ops.sinkhorn import sinkhorn_knopp, swapped_prediction
 
 __all__ = [
+    "AugmentParams",
+    "BackendError",
+    "GuardCounts",
+    "InfoNCEParts",
+    "InfoNCEStats",
     "KoopmanLosses",
     "KoopmanOperator",
     "KoopmanSplit",
     "KoopmanWarning",
+    "augment_clips",
+    "blur_radius",
+    "gather",
+    "guard_counts",
+    "info_nce",
+    "info_nce_gathered",
+    "info_nce_parts",
     "koopman_operator",
     "koopman_prediction_loss",
     "koopman_split",
     "koopman_split_and_loss",
+    "merge",
+    "negative_cosine",
+    "resize_box",
+    "sinkhorn_knopp",
+    "swapped_prediction",
+    "world_size",
 ]
+
+_PUBLIC = {
+    "augment": "AugmentParams augment_clips blur_radius resize_box",
+    "backend": "BackendError",
+    "contrastive": "InfoNCEParts InfoNCEStats info_nce info_nce_parts merge negative_cosine",
+    "distributed": "gather info_nce_gathered world_size",
+    "koopman": "GuardCounts KoopmanLosses KoopmanOperator KoopmanSplit KoopmanWarning guard_counts "
+    "koopman_operator koopman_prediction_loss koopman_split koopman_split_and_loss",
+    "sinkhorn": "sinkhorn_knopp swapped_prediction",
+}
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from bodvcl.ops.distributed import gather, world_size
 
-__all__ = ["sinkhorn", "swapped_prediction"]
+__all__ = ["sinkhorn_knopp", "swapped_prediction"]
 
 
 @torch.no_grad()
-def sinkhorn(
+def sinkhorn_knopp(
     scores: Tensor,
     *,
     epsilon: float = 0.05,
@@ -42,10 +42,12 @@ def sinkhorn(
     Raises:
         TypeError, ValueError: shapes, types or ranges that do not fit.
     """
-    _check(scores, "sinkhorn", 3, "(H, N, P)", epsilon, iterations)
+    _check(scores, "sinkhorn_knopp", 3, "(H, N, P)", epsilon, iterations)
     if valid is not None and (valid.dtype != torch.bool or valid.shape != scores.shape[:2]):
         expected = tuple(scores.shape[:2])
-        raise ValueError(f"sinkhorn: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
+        raise ValueError(
+            f"sinkhorn_knopp: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}"
+        )
     log_q = scores.detach().to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
     if valid is not None:
         log_q = log_q.masked_fill(~valid[..., None], -torch.inf)
@@ -55,6 +57,10 @@ def sinkhorn(
         mass = log_q.logsumexp(2, keepdim=True)
         log_q = log_q - torch.where(mass == -torch.inf, 0.0, mass)
     return log_q.exp()
+
+
+sinkhorn = sinkhorn_knopp
+"""The first name of `sinkhorn_knopp`. In `bodvcl.ops`, ``sinkhorn`` is this module."""
 
 
 def _nothing(log_q: Tensor) -> Tensor:
@@ -81,7 +87,7 @@ def swapped_prediction(
     Args:
         scores: ``(H, V, B, P)`` similarity of V views of B videos with P prototypes.
         temperature: of the predictions, > 0.
-        epsilon, iterations, group: as in `sinkhorn`; each view's batch is balanced by itself.
+        epsilon, iterations, group: as in `sinkhorn_knopp`; each view's batch is balanced by itself.
         assign_views: only the first so many views give assignments; None: all.
         valid: ``(H, V, B)`` bool; False clips (an empty stream) give and predict nothing.
 
@@ -110,7 +116,7 @@ def swapped_prediction(
         raise ValueError(f"{op}: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
     wide = torch.promote_types(scores.dtype, torch.float32)
     given = scores.detach()[:, :assign].flatten(0, 1)
-    target = sinkhorn(
+    target = sinkhorn_knopp(
         given, epsilon=epsilon, iterations=iterations, valid=valid[:, :assign].flatten(0, 1), group=group
     ).unflatten(0, (h, assign))
     log_p = (scores.to(wide) / temperature).log_softmax(-1)

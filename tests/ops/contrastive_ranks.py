@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.func import grad, jvp, vmap
 
 from bodvcl.ops.distributed import info_nce_gathered
-from bodvcl.ops.sinkhorn import sinkhorn, swapped_prediction
+from bodvcl.ops.sinkhorn import sinkhorn_knopp, swapped_prediction
 
 RANKS, ROWS = 2, 10
 
@@ -53,7 +53,7 @@ def compute(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
         for value in out.values():
             dist.all_reduce(value)
             value /= ranks
-    return out | {"assignments": sinkhorn(data["scores"][:, span])}
+    return out | {"assignments": sinkhorn_knopp(data["scores"][:, span])}
 
 
 def transforms(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
@@ -82,7 +82,7 @@ def transforms(rank: int, ranks: int, backend: str) -> dict[str, torch.Tensor]:
         for value in out.values():
             dist.all_reduce(value)
             value /= ranks
-    return out | {"assignments": vmap(sinkhorn)(data["scores"][None, :, span])[0]}
+    return out | {"assignments": vmap(sinkhorn_knopp)(data["scores"][None, :, span])[0]}
 
 
 def main(rank: str, folder: str) -> None:

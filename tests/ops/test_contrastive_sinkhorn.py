@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bodvcl.ops.sinkhorn import sinkhorn, swapped_prediction
+from bodvcl.ops.sinkhorn import sinkhorn_knopp, swapped_prediction
 from bodvcl.reference import sinkhorn as reference
 
 
@@ -15,13 +15,13 @@ def scores(*shape, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 def test_equals_the_authors_formulation_stream_by_stream(iterations):
     x = scores(3, 12, 5)
-    got = sinkhorn(x, iterations=iterations)
+    got = sinkhorn_knopp(x, iterations=iterations)
     for s in range(3):
         torch.testing.assert_close(got[s], reference.sinkhorn(x[s], iterations=iterations))
 
 
 def test_balances_samples_and_in_the_limit_prototypes():
-    q = sinkhorn(scores(2, 40, 8), iterations=200, epsilon=0.5)
+    q = sinkhorn_knopp(scores(2, 40, 8), iterations=200, epsilon=0.5)
     torch.testing.assert_close(q.sum(2), torch.ones(2, 40, dtype=torch.float64))
     torch.testing.assert_close(q.sum(1), torch.full((2, 8), 5.0, dtype=torch.float64))
 
@@ -29,7 +29,7 @@ def test_balances_samples_and_in_the_limit_prototypes():
 def test_a_small_epsilon_does_not_overflow():
     x = scores(1, 20, 4, dtype=torch.float32)
     assert not torch.isfinite(reference.sinkhorn(x[0], epsilon=1e-3)).all()
-    q = sinkhorn(x, epsilon=1e-3)
+    q = sinkhorn_knopp(x, epsilon=1e-3)
     torch.testing.assert_close(q.sum(2), torch.ones(1, 20))
 
 
@@ -37,12 +37,12 @@ def test_samples_that_are_not_valid_take_no_part():
     x = scores(2, 12, 5)
     valid = torch.ones(2, 12, dtype=torch.bool)
     valid[0, 4:6] = False
-    q = sinkhorn(x, valid=valid)
+    q = sinkhorn_knopp(x, valid=valid)
     kept = [i for i in range(12) if i not in (4, 5)]
     torch.testing.assert_close(q[0, kept], reference.sinkhorn(x[0, kept]))
     assert q[0, 4:6].abs().max() == 0
-    assert sinkhorn(x, valid=torch.zeros_like(valid)).abs().max() == 0
-    assert sinkhorn(x[:, :0]).shape == (2, 0, 5)
+    assert sinkhorn_knopp(x, valid=torch.zeros_like(valid)).abs().max() == 0
+    assert sinkhorn_knopp(x[:, :0]).shape == (2, 0, 5)
 
 
 @pytest.mark.parametrize("views", [2, 4])
@@ -82,11 +82,19 @@ def test_empty_clips_give_and_predict_nothing():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: sinkhorn(torch.zeros(4, 5)), ValueError, r"expected scores \(H, N, P\)"),
-        (lambda: sinkhorn(torch.zeros(1, 4, 5, dtype=torch.int64)), TypeError, "floating-point"),
-        (lambda: sinkhorn(torch.zeros(1, 4, 5), epsilon=0.0), ValueError, "epsilon must be positive"),
-        (lambda: sinkhorn(torch.zeros(1, 4, 5), iterations=0), ValueError, "iterations must be at least 1"),
-        (lambda: sinkhorn(torch.zeros(1, 4, 5), valid=torch.ones(1, 4)), ValueError, "valid must be bool"),
+        (lambda: sinkhorn_knopp(torch.zeros(4, 5)), ValueError, r"expected scores \(H, N, P\)"),
+        (lambda: sinkhorn_knopp(torch.zeros(1, 4, 5, dtype=torch.int64)), TypeError, "floating-point"),
+        (lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), epsilon=0.0), ValueError, "epsilon must be positive"),
+        (
+            lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), iterations=0),
+            ValueError,
+            "iterations must be at least 1",
+        ),
+        (
+            lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), valid=torch.ones(1, 4)),
+            ValueError,
+            "valid must be bool",
+        ),
         (lambda: swapped_prediction(torch.zeros(1, 1, 4, 5)), ValueError, "at least two views"),
         (lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), temperature=0), ValueError, "temperature must"),
         (lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), assign_views=3), ValueError, "assign_views = 3"),

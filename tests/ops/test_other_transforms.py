@@ -11,7 +11,7 @@ from torch.func import grad, jacfwd, jacrev, jvp, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, naming, plain_gradient, random_like, slope
 
 from bodvcl.ops.augment import augment_clips
-from bodvcl.ops.sinkhorn import sinkhorn, swapped_prediction
+from bodvcl.ops.sinkhorn import sinkhorn_knopp, swapped_prediction
 
 
 def scores(*shape: int) -> Tensor:
@@ -21,17 +21,17 @@ def scores(*shape: int) -> Tensor:
 def test_assignments_are_constants_in_both_modes():
     x = scores(2, 5, 3)
     with forward_ad.dual_level():
-        found = sinkhorn(forward_ad.make_dual(x, torch.ones_like(x)))
+        found = sinkhorn_knopp(forward_ad.make_dual(x, torch.ones_like(x)))
         assert forward_ad.unpack_dual(found).tangent is None
-    assert (jacfwd(sinkhorn)(x) == 0).all()
-    assert (jacrev(sinkhorn)(x) == 0).all()
+    assert (jacfwd(sinkhorn_knopp)(x) == 0).all()
+    assert (jacrev(sinkhorn_knopp)(x) == 0).all()
 
 
 def test_assignments_under_vmap_are_those_of_each_call():
     x = scores(3, 2, 5, 4)
     valid = torch.arange(5).expand(2, 5) != 2
-    got = vmap(lambda y: sinkhorn(y, valid=valid))(x)
-    torch.testing.assert_close(got, torch.stack([sinkhorn(y, valid=valid) for y in x]))
+    got = vmap(lambda y: sinkhorn_knopp(y, valid=valid))(x)
+    torch.testing.assert_close(got, torch.stack([sinkhorn_knopp(y, valid=valid) for y in x]))
 
 
 def test_swapped_prediction_is_differentiated_with_fixed_assignments():
@@ -66,7 +66,7 @@ def test_swapped_prediction_is_differentiated_with_fixed_assignments():
 
 def swapped_prediction_with_targets(x: Tensor, valid: Tensor):
     """The loss written out, clip by clip, with the assignments of x whatever it is called with."""
-    targets = [[sinkhorn(view[None], valid=v[None])[0] for view, v in zip(y[0], valid[0])] for y in x]
+    targets = [[sinkhorn_knopp(view[None], valid=v[None])[0] for view, v in zip(y[0], valid[0])] for y in x]
 
     def run(y: Tensor) -> Tensor:
         out = []

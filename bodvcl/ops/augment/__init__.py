@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from bodvcl.ops.augment.api import (
-    AugmentParams,
-    augment_clips,
-    blur_radius,
-    resize_box,
-)
+from bodvcl.ops.augment.api import augment_clips
+from bodvcl.ops.augment.eager import resize_box
+from bodvcl.ops.augment.params import AugmentParams, blur_radius
 
 __all__ = [
     "AugmentParams",

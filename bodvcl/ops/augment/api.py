@@ -13,12 +13,8 @@ from torch import Tensor
 
 from bodvcl.ops.augment.backend import AugmentRequest, choose_augment
 from bodvcl.ops.augment.eager import augment as torch_route
-from bodvcl.ops.augment.eager import resize_box
 from bodvcl.ops.augment.params import AugmentParams, blur_radius, check
 from bodvcl.ops.transforms import active
-from bodvcl.reference.augment import augment_clips as reference
-
-__all__ = ["AugmentParams", "augment_clips", "blur_radius", "resize_box"]
 
 Backend = Literal["auto", "triton", "torch", "reference"]
 
@@ -109,6 +105,8 @@ def augment_clips(
 
         return augment(clips, params, size, mean, std, dtype, radius, memory_format)
     if route == "reference":
+        from bodvcl.reference.augment import augment_clips as reference
+
         out = reference(clips, *params, size=size, mean=mean, std=std, radius=radius).transpose(1, 2)
         return out.to(dtype).contiguous(memory_format=memory_format)
     out = torch_route(clips, params, size, mean, std, dtype, radius)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from bodvcl.ops.augment.params import AugmentParams
 
@@ -27,6 +26,8 @@ def resize_box(frames: Tensor, box: Sequence[int], size: int) -> Tensor:
     Returns:
         uint8 (L, size, size, 3).
     """
+    from torchvision.transforms.v2 import functional as vision  # a second of imports that only a box needs
+
     planar = frames.permute(0, 3, 1, 2)
     return vision.resized_crop(planar, *box, [size, size], antialias=True).permute(0, 2, 3, 1)
 

@@ -24,9 +24,7 @@ from bodvcl.ops.contrastive.backend import ContrastiveRequest, choose_contrastiv
 from bodvcl.ops.contrastive.eager import eager
 from bodvcl.ops.contrastive.op import NO_DIRECTION, fused, inverse_norms_op
 from bodvcl.ops.contrastive.problem import COUNT, EXPECTED, LSE, POSITIVES, SUM, TOP, Problem
-from bodvcl.ops.transforms import EAGER_ONLY, active, needs_eager
-
-__all__ = ["InfoNCEParts", "InfoNCEStats", "info_nce", "info_nce_parts", "merge", "negative_cosine"]
+from bodvcl.ops.transforms import active, needs_eager
 
 Reduction = Literal["mean", "sum", "none"]
 Backend = Literal["auto", "triton", "chunked", "torch", "reference"]
@@ -342,9 +340,6 @@ def _prepare(
     return problem, empty
 
 
-_fused_eagerly = torch.compiler.disable(fused, reason=EAGER_ONLY)
-
-
 def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> InfoNCEParts:
     query, keys, queue = problem.query, problem.keys, problem.queue
     request = ContrastiveRequest(
@@ -362,7 +357,10 @@ def _parts(problem: Problem, statistics: bool, precision: str, backend: str) -> 
     else:
         wants = any(x.requires_grad for x in (query, keys, problem.scale)) and torch.is_grad_enabled()
         means = statistics or wants or active()
-        rows = (_fused_eagerly if needs_eager() else fused)(problem, route, precision, means)
+        run = fused
+        if needs_eager():
+            from bodvcl.ops.contrastive.uncompiled import fused_eagerly as run
+        rows = run(problem, route, precision, means)
     side = rows.detach()
     return InfoNCEParts(rows[LSE], side[EXPECTED], side[TOP], side[SUM, POSITIVES], side[COUNT, POSITIVES])
 
