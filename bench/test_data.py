@@ -32,7 +32,9 @@ from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.boxes import box_in_pixels
 from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan, collect
-from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_torchcodec
 

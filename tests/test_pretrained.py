@@ -12,7 +12,7 @@ import bodvcl
 from bodvcl.config.parse import load_yaml
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.draws import evaluation_draws
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.probing import probe_video
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.evaluate.reading import read_clips

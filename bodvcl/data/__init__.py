@@ -2,7 +2,7 @@
 
 A room imports only from those before it::
 
-    randomness, workers < made < sets < files < clips < sources
+    randomness, workers < made < sets < files < clips < sources < show
 
 =============== ===========================================================================================
 ``randomness``  random numbers that depend only on (seed, purpose, epoch, index)
@@ -12,5 +12,6 @@ A room imports only from those before it::
 ``files``       what a video file holds, exact access to its frames, scans, training copies
 ``clips``       which frames, crops and colours a training step sees
 ``sources``     the batches: decoding with PyAV, DALI or TorchCodec
+``show``        clips as training sees them, beside the whole frames
 =============== ===========================================================================================
 """

@@ -15,7 +15,8 @@ from bodvcl.data.clips.boxes import box_in_pixels
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import ClipDraws, draw_clips
 from bodvcl.data.clips.plan import collect
-from bodvcl.data.files.video import VideoInfo, read_frames
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.pyav_clips import load_clips
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bodvcl.config.schema import ShapesConfig
 from bodvcl.data.made import shapes
+from bodvcl.data.made.shape_scenes import BASE_COLOUR, Scene, ground_truth
 
 SEMANTICS = {
     "background": ("blue", "green"),
@@ -82,8 +83,8 @@ def make_videos(
     return Videos(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(motions)), np.array(labels))
 
 
-def _scene(config: ShapesConfig, index: int) -> shapes.Scene:
-    base = shapes.ground_truth(config, "train", index)
+def _scene(config: ShapesConfig, index: int) -> Scene:
+    base = ground_truth(config, "train", index)
     rng = np.random.default_rng([config.seed, index])
     labels = {**base.labels, "shape": "circle" if base.labels["shape"] == "circle" else "pentagon"}
     time, size = np.arange(config.frames), config.size
@@ -110,20 +111,20 @@ def _scene(config: ShapesConfig, index: int) -> shapes.Scene:
         camera=np.zeros((config.frames, 2)),
         gain=0.45 + 0.55 * share,
         radius=0.2 * size,
-        background_colour=np.asarray(shapes.BASE_COLOUR[labels["background"]]),
+        background_colour=np.asarray(BASE_COLOUR[labels["background"]]),
         shape_colour=np.full(3, 0.9),
         background_texture=replace(base.background_texture, **plain),
         shape_texture=replace(base.shape_texture, **plain),
     )
 
 
-def _draw(scene: shapes.Scene, coverage: np.ndarray) -> np.ndarray:
+def _draw(scene: Scene, coverage: np.ndarray) -> np.ndarray:
     background = 255 * scene.gain[:, None, None, None] * scene.background_colour
     alpha = coverage[..., None]
     return (background + alpha * (255 * scene.shape_colour - background)).astype(np.uint8)
 
 
-def _motion(scene: shapes.Scene, coverage: np.ndarray) -> np.ndarray:
+def _motion(scene: Scene, coverage: np.ndarray) -> np.ndarray:
     """The last frame repeats the motion of the one before it."""
     alpha = coverage[:, ::MOTION_STEP, ::MOTION_STEP]
     velocity = np.diff(scene.centre, axis=0)

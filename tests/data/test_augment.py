@@ -14,7 +14,7 @@ from bodvcl.data.clips.augment import crop_resize, finish
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.show import colour_factors
 
 

@@ -16,7 +16,7 @@ from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.sources.dali_source import DaliSource
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_dali
@@ -62,11 +62,12 @@ def breakable(tmp_path):
     return [probe_video(write_video(tmp_path / f"{number}.webm", 30, **VP9)) for number in range(6)]
 
 
-def source_of(videos, *, batch_size=4, clip=CLIP, augment=None, **settings) -> DaliSource:
+def source_of(
+    videos, *, batch_size=4, clip=CLIP, augment=None, rank=0, world_size=1, max_bad=0.01
+) -> DaliSource:
     augment = augment or AugmentConfig(blur=0.5)
-    return DaliSource(
-        ClipPlan(videos, clip, augment, batch_size=batch_size, seed=0), CPU, workers=2, **settings
-    )
+    plan = ClipPlan(videos, clip, augment, batch_size=batch_size, seed=0, rank=rank, world_size=world_size)
+    return DaliSource(plan, CPU, workers=2, max_bad=max_bad)
 
 
 def same(a: ClipBatch, b: ClipBatch) -> bool:

@@ -13,7 +13,8 @@ from video_files import write_video
 
 from bodvcl.cli.data import ACTIONS, fault_kind
 from bodvcl.cli.main import main
-from bodvcl.data.files.video import BadVideo, probe_video
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.video import BadVideo
 from bodvcl.data.made import shapes
 
 

@@ -10,6 +10,7 @@ import pytest
 from bodvcl.config.schema import ClipConfig, DigitsConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.made import digits
+from bodvcl.data.made.rendered import SPLITS
 from bodvcl.data.made.scenery import TRAJECTORIES
 from bodvcl.data.sets import BuiltInSettings, built_in
 
@@ -26,7 +27,7 @@ def test_labels_are_balanced_and_correlated_only_in_training(classes):
 
 
 def test_no_split_shows_another_split_s_handwriting():
-    seen = {split: {image.tobytes() for image in digits.handwriting(split, 3)} for split in digits.SPLITS}
+    seen = {split: {image.tobytes() for image in digits.handwriting(split, 3)} for split in SPLITS}
     assert all(len(images) > 30 for images in seen.values())
     assert not seen["train"] & seen["probe_train"]
     assert not seen["train"] & seen["probe_test"]

@@ -10,8 +10,11 @@ import pytest
 from video_files import CATALOGUE, can_encode, flip_bytes, read_barcode, truncate, write_video
 
 from bodvcl.config.schema import ClipConfig
+from bodvcl.data.files.opening import ANY_METADATA
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
-from bodvcl.data.files.video import ANY_METADATA, BadVideo, probe_video, read_frames
+from bodvcl.data.files.video import BadVideo
 
 
 @pytest.fixture(scope="module")

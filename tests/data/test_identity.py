@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from video_files import varied_copy, write_video
 
 from bodvcl.data.files.identity import first_of_each, same_files
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.repeats import marked_repeats
 from bodvcl.data.files.scan import scan
-from bodvcl.data.files.video import probe_video
 from bodvcl.data.sets.rows import Segment, VideoRow
 from bodvcl.errors import DataError
 from bodvcl.evaluate.splits import divide, refuse_shared, shared, without_shared

@@ -17,8 +17,9 @@ from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files import check
 from bodvcl.data.files.check import check_files
 from bodvcl.data.files.index import VideoIndex, default_index, stamp
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.scan import scan
-from bodvcl.data.files.video import BadVideo, probe_video
+from bodvcl.data.files.video import BadVideo
 from bodvcl.data.workers import each
 from bodvcl.data.workers.pool import WorkerDied, WorkerPool
 from bodvcl.errors import DataError

@@ -8,8 +8,9 @@ import torch
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig
 from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
-from bodvcl.data.files.video import BadVideo, read_frames
+from bodvcl.data.files.video import BadVideo
 from bodvcl.data.sources import kept_frames
 from bodvcl.data.sources.kept_frames import KeptFrames
 from bodvcl.data.sources.pyav_source import PyAVSource

@@ -24,8 +24,8 @@ from video_files import read_barcode
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
-from bodvcl.data.files.video import read_frames
 from bodvcl.data.sources import kept_frames
 from bodvcl.data.sources.evaluation import evaluation_clips
 from bodvcl.data.sources.pyav_clips import decode_size

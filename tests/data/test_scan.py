@@ -56,7 +56,7 @@ def test_bad_files_are_named_with_their_reason(tmp_path):
     assert "needs 15" in reasons["short.mp4"]
     text = "\n".join(result.summary())
     assert "skipped 4 files" in text
-    assert "ignored 1 file that is no video" in text
+    assert "ignored 1 non-video file" in text
     assert str(tmp_path / "empty.mp4") in text
     assert "and 3 more" in "\n".join(result.summary(shown=1))
 

@@ -20,33 +20,37 @@ import pytest
 from patience import PATIENCE, wait_until
 
 from bodvcl.config.schema import ShapesConfig
-from bodvcl.data.files.video import probe_video, read_frames
-from bodvcl.data.made import rendered, shapes
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.made import rendered, shape_scenes, shapes
 from bodvcl.errors import DataError
 
-NAMES = list(shapes.SEMANTICS)
+NAMES = list(shape_scenes.SEMANTICS)
 
 
 def labels_of(config: ShapesConfig, split: str) -> list[dict[str, str]]:
-    return [shapes.video_labels(config, split, index) for index in range(shapes.split_sizes(config)[split])]
+    return [
+        shape_scenes.video_labels(config, split, index)
+        for index in range(rendered.split_sizes(config.train_videos, config.probe_videos)[split])
+    ]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 @pytest.mark.parametrize("correlation", ["none", "sc", "dc"])
-@pytest.mark.parametrize("split", shapes.SPLITS)
+@pytest.mark.parametrize("split", rendered.SPLITS)
 def test_classes_are_balanced(classes, correlation, split):
     config = ShapesConfig(classes=classes, correlation=correlation, train_videos=500, probe_videos=385)
     labels = labels_of(config, split)
     for name in NAMES:
         counts = Counter(row[name] for row in labels)
-        assert set(counts) == set(shapes.SEMANTICS[name][:classes])
+        assert set(counts) == set(shape_scenes.SEMANTICS[name][:classes])
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
 @pytest.mark.parametrize(("correlation", "tied"), [("none", None), ("sc", (0, 3)), ("dc", (1, 2))])
 def test_only_the_training_videos_are_confounded(correlation, tied):
     config = ShapesConfig(correlation=correlation, train_videos=512, probe_videos=512)
-    for split in shapes.SPLITS:
+    for split in rendered.SPLITS:
         labels = labels_of(config, split)
         for pair in itertools.combinations(range(4), 2):
             counts = Counter((row[NAMES[pair[0]]], row[NAMES[pair[1]]]) for row in labels)
@@ -83,15 +87,15 @@ def test_a_video_is_a_function_of_seed_split_and_index():
         shapes.render(dataclasses.replace(config, seed=1), "train", 3),
     ]
     assert all(np.abs(frames.astype(int) - other.astype(int)).mean() > 5 for other, _ in others)
-    assert labels.keys() == shapes.SEMANTICS.keys()
+    assert labels.keys() == shape_scenes.SEMANTICS.keys()
     with pytest.raises(ValueError, match="no video 512 in split 'train'"):
-        shapes.ground_truth(config, "train", 512)
+        shape_scenes.ground_truth(config, "train", 512)
 
 
 @pytest.mark.parametrize("index", range(4))
 def test_ground_truth_is_where_the_shape_is(index):
     config = ShapesConfig(classes=4, frames=12)
-    scene = shapes.ground_truth(config, "train", index)
+    scene = shape_scenes.ground_truth(config, "train", index)
     alpha = shapes.shape_coverage(scene, *shapes.shape_coordinates(scene))
     axis = np.arange(scene.size)
     mass = alpha.sum(axis=(1, 2))
@@ -108,7 +112,7 @@ def test_ground_truth_is_where_the_shape_is(index):
 
 def test_background_moves_with_the_camera_and_brightens_with_the_gain():
     config = ShapesConfig(frames=30)
-    scene = shapes.ground_truth(config, "train", 0)
+    scene = shape_scenes.ground_truth(config, "train", 0)
     texture = shapes._background(scene) / scene.gain[:, None, None]
     assert abs(float(texture.mean()) - 1) < 0.1
     dx, dy = scene.camera[6] - scene.camera[0]
@@ -123,7 +127,7 @@ def test_background_moves_with_the_camera_and_brightens_with_the_gain():
 def scenes_and_frames(count: int = 800):
     """Scenes, and a 4 x 4 grid of mean colours of the first frame of each."""
     config = ShapesConfig(train_videos=count, frames=16, size=32)
-    scenes = [shapes.ground_truth(config, "train", index) for index in range(count)]
+    scenes = [shape_scenes.ground_truth(config, "train", index) for index in range(count)]
     grid = []
     for index in range(count):
         frame = shapes.render(config, "train", index)[0][0].astype(float)
@@ -143,7 +147,7 @@ def accuracy(features: np.ndarray, positive: np.ndarray) -> float:
 def test_one_frame_tells_the_static_labels_only_and_the_truth_tells_all():
     scenes, grid = scenes_and_frames()
     positive = {
-        name: np.array([s.labels[name] == shapes.SEMANTICS[name][0] for s in scenes]) for name in NAMES
+        name: np.array([s.labels[name] == shape_scenes.SEMANTICS[name][0] for s in scenes]) for name in NAMES
     }
     mean = grid.reshape(len(grid), 16, 3).mean(axis=1)
     place = np.stack([scene.centre[0] for scene in scenes]) / 32
@@ -163,12 +167,12 @@ def test_one_frame_tells_the_static_labels_only_and_the_truth_tells_all():
 @pytest.mark.parametrize("classes", [4])
 def test_every_kind_has_the_same_distribution_in_one_frame(classes):
     config = ShapesConfig(classes=classes, train_videos=1024, frames=8)
-    scenes = [shapes.ground_truth(config, "train", index) for index in range(1024)]
-    for kind in shapes.SEMANTICS["brightness"]:
+    scenes = [shape_scenes.ground_truth(config, "train", index) for index in range(1024)]
+    for kind in shape_scenes.SEMANTICS["brightness"]:
         gains = np.array([s.gain[5] for s in scenes if s.labels["brightness"] == kind])
         assert abs(gains.mean() - 0.725) < 0.04
         assert abs(gains.std() - 0.55 / np.sqrt(12)) < 0.03
-    for kind in shapes.SEMANTICS["trajectory"]:
+    for kind in shape_scenes.SEMANTICS["trajectory"]:
         away = np.stack([s.centre[5] - 31.5 for s in scenes if s.labels["trajectory"] == kind])
         assert np.abs(away.mean(axis=0)).max() < 2
         assert abs((away**2).sum(axis=1).mean() ** 0.5 - 11.7) < 1.0

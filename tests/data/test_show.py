@@ -17,7 +17,8 @@ from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.files.video import BadVideo, VideoInfo, probe_video
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.show import SeenVideo, colour_factors, drawn_lines, see_video
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.viz.clip_page import MOST_FRAMES, sheet_png, sheet_video

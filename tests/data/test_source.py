@@ -10,7 +10,7 @@ from video_files import cut_without_decoding, write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig, DecodeConfig
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.sources import source_choice
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source import open_source

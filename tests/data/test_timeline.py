@@ -14,10 +14,12 @@ from video_files import VARIABLE, join_streams, read_barcode, restamp, write_vid
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.clips.draws import clip_frames
 from bodvcl.data.files.clip_fit import required_frames, why_unfit
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.timeline import counted_timeline, find_gaps, playing_times, timeline
 from bodvcl.data.files.transcode import CopySettings, write_copy
-from bodvcl.data.files.video import VideoInfo, probe_video, read_frames
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import DataError
 
 MS = 1e-3

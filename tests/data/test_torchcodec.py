@@ -11,7 +11,7 @@ from video_files import cut_without_decoding, read_barcode, write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.files.video import probe_video
+from bodvcl.data.files.probing import probe_video
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_torchcodec
 

@@ -16,10 +16,11 @@ import pytest
 from video_files import VARIABLE, read_barcode, write_video
 
 from bodvcl.cli.main import main
-from bodvcl.data.files import copies, video
+from bodvcl.data.files import copies, reading
 from bodvcl.data.files.copies import CopySettings, copy_size, time_unit, write_copies
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.transcode import FAILED, copy_names, transcode
-from bodvcl.data.files.video import probe_video, read_frames
 from bodvcl.data.made import shapes
 from bodvcl.data.sets import Segment, VideoRow, open_dataset
 from bodvcl.errors import DataError
@@ -278,14 +279,14 @@ def test_segments_are_cut_out(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
     """Numbers of the frames that are decoded from now on."""
-    numbered, seen = video._numbered, []
+    numbered, seen = reading._numbered, []
 
     def counted(*arguments):
         for number, frame in numbered(*arguments):
             seen.append(number)
             yield number, frame
 
-    monkeypatch.setattr(video, "_numbered", counted)
+    monkeypatch.setattr(reading, "_numbered", counted)
     return seen
 
 

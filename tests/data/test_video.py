@@ -21,7 +21,9 @@ from video_files import (
     write_video,
 )
 
-from bodvcl.data.files.video import BadVideo, probe_video, read_frames
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.files.video import BadVideo
 from bodvcl.errors import DataError
 
 

@@ -66,7 +66,8 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
         times = clip_times(info, float(seconds[-1]))
         starts = where * max(times[-1] - seconds[-1], 0.0)
         numbers = np.searchsorted(times, starts[:, None] + seconds + ROUNDING, side="right") - 1
-    return np.minimum(numbers, info.frames - 1)
+    inside: np.ndarray = np.minimum(numbers, info.frames - 1)
+    return inside
 
 
 def draw_clips(
@@ -96,7 +97,10 @@ def draw_clips(
     change = np.where((jitter < augment.jitter)[:, None], (2 * factors - 1) * spread, 0.0)
     factors = change + np.array([1.0, 1.0, 1.0, 0.0])
     low, high = augment.blur_sigma
-    colour = [colour_matrix(*row, gray=one < augment.gray) for row, one in zip(factors.tolist(), gray)]
+    colour = [
+        colour_matrix(brightness, contrast, saturation, hue, one < augment.gray)
+        for (brightness, contrast, saturation, hue), one in zip(factors.tolist(), gray.tolist())
+    ]
     return ClipDraws(
         frames=clip_frames(info, clip, start),
         boxes=random_boxes(info, augment, crop),

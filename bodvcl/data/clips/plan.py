@@ -70,7 +70,8 @@ class ClipPlan:
     def indices(self, epoch: int, step: int) -> list[int]:
         """Numbers of the videos of this process's share of a batch."""
         order = epoch_order(self.seed, epoch, len(self.videos))
-        return step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
+        share: list[int] = step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
+        return share
 
     def draws(self, epoch: int, index: int) -> ClipDraws:
         """The clips of a video in an epoch, and their augmentation."""

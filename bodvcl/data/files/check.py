@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bodvcl.data.files.index import Stamp, VideoIndex, stamp
-from bodvcl.data.files.video import BadVideo, VideoInfo, probe_video
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.text.progress import progress_bar

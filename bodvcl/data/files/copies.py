@@ -12,7 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from bodvcl.data.files.video import BadVideo, VideoInfo, probe_video, stream_frames
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.reading import stream_frames
+from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sets import Segment
 from bodvcl.text.words import counted
 
@@ -62,8 +64,9 @@ def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
     steps = np.diff(stamps)
     if (steps > _LONGEST_STEP).any():
         steps[steps > _LONGEST_STEP] = max(int(np.median(steps)), 1)
-        return [0, *np.cumsum(steps).tolist()]
-    return (stamps - stamps[0]).tolist()
+        stamps = np.append(0, np.cumsum(steps))
+    since: list[int] = (stamps - stamps[0]).tolist()
+    return since
 
 
 def frames_of(info: VideoInfo, segment: Segment | None) -> range:

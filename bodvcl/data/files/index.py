@@ -172,7 +172,7 @@ def _plain(value: Any) -> Any:
 
 
 def _decode(path: str, text: str) -> VideoInfo:
-    values = {
+    values: dict[str, Any] = {
         name: np.array(value["values"], value["dtype"]) if isinstance(value, dict) else value
         for name, value in json.loads(text).items()
     }

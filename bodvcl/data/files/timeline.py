@@ -92,16 +92,20 @@ def find_gaps(stamps: np.ndarray, unit: float) -> np.ndarray:
     padded = np.pad(steps, _AROUND, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1)[long].copy()
     around[:, _AROUND] = np.nan
-    return (long[steps[long] > _GAP_STEPS * np.nanmedian(around, axis=1)] + 1).astype(np.int32)
+    gaps: np.ndarray = (long[steps[long] > _GAP_STEPS * np.nanmedian(around, axis=1)] + 1).astype(np.int32)
+    return gaps
 
 
 def playing_times(stamps: np.ndarray, unit: float, gaps: np.ndarray) -> np.ndarray:
     """float64 (frames,): seconds since the first frame; every gap lasts as long as a usual step."""
-    if not len(gaps):
-        return (stamps - stamps[0]) * unit
-    steps = np.diff(stamps).astype(np.float64)
-    steps[gaps - 1] = np.median(np.delete(steps, gaps - 1))
-    return np.concatenate([[0.0], np.cumsum(steps)]) * unit
+    if len(gaps):
+        steps = np.diff(stamps).astype(np.float64)
+        steps[gaps - 1] = np.median(np.delete(steps, gaps - 1))
+        since = np.concatenate([[0.0], np.cumsum(steps)])
+    else:
+        since = stamps - stamps[0]
+    times: np.ndarray = since * unit
+    return times
 
 
 def _mended(steps: np.ndarray) -> np.ndarray | None:

@@ -7,38 +7,37 @@ clip of the original.
 
 from __future__ import annotations
 
-import csv
 import errno
-import json
 import os
-import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import av
 
 from bodvcl.data.files.check import check_files
 from bodvcl.data.files.copies import CopySettings, write_copies
+from bodvcl.data.files.copy_folder import (
+    FAILED,
+    common_root,
+    copy_key,
+    copy_names,
+    prepare,
+    source_of,
+    write_csv,
+    write_lists,
+)
 from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.video import BadVideo, VideoInfo
-from bodvcl.data.sets import DatasetRows, Segment, VideoRow, open_dataset
+from bodvcl.data.sets import Segment, VideoRow, open_dataset
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import DataError
 from bodvcl.text.progress import progress_bar
 
-SETTINGS = "transcode.json"
-"""In the folder of the copy: what it was made with."""
-
-FAILED = "failed.csv"
-"""In the folder of the copy: files that are not in it, and why."""
-
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """One file of the copy.
 
     Attributes:
@@ -101,28 +100,28 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Copy:
+class _CopyFile:
     """Maps a number to the outcomes of the jobs of one file."""
 
     jobs: Sequence[Sequence[_Job]]
     settings: CopySettings
 
-    def __call__(self, number: int) -> list[Outcome]:
+    def __call__(self, number: int) -> list[FileOutcome]:
         jobs, before = self.jobs[number], 0
         try:
             before = os.path.getsize(jobs[0].row.path)
             parts = [(job.row.segment, job.target) for job in jobs]
             faults = write_copies(jobs[0].info, parts, self.settings)
             return [
-                Outcome(before, reason=fault.reason)
+                FileOutcome(before, reason=fault.reason)
                 if fault
-                else Outcome(before, os.path.getsize(job.target))
+                else FileOutcome(before, os.path.getsize(job.target))
                 for job, fault in zip(jobs, faults)
             ]
         except (OSError, av.FFmpegError) as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
             reason = f"cannot be written ({error.strerror or error})"
-            return [Outcome(before, reason=reason, fatal=full)] * len(jobs)
+            return [FileOutcome(before, reason=reason, fatal=full)] * len(jobs)
 
 
 def transcode(
@@ -149,24 +148,24 @@ def transcode(
         DataError: the source has no video; the destination holds something else, lies in the source, or
             cannot be written.
     """
-    data = open_dataset(source)
+    data = open_dataset(source, workers=workers, progress=progress)
     if not data.rows:
         raise DataError(f"{data.name}: no video to copy")
     folder = Path(os.path.abspath(Path(destination).expanduser()))
-    root = _common_root(data)
+    root = common_root(data)
     if not data.list_file and (folder == root or root in folder.parents):
         raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
-    _prepare(folder, {"source": str(root), **asdict(settings)})
+    prepare(folder, {"source": str(root), **asdict(settings)})
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         known, _ = check_files(paths, index, workers=workers, progress=progress)
     names = copy_names(data.rows, root)
-    report = CopyReport(folder, _source_of(data, os.fspath(source), folder), failed=list(data.unreadable))
+    report = CopyReport(folder, source_of(data, os.fspath(source), folder), failed=list(data.unreadable))
     todo: list[_Job] = []
     done: set[str] = set()
     first: dict[str, VideoRow] = {}
     for row in data.rows:
-        first.setdefault(_key(row), row)
+        first.setdefault(copy_key(row), row)
     for key, row in first.items():
         info, target = known[row.path], folder / names[key]
         if isinstance(info, BadVideo):
@@ -184,7 +183,7 @@ def transcode(
         files.setdefault(job.row.path, []).append(job)
     groups = list(files.values())
     results = progress_bar(
-        each(_Copy(groups, settings), len(groups), workers=count),
+        each(_CopyFile(groups, settings), len(groups), workers=count),
         desc="transcoding", total=len(groups), unit="video", disable=not (progress and todo),
     )  # fmt: skip
     for job, outcome in _by_job(groups, results):
@@ -196,93 +195,17 @@ def transcode(
         report.written += 1
         report.before += outcome.before
         report.after += outcome.after
-        done.add(_key(job.row))
-    copied = [(names[_key(row)], row) for row in data.rows if _key(row) in done]
-    _write_lists(data, root, folder, copied)
-    _write_csv(folder / FAILED, ["path", "reason"], report.failed)
+        done.add(copy_key(job.row))
+    copied = [(names[copy_key(row)], row) for row in data.rows if copy_key(row) in done]
+    write_lists(data, root, folder, copied)
+    write_csv(folder / FAILED, ["path", "reason"], report.failed)
     return report
 
 
 def _by_job(
-    groups: Sequence[Sequence[_Job]], results: Iterable[list[Outcome] | Lost]
-) -> Iterator[tuple[_Job, Outcome]]:
+    groups: Sequence[Sequence[_Job]], results: Iterable[list[FileOutcome] | Lost]
+) -> Iterator[tuple[_Job, FileOutcome]]:
     for jobs, result in zip(groups, results):
-        lost = isinstance(result, Lost)
-        yield from zip(jobs, [Outcome(0, reason=result.reason)] * len(jobs) if lost else result)
-
-
-def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
-    """File, or what a segment is to be called, to the path of its copy below the folder of the copy."""
-    names = {
-        _key(row): row.segment.target if row.segment else os.path.relpath(row.path, root) for row in rows
-    }
-    plain = {key: os.path.splitext(name)[0] + ".mp4" for key, name in names.items()}
-    used = Counter(plain.values())
-    return {
-        key: plain[key] if used[plain[key]] == 1 or plain[key] == name else f"{name}.mp4"
-        for key, name in names.items()
-    }
-
-
-def _key(row: VideoRow) -> str:
-    return row.segment.target if row.segment else row.path
-
-
-def _common_root(data: DatasetRows) -> Path:
-    folders = {os.path.dirname(os.path.abspath(row.path)) for row in data.rows}
-    return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
-
-
-def _prepare(folder: Path, what: dict[str, Any]) -> None:
-    """Make the folder of a copy, or see that it is that of the same copy."""
-    path = folder / SETTINGS
-    try:
-        if path.exists():
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-            if earlier != what:
-                differ = [f"{k} {earlier.get(k)}, now {v}" for k, v in what.items() if earlier.get(k) != v]
-                raise DataError(f"{folder}: holds another copy ({'; '.join(differ)}); choose another folder")
-            return
-        if folder.exists() and any(folder.iterdir()):
-            raise DataError(f"{folder}: is not empty and holds no training copy; choose another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(what) + "\n", encoding="utf-8")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: cannot be used for the copy: {error}") from error
-
-
-def _source_of(data: DatasetRows, source: str, folder: Path) -> str:
-    """What `--data` of the copy is, in the way that the source was given."""
-    if data.list_file:
-        return str(folder / Path(data.list_file).name)
-    if Path(source).expanduser().is_dir():
-        return str(folder)
-    return f"{source.partition(':')[0]}:{folder}"
-
-
-def _write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple[str, VideoRow]]) -> None:
-    if data.list_file:
-        columns = list(data.classes)
-        split = ["split"] if any(row.split for row in data.rows) else []
-        _write_csv(
-            folder / Path(data.list_file).name,
-            ["path", *split, *columns],
-            [
-                [name, *(row.split for _ in split), *(row.labels.get(column, "") for column in columns)]
-                for name, row in copied
-            ],
-        )
-        return
-    for path in map(Path, data.annotations):
-        for neighbour in path.parent.glob(f"*{path.suffix}"):  # the lists of the other official splits
-            if neighbour.name not in (SETTINGS, FAILED):
-                target = folder / os.path.relpath(neighbour, root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(neighbour, target)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        if isinstance(result, Lost):
+            result = [FileOutcome(0, reason=result.reason)] * len(jobs)
+        yield from zip(jobs, result)

@@ -15,18 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from bodvcl.config.schema import DigitsConfig
-from bodvcl.data.made.rendered import Rendering, write_rendering
+from bodvcl.data.made.rendered import SPLITS, Rendering, split_sizes, write_rendering
 from bodvcl.data.made.scenery import TRAJECTORIES, random_waves, sensor_noise, trajectory
 from bodvcl.data.randomness import generator
 
-SPLITS = ("train", "probe_train", "probe_test")
 _RENDERER = 1  # part of the cache key: raise it when the same settings would give other pixels
-
-
-def split_sizes(config: DigitsConfig) -> dict[str, int]:
-    """Number of videos per split. The probe videos are divided into two halves."""
-    half = config.probe_videos // 2
-    return {"train": config.train_videos, "probe_train": config.probe_videos - half, "probe_test": half}
 
 
 def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int]:
@@ -47,7 +40,8 @@ def handwriting(split: str, digit: int) -> np.ndarray:
     images, target = load_digits(return_X_y=True)
     chosen = images[target == digit].reshape(-1, 8, 8).astype(np.float32) / 16
     part = {"train": (0, 1), "probe_train": (2,), "probe_test": (3,)}[split]
-    return chosen[np.isin(np.arange(len(chosen)) % 4, part)]
+    shown: np.ndarray = chosen[np.isin(np.arange(len(chosen)) % 4, part)]
+    return shown
 
 
 def render(config: DigitsConfig, split: str, index: int) -> tuple[np.ndarray, dict[str, str]]:
@@ -85,9 +79,13 @@ def _sample(image: np.ndarray, centre: np.ndarray, size: int, width: float) -> n
 
     def weights(position: np.ndarray) -> np.ndarray:
         """(frames, size, 10) bilinear weights."""
-        return np.maximum(0, 1 - np.abs(position[..., None] - np.arange(10, dtype=np.float32)))
+        bilinear: np.ndarray = np.maximum(
+            0, 1 - np.abs(position[..., None] - np.arange(10, dtype=np.float32))
+        )
+        return bilinear
 
-    return np.einsum("fyr,rc,fxc->fyx", weights(rows), padded, weights(columns), optimize=True)
+    sampled: np.ndarray = np.einsum("fyr,rc,fxc->fyx", weights(rows), padded, weights(columns), optimize=True)
+    return sampled
 
 
 def rendering(config: DigitsConfig) -> Rendering:
@@ -97,7 +95,7 @@ def rendering(config: DigitsConfig) -> Rendering:
         "digits",
         config.cache,
         settings,
-        split_sizes(config),
+        split_sizes(config.train_videos, config.probe_videos),
         ["digit", "trajectory"],
         partial(render, config),
     )

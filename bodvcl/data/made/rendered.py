@@ -25,6 +25,9 @@ from bodvcl.text.progress import progress_bar
 FPS = 20
 GOP = 12
 
+SPLITS = ("train", "probe_train", "probe_test")
+"""Splits of every built-in data set."""
+
 Render = Callable[[str, int], tuple[np.ndarray, dict[str, str]]]
 
 
@@ -54,6 +57,12 @@ class Rendering:
         """Sixteen hexadecimal digits that change with every setting."""
         text = json.dumps(dict(self.settings), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def split_sizes(train_videos: int, probe_videos: int) -> dict[str, int]:
+    """Number of videos per split. The probe videos are divided into two halves."""
+    half = probe_videos // 2
+    return {"train": train_videos, "probe_train": probe_videos - half, "probe_test": half}
 
 
 def encode(path: Path, frames: np.ndarray) -> None:

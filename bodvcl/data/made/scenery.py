@@ -58,4 +58,5 @@ def sensor_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
     table = ((np.arange(256) - 127.5) / 255 * 4 * np.sqrt(6) + 0.25).astype(np.float32)
     count = int(np.prod(shape))
     bytes_ = np.frombuffer(rng.bytes(2 * count), np.uint8).reshape(2, *shape)
-    return table[bytes_[0]] + table[bytes_[1]]
+    noise: np.ndarray = table[bytes_[0]] + table[bytes_[1]]
+    return noise

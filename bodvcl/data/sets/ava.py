@@ -130,14 +130,7 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
     layout = _layout(root)
     known = read_ava_actions(root).names
     table = layout.file(f"annotations/ava_{split}_v2.2.csv", f"ava_{split}_v2.2.csv")
-    excluded_name = f"ava_{split}_excluded_timestamps_v2.2.csv"
-    excluded_path = layout.find(f"annotations/{excluded_name}", excluded_name)
-    excluded = set()
-    for line in layout.lines(excluded_path) if excluded_path else []:
-        name, _, second = line.partition(",")
-        if not second.isdigit():
-            raise layout.broken(excluded_path, line, "`video,second`")
-        excluded.add((name, int(second)))
+    excluded = _excluded(layout, split)
     # one person has one line per action; a person is told by identity and box
     frames: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], list[int]]] = {}
     expected = "video,second,x1,y1,x2,y2,action,person with 0 <= x1 < x2 <= 1 and a known action"
@@ -164,6 +157,21 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
         )
         for (video, second), people in frames.items()
     ]
+
+
+def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
+    """(video, second) of the key frames that the official list leaves out."""
+    name = f"ava_{split}_excluded_timestamps_v2.2.csv"
+    path = layout.find(f"annotations/{name}", name)
+    if path is None:
+        return set()
+    excluded = set()
+    for line in layout.lines(path):
+        video, _, second = line.partition(",")
+        if not second.isdigit():
+            raise layout.broken(path, line, "`video,second`")
+        excluded.add((video, int(second)))
+    return excluded
 
 
 def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, int], np.ndarray]:

@@ -58,8 +58,10 @@ def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
 
 def _categories(layout: Layout, name: str) -> dict[int, str]:
     path = layout.find(f"annotations/{name}_categories.txt", f"{name}_categories.txt")
+    if path is None:
+        return {}
     names = {}
-    for line in layout.lines(path) if path is not None else []:
+    for line in layout.lines(path):
         match = _CATEGORY.fullmatch(line)
         if match is None:
             raise layout.broken(path, line, "`Clabel: 0; set: 0; Glabel: 0; (VT) name`")

@@ -22,21 +22,19 @@ from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
 from bodvcl.errors import DataError
 
-DATA_SETS: dict[str, DataSet | BuiltInDataSet] = {
-    entry.name: entry
-    for entry in (
-        SHAPES,
-        DIGITS,
-        CLASS_FOLDERS,
-        UCF101,
-        HMDB51,
-        *KINETICS.values(),
-        SSV2,
-        *FINEGYM.values(),
-        DIVING48,
-        AVA,
-    )
-}
+_ENTRIES: tuple[DataSet | BuiltInDataSet, ...] = (
+    SHAPES,
+    DIGITS,
+    CLASS_FOLDERS,
+    UCF101,
+    HMDB51,
+    *KINETICS.values(),
+    SSV2,
+    *FINEGYM.values(),
+    DIVING48,
+    AVA,
+)
+DATA_SETS: dict[str, DataSet | BuiltInDataSet] = {entry.name: entry for entry in _ENTRIES}
 """Every data set that a specification can name."""
 
 _SPEC = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(?:@(?P<fold>\d+))?:(?P<root>.+)")

@@ -36,7 +36,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
         path = layout.file(*places(f"{name}.json"))
         for item in layout.items(path):
             number, template = _item(item)
-            label = told.get(number, "") if split == "test" else template
+            label = template if split != "test" else told.get(number or "", "")
             if number is None or (label and label not in numbers) or (split != "test" and not label):
                 raise layout.broken(
                     path, str(item), '{"id": "1", "template": "Moving [something] down", ...}'

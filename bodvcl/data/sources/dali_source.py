@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from nvidia.dali import Pipeline
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.boxes import box_in_pixels
@@ -150,7 +151,7 @@ class DaliSource(PlannedSource):
         """The next batch, (videos * views, L, S, S, 3), in DALI's memory; bound to the current stream."""
         gpu = self._device.type == "cuda"
         (clips,) = graph.run(torch.cuda.current_stream(self._device)) if gpu else graph.run()
-        return torch.from_dlpack(clips.as_tensor()).flatten(0, 1)
+        return from_dlpack(clips.as_tensor()).flatten(0, 1)
 
     def _items(self, first: int) -> Generator[_Item]:
         """Batches from a place on, their files read ahead by threads."""

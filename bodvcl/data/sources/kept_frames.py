@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bodvcl.data.files.video import BadVideo, VideoInfo, read_frames
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.files.video import BadVideo, VideoInfo
 
 
 class KeptFrames:
-    """:func:`~bodvcl.data.files.video.read_frames` with a memory.
+    """:func:`~bodvcl.data.files.reading.read_frames` with a memory.
 
     A video is decoded whole at its first use and kept if it fits into what is left of the room; else its
     frames are decoded every time. Kept are the videos that came first: with an order that is drawn anew
@@ -38,7 +39,8 @@ class KeptFrames:
         indices = np.asarray(indices, np.int64)
         if indices.min(initial=0) < 0:
             raise IndexError(f"frames {indices.tolist()} of a video of {info.frames} frames")
-        return frames[indices]
+        chosen: np.ndarray = frames[indices]
+        return chosen
 
     def _whole(self, info: VideoInfo, size: tuple[int, int]) -> np.ndarray | None:
         name = (info.path, *size)

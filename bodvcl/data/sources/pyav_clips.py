@@ -14,7 +14,8 @@ from bodvcl.data.clips.augment import crop_resize
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import collect
-from bodvcl.data.files.video import BadVideo, VideoInfo, read_frames
+from bodvcl.data.files.reading import read_frames
+from bodvcl.data.files.video import BadVideo, VideoInfo
 
 _REDUCE = 0.25  # scale below which decoding to a reduced size is faster, measured from 256 to 720 lines
 
@@ -47,7 +48,7 @@ def load_clips(
 ) -> None:
     """Decode, crop and resize all clips of one video, opening it once, into `out`: uint8 (views, L, S, S, 3).
 
-    ``read`` stands for :func:`~bodvcl.data.files.video.read_frames`.
+    ``read`` stands for :func:`~bodvcl.data.files.reading.read_frames`.
 
     Raises:
         BadVideo: a frame cannot be decoded.

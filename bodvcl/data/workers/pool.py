@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class WorkerPool:
         self._timeout = timeout
         self._notes = _shared_numbers(context, workers)
         self._shares = True
-        self._processes = []
+        self._processes: list[BaseProcess] = []
         self._kill = weakref.finalize(self, _kill, self._processes, self._connections, os.getpid())
         atexit.register(self._kill)  # before multiprocessing's own clean-up, which would wait for the workers
         for number in range(workers):
@@ -104,7 +105,7 @@ class WorkerPool:
         worker, task = self._pending.popleft()
         process, connection = self._processes[worker], self._connections[worker]
         try:
-            if self._timeout and self._hangs(worker):
+            if self._timeout and self._hangs(worker, self._timeout):
                 process.kill()
                 process.join()
                 raise WorkerDied(process.exitcode, task, self._notes[worker], hung=True)
@@ -126,7 +127,7 @@ class WorkerPool:
             )
         return result
 
-    def _hangs(self, worker: int) -> bool:
+    def _hangs(self, worker: int, timeout: float) -> bool:
         """Wait until a worker answers or ends; True if it stays at one note for longer than the limit.
 
         Looks are counted, not the clock: time in which the whole program is stopped does not count.
@@ -136,7 +137,7 @@ class WorkerPool:
             note = self._notes[worker]
             looks = looks + 1 if note == last else 0
             last = note
-            if note >= 0 and looks * _LOOK >= self._timeout:
+            if note >= 0 and looks * _LOOK >= timeout:
                 return True
         return False
 
@@ -152,7 +153,7 @@ class WorkerPool:
         self.close()
 
 
-def _kill(processes: list, connections: list[Connection], owner: int) -> None:
+def _kill(processes: list[BaseProcess], connections: list[Connection], owner: int) -> None:
     if os.getpid() != owner:
         return
     for process in processes:
@@ -189,7 +190,8 @@ def _work(function: Callable[[Any, Note], Any], connection: Connection, notes: A
             task = connection.recv()
         except EOFError:
             return
-        result, trouble = None, None
+        result: Any = None
+        trouble: UserError | str | None = None
         try:
             with as_user_errors():
                 result = function(task, write_note)

@@ -7,7 +7,10 @@ import os
 import signal
 import threading
 import time
-from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkContext, SpawnContext
 
 
 def available_cores() -> int:
@@ -20,10 +23,11 @@ def default_workers() -> int:
     return max(1, min(16, available_cores() - 1))
 
 
-def process_context() -> BaseContext:
+def process_context() -> ForkContext | SpawnContext:
     """fork where the system has it (a worker starts in milliseconds), else spawn."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    if "fork" in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("fork")
+    return multiprocessing.get_context("spawn")
 
 
 def leave_signals_to_parent() -> None:

@@ -1,0 +1,97 @@
+"""The folder of a training copy: names of its files, its lists, and what it was made with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bodvcl.data.sets import DatasetRows, VideoRow
+from bodvcl.errors import DataError
+
+SETTINGS = "transcode.json"
+"""In the folder of the copy: what it was made with."""
+
+FAILED = "failed.csv"
+"""In the folder of the copy: files that are not in it, and why."""
+
+
+def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
+    """File, or what a segment is to be called, to the path of its copy below the folder of the copy."""
+    names = {
+        copy_key(row): row.segment.target if row.segment else os.path.relpath(row.path, root) for row in rows
+    }
+    plain = {key: os.path.splitext(name)[0] + ".mp4" for key, name in names.items()}
+    used = Counter(plain.values())
+    return {
+        key: plain[key] if used[plain[key]] == 1 or plain[key] == name else f"{name}.mp4"
+        for key, name in names.items()
+    }
+
+
+def copy_key(row: VideoRow) -> str:
+    return row.segment.target if row.segment else row.path
+
+
+def common_root(data: DatasetRows) -> Path:
+    folders = {os.path.dirname(os.path.abspath(row.path)) for row in data.rows}
+    return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
+
+
+def prepare(folder: Path, what: Mapping[str, object]) -> None:
+    """Make the folder of a copy, or see that it is that of the same copy."""
+    path = folder / SETTINGS
+    try:
+        if path.exists():
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            if earlier != what:
+                differ = [f"{k} {earlier.get(k)}, now {v}" for k, v in what.items() if earlier.get(k) != v]
+                raise DataError(f"{folder}: holds another copy ({'; '.join(differ)}); choose another folder")
+            return
+        if folder.exists() and any(folder.iterdir()):
+            raise DataError(f"{folder}: is not empty and holds no training copy; choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dict(what)) + "\n", encoding="utf-8")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder}: cannot be used for the copy: {error}") from error
+
+
+def source_of(data: DatasetRows, source: str, folder: Path) -> str:
+    """What `--data` of the copy is, in the way that the source was given."""
+    if data.list_file:
+        return str(folder / Path(data.list_file).name)
+    if Path(source).expanduser().is_dir():
+        return str(folder)
+    return f"{source.partition(':')[0]}:{folder}"
+
+
+def write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple[str, VideoRow]]) -> None:
+    if data.list_file:
+        columns = list(data.classes)
+        split = ["split"] if any(row.split for row in data.rows) else []
+        write_csv(
+            folder / Path(data.list_file).name,
+            ["path", *split, *columns],
+            [
+                [name, *(row.split for _ in split), *(row.labels.get(column, "") for column in columns)]
+                for name, row in copied
+            ],
+        )
+        return
+    for path in map(Path, data.annotations):
+        for neighbour in path.parent.glob(f"*{path.suffix}"):  # the lists of the other official splits
+            if neighbour.name not in (SETTINGS, FAILED):
+                target = folder / os.path.relpath(neighbour, root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(neighbour, target)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,62 @@
+"""Open the video stream of a file; whatever goes wrong is a :class:`~bodvcl.data.files.video.BadVideo`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypedDict
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from bodvcl.data.files.video import BadVideo
+
+
+class Metadata(TypedDict, total=False):
+    """Options of `av.open`."""
+
+    metadata_errors: str
+
+
+ANY_METADATA: Metadata = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""For `av.open` of a file: metadata that is not UTF-8 does not matter. PyAV 19 needs no option for that."""
+
+
+def pictures(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a file, cover art apart."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+@contextmanager
+def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file's first video stream (no cover art) with one decoding thread; failures become BadVideo."""
+    try:
+        if os.path.getsize(path) == 0:
+            raise BadVideo(path, "empty file (0 bytes)")
+        with av.open(os.path.abspath(path), **ANY_METADATA) as container:
+            found = pictures(container)
+            if not found:
+                held = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
+                raise BadVideo(path, f"no video stream in it (only {held or 'a still picture'})")
+            stream = found[0]
+            if stream.codec_context is None:
+                raise BadVideo(path, "this FFmpeg has no decoder for its video")
+            stream.codec_context.thread_count = 1
+            stream.thread_type = "NONE"
+            yield container, stream
+    except BadVideo:
+        raise
+    except FileNotFoundError:
+        raise BadVideo(path, "no such file") from None
+    except IsADirectoryError:
+        raise BadVideo(path, "a folder, not a file") from None
+    except PermissionError:
+        raise BadVideo(path, "no permission to read it") from None
+    except UnicodeEncodeError:
+        raise BadVideo(path, "its name is not valid text; rename it") from None
+    except (av.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadVideo(path, f"not readable as a video ({reason})") from error

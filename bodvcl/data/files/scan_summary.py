@@ -1,0 +1,128 @@
+"""What a scan tells the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bodvcl.data.files.repeats import Repeat, repeats_report
+from bodvcl.data.files.training_part import first_of_same
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sets import DatasetRows
+from bodvcl.data.sets.layout import VIDEO_EXTENSIONS
+from bodvcl.text.words import counted, printable
+
+
+def summary_lines(
+    data: DatasetRows,
+    videos: Sequence[VideoInfo],
+    skipped: Sequence[tuple[str, str]],
+    repeats: Sequence[Repeat],
+    shown: int,
+) -> list[str]:
+    """Lines for the user: what was found, what was skipped and why.
+
+    Args:
+        data: what the data set lists.
+        videos: its usable videos, one or more.
+        skipped: (path, reason) of the files that cannot be used.
+        repeats: videos that are listed more than once.
+        shown: files to name under each heading, at most.
+    """
+    videos = first_of_same(videos)
+    seconds = sum(video.duration for video in videos)
+    sizes = Counter((video.width, video.height) for video in videos)
+    codecs = Counter(video.codec for video in videos)
+    (width, height), _ = sizes.most_common(1)[0]
+    more = f" and {counted(len(sizes) - 1, 'other size')}" if len(sizes) > 1 else ""
+    frames = [video.frames for video in videos]
+    lines = [
+        f"found {counted(len(videos), 'video')} in {printable(data.name)}: {_duration(seconds)}, "
+        f"{_rates([video.fps for video in videos])}, "
+        f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
+        + ", ".join(f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common())
+    ]
+    if data.others:
+        lines.append(f"ignored {counted(data.others, 'non-video file')}")
+    lines += [f"note: {printable(note)}" for note in data.notes]
+    lines += _under(repeats_report(repeats), shown)
+    if data.unreadable:
+        folders = counted(len(data.unreadable), "folder")
+        lines.append(f"passed over {folders} that cannot be looked into:")
+        lines += _first([f"{printable(path)}: {reason}" for path, reason in data.unreadable], shown)
+    if data.missing:
+        listed = len(data.rows) + len(data.missing)
+        lines.append(f"missing {counted(len(data.missing), 'video')} of {listed:,} that are listed:")
+        lines += _first(list(map(printable, data.missing)), shown)
+    lines += jump_lines(videos, shown)
+    if skipped:
+        lines.append(f"skipped {counted(len(skipped), 'file')}:")
+        lines += _first([f"{printable(path)}: {reason}" for path, reason in skipped], shown)
+    return lines
+
+
+def _under(lines: Sequence[str], shown: int) -> list[str]:
+    """A heading and the first of the lines that belong to it."""
+    return [*lines[:1], *_first(lines[1:], shown)]
+
+
+def jump_lines(videos: Sequence[VideoInfo], shown: int) -> list[str]:
+    """What to say of videos whose timestamps jump; nothing if there is none."""
+    jumping = [video for video in videos if video.jumps]
+    if not jumping:
+        return []
+    of_them = [f"{printable(video.path)}: at {counted(video.jumps, 'frame')}" for video in jumping]
+    return [
+        f"timestamps repeat, go back or leave a gap in {counted(len(jumping), 'video')}; --clip.fps goes on "
+        "there as if nothing were missing:",
+        *_first(of_them, shown),
+    ]
+
+
+def _first(lines: Sequence[str], shown: int) -> list[str]:
+    more = [f"  and {len(lines) - shown} more"] if len(lines) > shown else []
+    return [*(f"  {line}" for line in lines[:shown]), *more]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low}-{high}"
+
+
+def _rates(rates: Sequence[float]) -> str:
+    known = [rate for rate in rates if rate]
+    return f"{_range(known)} fps" if known else "unknown frame rate"
+
+
+def nothing_usable(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str:
+    """Why a data set without a usable video has none."""
+    closed = ""
+    if data.unreadable:
+        (folder, reason), folders = data.unreadable[0], counted(len(data.unreadable), "folder")
+        closed = f"; {folders} cannot be looked into, for example {folder}: {reason}"
+    return printable(_why_nothing(data, skipped) + closed)
+
+
+def _why_nothing(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str:
+    if skipped:
+        example, reason = skipped[0]
+        files = counted(len(skipped), "video file")
+        return f"{data.name}: none of its {files} can be used; for example {example}: {reason}"
+    if data.missing:
+        listed = counted(len(data.missing), "listed video")
+        return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"
+    if data.annotations:
+        return (
+            f"{data.name}: the list has no row; expected a row per video below the line with the column names"
+        )
+    return (
+        f"{data.name}: no video found in it or below ({counted(data.others, 'other file')} seen); looked for "
+        f"names ending in .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} more; a .csv list "
+        f"may name any file"
+    )
