@@ -45,7 +45,6 @@ PUBLIC = {
         "Positional",
         "argument",
         "build",
-        "nearest",
         "option_names",
         "parse",
         "parse_known",
