@@ -1,67 +1,56 @@
-"""``bodvcl data show``: clips as training sees them, beside the frames that they were cut from."""
+"""``bodvcl data show``: draw clips as training sees them, beside the frames that they were cut from."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from bodvcl.cli.console import run_verb
-from bodvcl.config.limits import MOST
+from pydantic import Field
+
+from bodvcl.config.command_line import Positional, argument, parse_known
 from bodvcl.config.parse import parse_config
+from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.data.clips.order import epoch_order
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import BadVideo
 from bodvcl.data.sets import BuiltInSettings
 from bodvcl.data.show import SeenVideo, see_video
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.system.folders import expand
 from bodvcl.text.words import counted
 from bodvcl.viz.clip_page import sheet_html, sheet_png, sheet_video
 
 _FORMATS = (".png", ".html")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the sheet; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return run_verb("data show", lambda: show(arguments))
+@dataclass
+class ShowOptions:
+    """Draw a contact sheet of the first clips that training would see: the whole frames with the crop, below
+    them what the network gets, and beside them what was drawn.
+
+    Options of bodvcl train that decide what is seen can follow: --config, --clip.*, --augment.*, --seed."""
+
+    __pydantic_config__ = STRICT
+
+    data: Annotated[Positional[str], argument(metavar="DATA")]
+    """Same as bodvcl train --data: shapes, digits, a folder, a .csv list, or a data set by name."""
+    out: Annotated[UserPath, argument(metavar="FILE")] = Path("clips.png")
+    """Picture (.png) or page (.html) to write."""
+    videos: Annotated[int, Field(ge=1)] = 3
+    """Number of videos to show."""
+    epoch: Annotated[int, Field(ge=0)] = 0
+    """Epoch whose clips are shown, from 0."""
 
 
-def show(arguments: Sequence[str]) -> int:
+def show_verb(arguments: Sequence[str]) -> int:
     """Parse the options and draw the sheet; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="bodvcl data show",
-        description="Contact sheet of the first clips that training would see: whole frames with the crop, "
-        "below them what the network gets, and what was drawn.",
-        epilog="Every option of bodvcl train that decides what is seen may follow: --config, --clip.*, "
-        "--augment.*, --seed.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "data", metavar="DATA", help="what bodvcl train --data takes: shapes, a folder, a list, a data set"
-    )
-    parser.add_argument(
-        "--out",
-        type=expand,
-        default=Path("clips.png"),
-        metavar="FILE",
-        help=".png or .html (default: clips.png)",
-    )
-    parser.add_argument("--videos", type=int, default=3, metavar="N", help="videos shown (default: 3)")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0 (default: 0)")
     if arguments and arguments[0].startswith("-") and not {"-h", "--help"} & set(arguments):
-        parser.error("DATA comes first: bodvcl data show DATA [OPTIONS]")
-    options, training = parser.parse_known_args(arguments)
-    return _show(options, training)
-
-
-def _show(options: argparse.Namespace, training: Sequence[str]) -> int:
+        raise ConfigError("DATA comes first: bodvcl data show DATA [OPTIONS]")
+    options, training = parse_known(ShowOptions, arguments, prog="bodvcl data show")
     if options.out.suffix not in _FORMATS:
         raise ConfigError(f"--out {options.out}: expected a name that ends in {' or '.join(_FORMATS)}")
-    if options.videos < 1 or not 0 <= options.epoch <= MOST[int]:
-        raise ConfigError(f"--videos must be 1 or more, --epoch from 0 to {MOST[int]}")
     config = parse_config([*training, "--data", options.data], prog="bodvcl data show")
     settings = BuiltInSettings(config.shapes, config.digits)
     found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)

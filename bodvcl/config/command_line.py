@@ -300,11 +300,11 @@ def _as_config_error(prog: str) -> Iterator[None]:
         raise ConfigError(f"{_in_one_line(captured.getvalue())}; see {prog} --help") from None
 
 
-_FRAME = re.compile(r"[│╭╮╰╯─┌┐└┘━┃|+]+")
+_FRAME = re.compile(r"[│╭╮╰╯─┌┐└┘━┃|+]+|-{3,}")
 _HEADING = re.compile(
     r"^((Value|Parsing) error|Invalid choice|Missing argument|Unrecognized options(?= ))\s*"
 )
-_MISSING = re.compile(r"^[│|] {5}(?! )(.*?)\s*[│|]?$", re.MULTILINE)
+_MISSING = re.compile(r"^[│| ] {5}(?! )(.*?)\s*[│|]?$", re.MULTILINE)  # without UTF-8 there is no frame
 _PLAIN = (
     (re.compile(r"^Unrecognized options: (.*)$"), r"unexpected argument \1"),
     (re.compile(r"^Error parsing (\S+): no type matching .* from \[(.*?)\]\..*$"), r"\1: cannot take \2"),

@@ -324,7 +324,7 @@ def test_a_signal_during_imports_shows_no_traceback(argv, number, tmp_path):
 
 @pytest.mark.parametrize("name", ["plain", "my runs/x", "it's", "a;b", "$HOME"])
 def test_printed_commands_can_be_pasted(name, tmp_path, monkeypatch, capsys):
-    from bodvcl.cli.data import _print_copy
+    from bodvcl.cli.data_transcode import print_copy
     from bodvcl.config.schema import TrainConfig
     from bodvcl.data.files.transcode import CopyReport
 
@@ -335,6 +335,6 @@ def test_printed_commands_can_be_pasted(name, tmp_path, monkeypatch, capsys):
     assert pretrain._finish(TrainConfig(), torch.device("cpu"), run) == 143
     command = capsys.readouterr().out.splitlines()[-1]
     assert shlex.split(command) == ["bodvcl", "train", "--resume", "--run-dir", str(Path(name))]
-    _print_copy(CopyReport(Path(name), source=name))
+    print_copy(CopyReport(Path(name), source=name))
     command = capsys.readouterr().out.splitlines()[-1].partition("use it with ")[2]
     assert shlex.split(command) == ["--data", name]

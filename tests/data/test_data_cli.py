@@ -11,8 +11,12 @@ import layouts
 import pytest
 from video_files import write_video
 
-from bodvcl.cli.data import ACTIONS, fault_kind
+from bodvcl.cli.data import ACTIONS
+from bodvcl.cli.data_scan import fault_kind
+from bodvcl.cli.data_transcode import TranscodeOptions
 from bodvcl.cli.main import main
+from bodvcl.config.command_line import parse
+from bodvcl.data.files.copies import CopySettings
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.video import BadVideo
 from bodvcl.data.made import shapes
@@ -124,11 +128,24 @@ def test_mistakes(capsys, tmp_path):
     error = capsys.readouterr().err
     assert error.startswith("bodvcl data scan: error: ")
     assert error.count("\n") == 1
-    for argv in (["data"], ["data", "scna"], ["data", "scan"], ["data", "scan", "x", "--workers", "-1"]):
-        with pytest.raises(SystemExit) as stop:
-            main(argv)
-        assert stop.value.code == 2
-    assert "expected a number from 0 to 1024, got -1" in capsys.readouterr().err
+    for argv, message in (
+        (["data"], "no action; there are: scan, show, transcode"),
+        (["data", "scna"], "no action 'scna' (did you mean scan?)"),
+        (["data", "scan"], "missing: DATA"),
+        (["data", "scan", "x", "--wrokers", "1"], "unknown option --wrokers (did you mean --workers?)"),
+        (["data", "scan", "x", "--workers", "-1"], "--workers: input should be greater than or equal to 0"),
+        (["data", "scan", "x", "--workers", "1025"], "--workers: input should be less than or equal to 1024"),
+        (["data", "transcode", "x"], "missing: FOLDER"),
+        (
+            ["data", "transcode", "x", "y", "--short-side", "33"],
+            "--short-side: input should be a multiple",
+        ),
+        (["data", "transcode", "x", "y", "--crf", "52"], "--crf: input should be less than or equal to 51"),
+    ):
+        assert main(argv) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -137,6 +154,11 @@ def test_every_action_has_help(action, capsys):
         main(["data", action, "--help"])
     assert stop.value.code == 0
     assert f"usage: bodvcl data {action}" in capsys.readouterr().out
+
+
+def test_a_copy_has_the_same_defaults_on_the_command_line_and_in_python():
+    options = parse(TranscodeOptions, ["data", "folder"], prog="bodvcl data transcode")
+    assert CopySettings(options.short_side, options.gop, options.crf) == CopySettings()
 
 
 def test_the_package_is_the_verb():
