@@ -25,18 +25,18 @@ UserPath = Annotated[Path, AfterValidator(expand)]
 
 @dataclass
 class ShapesConfig:
-    """The built-in data set: rendered videos of moving shapes with four labelled semantics."""
+    """The built-in data set of moving shapes: rendered videos with four labelled semantics."""
 
     __pydantic_config__ = STRICT
 
     cache: UserPath | None = None
-    """Folder where the rendered .mp4 files are kept between runs.
-    None: bodvcl/shapes in $XDG_CACHE_HOME, else in ~/.cache."""
+    """Folder that keeps the rendered .mp4 files between runs.
+    None: bodvcl/shapes in $XDG_CACHE_HOME, or in ~/.cache."""
     train_videos: Annotated[int, Field(ge=8)] = 512
-    """Videos to pre-train on."""
+    """Number of videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=16)] = 384
-    """Videos for the linear probe; one half trains the probe, the other tests it.
-    All semantics independent."""
+    """Number of videos for the linear probe: one half trains the probe, the other half tests it.
+    In these videos all semantics are independent."""
     frames: Annotated[int, Field(ge=8)] = 40
     """Frames per video."""
     size: Annotated[int, Field(ge=32, multiple_of=2)] = 64
@@ -44,9 +44,10 @@ class ShapesConfig:
     classes: Annotated[int, Field(ge=2, le=4)] = 2
     """Classes per semantic (background, shape, brightness, trajectory)."""
     correlation: Literal["none", "sc", "dc"] = "none"
-    """Which semantics are confounded in the training videos: sc, background colour decides the trajectory;
-    dc, the brightness change decides the shape; none, all independent.
-    Probe videos are always independent."""
+    """Which semantics are confounded in the training videos. The probe videos never are.
+    none: all semantics are independent.
+    sc: the background colour decides the trajectory.
+    dc: the brightness change decides the shape."""
     seed: Seed = 0
     """Seed of the rendering."""
 
@@ -58,21 +59,22 @@ class DigitsConfig:
     __pydantic_config__ = STRICT
 
     cache: UserPath | None = None
-    """Folder where the rendered .mp4 files are kept between runs.
-    None: bodvcl/digits in $XDG_CACHE_HOME, else in ~/.cache."""
+    """Folder that keeps the rendered .mp4 files between runs.
+    None: bodvcl/digits in $XDG_CACHE_HOME, or in ~/.cache."""
     train_videos: Annotated[int, Field(ge=8)] = 512
-    """Videos to pre-train on."""
+    """Number of videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=16)] = 384
-    """Videos for the linear probe; one half trains the probe, the other tests it.
-    Digit and path independent, handwriting that training has not seen."""
+    """Number of videos for the linear probe: one half trains the probe, the other half tests it.
+    In these videos digit and path are independent, and the handwriting is new."""
     frames: Annotated[int, Field(ge=8)] = 40
     """Frames per video."""
     size: Annotated[int, Field(ge=32, multiple_of=2)] = 64
     """Height and width of a video in pixels."""
     classes: Annotated[int, Field(ge=2, le=4)] = 4
-    """Digits from 0 on, and as many kinds of paths."""
+    """Number of digits (0, 1, ...), and of kinds of paths."""
     correlation: Literal["none", "full"] = "none"
-    """full: in the training videos the digit decides the path. Probe videos are always independent."""
+    """Whether digit and path are confounded in the training videos. In the probe videos they never are.
+    none: they are independent. full: the digit decides the path."""
     seed: Seed = 0
     """Seed of the rendering."""
 
@@ -84,74 +86,77 @@ class ClipConfig:
     __pydantic_config__ = STRICT
 
     frames: Annotated[int, Field(ge=3)] = 8
-    """Frames per clip, L."""
+    """Frames per clip (L)."""
     stride: Annotated[int, Field(ge=1)] = 2
-    """Frames from one clip frame to the next, delta."""
+    """Distance between two frames of a clip, in frames of the video (delta)."""
     spacing: Literal["stride", "linspace"] = "stride"
-    """stride: exactly delta frames from one to the next.
-    linspace: evenly over all L delta frames that a clip spans, first and last included, as SlowFast does; the
-    steps are (L delta - 1) / (L - 1) frames, rounded down."""
+    """Which frames a clip takes.
+    stride: every delta-th frame.
+    linspace: L frames spread evenly over L * delta frames, first and last included, as in SlowFast."""
     views: Annotated[int, Field(ge=2)] = 2
-    """Clips per video, rho. Each is a positive of the others."""
+    """Clips per video (rho). The clips of a video are positives of each other."""
     size: Annotated[int, Field(ge=16)] = 48
-    """Height and width of a clip in pixels after cropping."""
+    """Height and width of a clip after cropping, in pixels."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Resample every video to this frame rate before the stride is applied. None: the video's own rate."""
+    """Frames per second: every video is resampled to this rate before the stride is applied.
+    None: each video keeps its own rate."""
     twin: bool = False
-    """The last clip of every video repeats the frames of the first, with an augmentation draw of its own."""
+    """The last clip of every video has the frames of the first clip, with an augmentation of its own."""
     short: Literal["refuse", "repeat"] = "refuse"
-    """A video shorter than a clip: refuse (skip it in the scan and say so), or repeat its last frame."""
+    """What to do with a video that is shorter than a clip.
+    refuse: leave it out and report it. repeat: repeat its last frame."""
 
 
 @dataclass
 class DecodeConfig:
-    """What may go wrong with the files before the run ends."""
+    """Limits and memory of the decoding of training videos."""
 
     __pydantic_config__ = STRICT
 
     timeout: Annotated[float, Field(gt=0)] | None = 120.0
-    """Seconds that one video may take to decode; then its process is replaced and the file is left out.
+    """Seconds that one video may take to decode.
+    After that its decoding process is replaced and the video is left out of the run.
     Needs decoding processes (PyAV with --workers 1 or more). None: no limit."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of the videos that may turn out to be unreadable while training before the run stops.
-    One is always tolerated, unless this is 0."""
+    """Share of the videos that may be unreadable during training; beyond it the run stops.
+    One unreadable video is always accepted, unless this is 0."""
     keep: Annotated[float, Field(ge=0)] = 0.0
-    """Gigabytes in which each decoding process keeps the videos that it has decoded, whole, for the epochs to
-    come. For data sets that fit; only with PyAV. 0: every clip is decoded when it is needed."""
+    """Gigabytes per decoding process for decoded videos that are kept for later epochs.
+    For data sets that fit into memory; only with PyAV. 0: decode every clip when it is needed."""
 
 
 @dataclass
 class AugmentConfig:
-    """Spatial augmentation: drawn once per clip and the same for all of its frames."""
+    """Spatial augmentation. Its values are drawn once per clip and hold for all frames of the clip."""
 
     __pydantic_config__ = STRICT
 
     crop_area: tuple[float, float] = (0.5, 1.0)
-    """Range of the crop's share of the frame area."""
+    """Smallest and largest area of the crop, as a share of the frame."""
     crop_aspect: tuple[float, float] = (0.75, 1.3333333333333333)
-    """Range of the crop's aspect ratio, drawn log-uniformly."""
+    """Smallest and largest aspect ratio of the crop, drawn log-uniformly."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability of a horizontal flip. 0 where a class says left or right."""
+    """Probability of a horizontal flip. Use 0 if left and right matter for a class."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability of colour jitter."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Brightness factor is drawn from [1 - b, 1 + b]."""
+    """The brightness factor is drawn from [1 - b, 1 + b]."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Contrast factor is drawn from [1 - c, 1 + c]."""
+    """The contrast factor is drawn from [1 - c, 1 + c]."""
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Saturation factor is drawn from [1 - s, 1 + s]."""
+    """The saturation factor is drawn from [1 - s, 1 + s]."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
-    """Hue is turned by up to this share of a full circle, both ways."""
+    """The hue is turned by up to this share of a full circle, in either direction."""
     gray: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability of grayscale."""
     blur: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of Gaussian blur. 0 also saves the room that the kernel keeps for it."""
+    """Probability of Gaussian blur. 0 also saves memory: the kernel then needs no margin."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Range of the blur's standard deviation in pixels of the clip."""
+    """Smallest and largest standard deviation of the blur, in pixels of the clip."""
     mean: float = 0.45
-    """Subtracted from every channel after scaling to [0, 1]."""
+    """Mean that is subtracted from every channel, after pixels are scaled to [0, 1]."""
     std: Annotated[float, Field(gt=0)] = 0.225
-    """Divides every channel after the mean is subtracted."""
+    """Standard deviation that every channel is divided by, after the mean is subtracted."""
 
 
 @dataclass
@@ -171,77 +176,88 @@ class ModelConfig:
         "s3d_g",
         "vit_b16",
     ] = "tiny"
-    """Network that makes one feature per frame (vit_b16: per tubelet of two frames).
+    """Network that makes one feature per frame (vit_b16: one per two frames).
     tiny: four 3D convolutions, for tests and for the built-in data.
-    The others: docs/backbones.md."""
+    The other backbones: docs/backbones.md."""
     weights: str | None = None
-    """Published weights to start from: a checkpoint file of SlowFast, PyTorchVideo or torchvision,
-    or the name of torchvision's, such as R2Plus1D_18_Weights.KINETICS400_V1. None: train from scratch."""
+    """Published weights to start from. None: train from scratch.
+    A checkpoint file of SlowFast, PyTorchVideo or torchvision,
+    or a name in torchvision, such as R2Plus1D_18_Weights.KINETICS400_V1."""
     temporal_padding: Literal["repeat", "zero"] = "repeat"
-    """What temporal convolutions see beyond the ends of a clip.
-    repeat: the outer frames again, so that a still clip has the same feature in every frame.
-    zero: zeros, which is what published weights were trained with."""
+    """How temporal convolutions pad the ends of a clip.
+    repeat: repeat the first and last frame. A still clip then has the same feature in every frame.
+    zero: pad with zeros. Published weights were trained this way."""
     width: Annotated[int, Field(ge=4)] = 16
-    """Channels of the first layer of the tiny backbone; later layers have two and four times as many."""
+    """Channels of the first layer of the tiny backbone. Later layers have two and four times as many."""
     embed_dim: Annotated[int, Field(ge=2)] = 64
-    """Width of a per-frame embedding, M."""
+    """Size of a per-frame embedding (M)."""
     hidden_dim: Annotated[int, Field(ge=2)] = 256
-    """Width of the projector's hidden layers."""
+    """Size of the projector's hidden layers."""
     projector_layers: Annotated[int, Field(ge=1, le=4)] = 2
-    """Linear layers of the projector."""
+    """Number of linear layers in the projector."""
     projector_norm: bool = True
-    """Batch normalisation after each hidden layer of the projector, over all frames of the batch. Without it
-    small runs stay for long where only the easiest semantic is known (docs/findings.md)."""
+    """Batch normalisation after each hidden layer of the projector, over all frames of the batch.
+    Without it, small runs learn only the easiest semantic for a long time (docs/findings.md)."""
 
 
 @dataclass
 class KoopmanConfig:
-    """Koopman estimation and spectral split (Eqs. 18 and 21)."""
+    """Estimation of the Koopman operator and its spectral split (Eqs. 18 and 21)."""
 
     __pydantic_config__ = STRICT
 
     xi: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Radius of the disk around 1 that holds the static eigenvalues (hard mask)."""
+    """Radius of the disk around 1 that contains the static eigenvalues (hard mask only)."""
     mask: Literal["hard", "smooth"] = "smooth"
-    """hard: the paper's |lambda - 1| < xi.
-    smooth: the weight ((1 + lambda) / 2)^smooth_power;
-    it cannot empty the static stream and passes gradient through the eigenvalues."""
+    """Which modes are static.
+    hard: those with |lambda - 1| < xi, as in the paper.
+    smooth: each mode has the weight ((1 + lambda) / 2)^smooth_power.
+    The smooth mask never empties the static stream, and gradients flow through the eigenvalues."""
     smooth_power: Annotated[int, Field(ge=1)] = 8
-    """Exponent of the smooth mask, a power of two."""
+    """Exponent of the smooth mask; must be a power of two."""
     weights: Literal["eigenvalue", "projector"] = "eigenvalue"
-    """eigenvalue: modes weighted as in Eq. 21, Z_A + Z_M = K mean(F). projector: Z_A + Z_M = mean(F)."""
+    """How the modes are weighted in the two streams.
+    eigenvalue: as in Eq. 21, so that Z_A + Z_M = K mean(F).
+    projector: without the eigenvalues, so that Z_A + Z_M = mean(F)."""
     ridge: Annotated[float, Field(ge=0)] = 0.01
-    """Ridge added to the Gram matrix, as a share of its mean diagonal. 0: truncated pseudo-inverse."""
+    """Ridge added to the Gram matrix, as a share of its mean diagonal.
+    0: no ridge; the pseudo-inverse is truncated instead."""
     rtol: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Singular values below rtol times the largest are dropped (only without ridge). None: by dtype."""
+    """Singular values below rtol times the largest one are dropped (only without ridge).
+    None: a value that fits the floating-point type."""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """Keep at most this many singular directions. None: all."""
+    """Largest number of singular directions to keep. None: all."""
     normalize: bool = True
     """Scale every frame's embedding to unit length before the operator is fitted."""
     max_gain: Annotated[float, Field(gt=0)] | None = 1.0
-    """Clip each clip's gradient through the split to this many times that of the plain temporal mean: where a
-    clip hardly moves, the dynamic stream is a small remainder and its gradient is large and mostly noise."""
+    """Upper bound of the gradient through the split, per clip, relative to that of the temporal mean.
+    A clip with little motion has a small dynamic stream, whose gradient is large and mostly noise.
+    None: no bound."""
 
 
 @dataclass
 class PredictionConfig:
-    """The lower-level loss L_pred (Eq. 19)."""
+    """The prediction loss of the lower level, L_pred (Eq. 19)."""
 
     __pydantic_config__ = STRICT
 
     mode: Literal["train", "loo", "forecast"] = "loo"
-    """train: the paper's in-sample error (identically 0 when frames - 1 <= embed_dim and there is no ridge).
-    loo: every pair predicted from the others. forecast: the last pair predicted from the others."""
+    """Which pairs of frames are predicted.
+    train: all pairs that the operator was fitted on, as in the paper.
+    This is exactly 0 if frames - 1 <= embed_dim and ridge is 0.
+    loo: every pair, from an operator fitted on the other pairs (leave-one-out).
+    forecast: the last pair, from an operator fitted on the earlier pairs."""
     nu: Annotated[float, Field(ge=0)] = 1e-4
     """Weight of the orthogonality term ||K^T K - I||^2."""
     strict: bool = False
-    """L_pred through the central slice of every temporal kernel (Table 10): the lower level sees each frame
-    on its own. Needs --bilevel.scope all; not with solver single or attention."""
+    """Compute L_pred with only the central slice of every temporal kernel (Table 10).
+    The lower level then sees each frame alone.
+    Needs --bilevel.scope all; not available with solver single or backbone vit_b16."""
 
 
 @dataclass
 class ObjectiveConfig:
-    """The contrastive objective of the upper level (Eq. 1)."""
+    """The contrastive loss of the upper level (Eq. 1)."""
 
     __pydantic_config__ = STRICT
 
@@ -251,66 +267,68 @@ class ObjectiveConfig:
 
 @dataclass
 class MocoConfig:
-    """What --method moco adds."""
+    """Options of --method moco."""
 
     __pydantic_config__ = STRICT
 
     queue: Annotated[int, Field(ge=1)] = 65536
-    """Keys of earlier steps that are kept per stream, as negatives; a multiple of batch_size * clip.views."""
+    """Number of keys of earlier steps that serve as negatives, per stream.
+    Must be a multiple of batch_size * clip.views."""
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.994
-    """Momentum of the momentum encoder at the start; it rises to 1 as a cosine."""
+    """Momentum of the momentum encoder at the start. It rises to 1 along a cosine."""
 
 
 @dataclass
 class ByolConfig:
-    """What --method byol adds. The predictor's hidden layer is as wide as the projector's."""
+    """Options of --method byol. The predictor's hidden layer has the size of the projector's."""
 
     __pydantic_config__ = STRICT
 
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
-    """Momentum of the momentum encoder at the start; it rises to 1 as a cosine."""
+    """Momentum of the momentum encoder at the start. It rises to 1 along a cosine."""
 
 
 @dataclass
 class SwavConfig:
-    """What --method swav adds."""
+    """Options of --method swav."""
 
     __pydantic_config__ = STRICT
 
     prototypes: Annotated[int, Field(ge=2)] = 1000
-    """Prototypes per stream."""
+    """Number of prototypes per stream."""
     epsilon: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Entropy of the assignments."""
+    """Entropy regularisation of the assignments to prototypes."""
     iterations: Annotated[int, Field(ge=1, le=100)] = 3
-    """Iterations of Sinkhorn-Knopp."""
+    """Number of Sinkhorn-Knopp iterations."""
     freeze: Annotated[float, Field(ge=0, le=1)] = 0.005
-    """Share of the run in which the prototypes stay as they were drawn; 0.005: the first of 200 epochs."""
+    """Share of the run, from the start, during which the prototypes are not trained.
+    0.005 is the first of 200 epochs."""
 
 
 @dataclass
 class DualvarConfig:
-    """What --method dualvar adds. It needs --clip.views 3 --clip.twin."""
+    """Options of --method dualvar. It needs --clip.views 3 --clip.twin."""
 
     __pydantic_config__ = STRICT
 
     segments: Annotated[int, Field(ge=2)] = 2
-    """Segments that a clip is cut into, S; clip.frames is a multiple."""
+    """Number of segments that a clip is cut into (S). clip.frames must be a multiple of it."""
     series_dim: Annotated[int, Field(ge=2)] = 64
-    """Width of a segment's vector."""
+    """Size of the vector of a segment."""
     tau: Annotated[float, Field(gt=0, le=10)] = 0.07
-    """Temperature of its two InfoNCE losses."""
+    """Temperature of the two InfoNCE losses."""
     theta: Annotated[float, Field(gt=0, le=10)] = 0.05
-    """Scale of the cosines in its ranking loss."""
+    """Scale of the cosine similarities in the ranking loss."""
 
 
 @dataclass
 class HdcConfig:
-    """What --method hdc adds. It needs --clip.views 3 (or more) --clip.twin."""
+    """Options of --method hdc. It needs --clip.views 3 or more, and --clip.twin."""
 
     __pydantic_config__ = STRICT
 
     depths: Annotated[int, Field(ge=1, le=4)] = 3
-    """Depths of the backbone that have losses of their own, counted from the last."""
+    """Number of depths of the backbone that have a loss of their own, counted from the last."""
 
 
 @dataclass
@@ -320,157 +338,176 @@ class BilevelConfig:
     __pydantic_config__ = STRICT
 
     solver: Literal["fd", "fd_central", "itd", "hvp", "cg", "neumann", "first_order", "single"] = "fd"
-    """How the gradient goes through the inner step. Forward + backward passes for one step and scope all:
+    """How the upper gradient goes through the inner step.
+    The numbers are forward + backward passes of the backbone, for one inner step and scope all.
     fd: one-sided difference of the lower gradient, 3 + 3.
     fd_central: central difference (AID-FD, the paper's choice), 4 + 4.
-    itd: exact, reverse mode through the inner steps, 2 + 2 and one through the backward pass.
-    hvp: exact, graphs rebuilt one at a time to save memory, 3 + 3 and one through the backward pass.
-    cg, neumann: an implicit inner step, 3 + 3 and `iterations` through the backward pass.
-    first_order: the Hessian term is dropped, 2 + 2.
-    single: no inner step, L_pred is added to the upper loss, 1 + 1 (Table 8)."""
+    itd: exact, by reverse mode through the inner steps, 2 + 2, one of them through a backward pass.
+    hvp: exact, but saves memory by rebuilding one graph at a time, 3 + 3 and one through a backward pass.
+    cg, neumann: an implicit inner step, 3 + 3 and `iterations` passes through a backward pass.
+    first_order: without the Hessian term, 2 + 2.
+    single: no inner step; L_pred is added to the upper loss (Table 8), 1 + 1."""
     scope: Literal["all", "head"] = "head"
-    """What looks ahead. head: the projector only; every solver then needs 1 + 1 passes of the backbone.
-    all: every parameter, as in the paper; for a third of the speed, and no more accurate where the two were
-    compared (docs/findings.md)."""
+    """Which parameters take the inner step.
+    head: those of the projector. Every solver then needs only 1 + 1 passes of the backbone.
+    all: all parameters, as in the paper.
+    Scope all has a third of the speed and was not more accurate where compared (docs/findings.md)."""
     gamma: Annotated[float, Field(gt=0)] = 0.1
     """Learning rate of the inner step."""
     inner_steps: Annotated[int, Field(ge=1, le=10)] = 1
-    """Inner steps (Table 9); for cg and neumann fixed-point iterations of the implicit one."""
+    """Number of inner steps (Table 9).
+    With cg and neumann: number of fixed-point iterations of the implicit step."""
     iterations: Annotated[int, Field(ge=1, le=50)] = 3
-    """Products with the Hessian that cg and neumann take."""
+    """Number of Hessian-vector products in cg and neumann."""
     max_inner_norm: Annotated[float, Field(gt=0)] | None = None
-    """Longest inner step relative to the norm of the parameters; longer ones are shortened to it.
-    None: any length."""
+    """Maximum length of an inner step, relative to the norm of the parameters.
+    Longer steps are shortened to this length. None: no limit."""
     fd_scale: Annotated[float, Field(gt=0, lt=1)] = 2e-4
-    """Length of the finite-difference step relative to the norm of the parameters."""
+    """Length of the finite-difference step, relative to the norm of the parameters."""
     lower_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each batch's videos, the first ones, that L_pred is computed on."""
+    """Share of the videos of a batch, from its start, on which L_pred is computed."""
 
 
 @dataclass
 class OptimConfig:
-    """Optimiser and schedule."""
+    """Optimiser and learning-rate schedule."""
 
     __pydantic_config__ = STRICT
 
     name: Literal["adamw", "sgd", "lars", "lamb"] = "adamw"
-    """adamw; sgd with momentum; lars and lamb: sgd and adam whose steps have the length of the weights."""
+    """sgd has momentum.
+    lars and lamb are sgd and adam with steps scaled to the norm of the weights."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate."""
     lr_per: Annotated[int, Field(ge=1)] | None = None
-    """Videos per step that `lr` and `warmup_lr` are meant for: with another batch size both are scaled in
-    proportion. None: they are taken as they are."""
+    """Batch size that `lr` and `warmup_lr` are meant for.
+    With another batch size both are scaled in proportion. None: no scaling."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    """Weight decay; not applied to biases and normalisation layers."""
+    """Weight decay. Biases and normalisation layers have none."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd and lars."""
     nesterov: bool = True
-    """Nesterov's form of the momentum of sgd and lars."""
+    """Nesterov momentum in sgd and lars."""
     trust: Annotated[float, Field(gt=0)] = 1e-3
-    """Length of a step of lars relative to the weights, at a learning rate of 1."""
+    """Length of a lars step relative to the norm of the weights, at a learning rate of 1."""
     fused: Literal["auto", "torch", "apex"] = "auto"
-    """Fused kernels: PyTorch's, and for lamb on a GPU NVIDIA apex's where it is installed (auto), never
-    (torch), or else it is an error (apex)."""
+    """Which fused kernels the optimiser uses.
+    auto: PyTorch's; for lamb on a GPU those of NVIDIA apex, if it is installed.
+    torch: only PyTorch's. apex: only apex's (lamb); without apex the run stops with an error."""
     warmup: Annotated[float, Field(ge=0)] = 0.05
-    """Length of the linear rise of the learning rate: below 1 a share of the run, from 1 on a number of
-    epochs. The rate then falls to 0 as a cosine."""
+    """Length of the linear warm-up: below 1 a share of the run, from 1 on a number of epochs.
+    After it the learning rate falls to 0 along a cosine."""
     warmup_lr: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate that the rise starts from."""
+    """Learning rate at the start of the warm-up."""
     cosine_from_start: bool = False
-    """The cosine begins with the run, not after the rise, and the rise goes up to it: SlowFast's schedule."""
+    """Start the cosine with the run, not after the warm-up.
+    The warm-up then rises to the value that the cosine has reached, as in SlowFast."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
-    """Clip the norm of the whole gradient. None: do not clip."""
+    """Maximum norm of the whole gradient; a longer one is scaled down. None: no limit."""
 
 
 @dataclass
 class LogConfig:
-    """What is written, and how often."""
+    """Logs, checkpoints, and what follows the training."""
 
     __pydantic_config__ = STRICT
 
     every: Annotated[int, Field(ge=1)] = 5
-    """Steps between two lines of metrics.jsonl."""
+    """Number of steps between two lines of metrics.jsonl."""
     save_every: Annotated[int, Field(ge=1)] = 100
-    """Steps between two checkpoints. One is also written at the end and on a signal to stop."""
+    """Number of steps between two checkpoints.
+    A checkpoint is also written at the end, and when a signal stops the run."""
     keep_last: Annotated[int, Field(ge=1)] = 1
-    """Checkpoints to keep: the newest, and so many less one before it."""
+    """Number of recent checkpoints to keep."""
     keep_every: Annotated[int, Field(ge=1)] | None = None
-    """Keep the checkpoint of every so many epochs for good. None: of no epoch."""
+    """Keep every N-th epoch's checkpoint permanently. None: off."""
     wandb: str | None = None
-    """Project of Weights & Biases to log to as well (pip install wandb). None: do not."""
+    """Name of a Weights & Biases project to log to (needs pip install wandb). None: off."""
     probe: bool = True
-    """Linear probe of the frozen encoder at the end, beside the untrained one (needs labels)."""
+    """Evaluate the frozen encoder with a linear probe at the end, next to the untrained encoder.
+    Needs labels."""
     report: bool = True
     """Write report.html at the end."""
 
 
 @dataclass
 class TrainConfig:
-    """Pre-train a video encoder with a contrastive method, plain, with L_pred, or with BOD-VCL."""
+    """Pre-train a video encoder with a contrastive method: plain, with L_pred, or with BOD-VCL."""
 
     __pydantic_config__ = STRICT
 
     config: str | None = None
-    """Recipe to start from: a name in configs/ (`bodvcl train --config shapes`) or a .yaml file.
+    """Recipe to start from: the name of one in configs/ (`--config shapes`), or a .yaml file.
     Options on the command line override it."""
     data: str = "shapes"
-    """shapes or digits: the built-in data sets.
-    Otherwise a folder of videos, searched through; a .csv list with a column `path`
-    and, if there are any, `split` and label columns; or a data set in its official layout
-    by name, such as ucf101:FOLDER or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
+    """Videos to train on. One of:
+    shapes or digits: a built-in data set.
+    A folder: all videos in it and below.
+    A .csv list with a column `path`, optionally a column `split` and label columns.
+    A data set in its official layout by name: ucf101:FOLDER,
+    or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
     run_dir: UserPath | None = None
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
-    """Continue from the checkpoint in --run-dir (or in the newest run); where there is none yet, start."""
+    """Continue from the checkpoint in --run-dir, or in the newest run.
+    A run without a checkpoint starts from the beginning."""
     resume_with_other_videos: bool = False
-    """With --resume: go on although videos appeared, vanished or changed since the checkpoint.
-    Without it such a run is refused, and the difference is named. The same files at another place are no
-    difference."""
+    """With --resume: continue even if videos were added, removed or changed since the checkpoint.
+    Without it, such a run is refused and the difference is named.
+    Files that only moved to another folder do not count as changed."""
     method: Literal["simclr", "moco", "byol", "swav", "dualvar", "hdc"] = "simclr"
-    """Contrastive method. simclr, moco, byol and swav: plain, with L_pred, or decoupled.
-    dualvar, and hdc (a reconstruction): methods to compare with, only with --decouple none.
-    docs/methods.md has the equations."""
+    """Contrastive method. docs/methods.md has the equations.
+    simclr, moco, byol, swav: with any --decouple.
+    dualvar, and hdc (a reconstruction): baselines to compare with, only with --decouple none."""
     decouple: Literal["none", "pred", "bod"] = "bod"
-    """none: the plain method on mean(F). pred: plus L_pred in the lower level.
-    bod: BOD-VCL, one contrastive loss for the static and one for the dynamic stream."""
+    """What is added to the method.
+    none: nothing; the contrastive loss sees the temporal mean of the embeddings, mean(F).
+    pred: the prediction loss L_pred in a lower level.
+    bod: BOD-VCL: L_pred, and one contrastive loss each for the static and the dynamic stream."""
     fast: bool = True
-    """Fused operators, channels-last and what else makes this machine fast.
-    --no-fast: the reference formulas."""
+    """Use fused operators, channels-last memory and other speed-ups of this machine.
+    --no-fast: the reference formulas in plain PyTorch."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the backbone in the upper level; with solver single, of the pass that both levels share.
-    auto: bf16 with --fast where the hardware has it, else fp32. fp16 scales the loss.
-    The Koopman algebra, losses and weights are always fp32 or wider
-    (tf32: products of all passes are rounded, so no solver with differences)."""
+    """Floating-point type of the backbone in the upper level (solver single: in both levels).
+    auto: bf16 with --fast where the hardware has it, else fp32. fp16 uses loss scaling.
+    The Koopman algebra, the losses and the weights stay in fp32 or wider.
+    tf32 rounds the products of all passes, so solvers with differences (fd, fd_central) refuse it."""
     lower_precision: Literal["fp32", "tf32", "upper"] = "fp32"
-    """Arithmetic of a lower level of its own. fp32: exact enough for differences, and slow on a GPU.
-    tf32, or upper (as the upper level's): for solvers that take no differences."""
+    """Floating-point type of the backbone in the lower level, where that has its own passes.
+    fp32: exact enough for differences, but slow on a GPU.
+    tf32, or upper (same as the upper level): only for solvers without differences."""
     compile: bool = False
-    """Compile the backbone with torch.compile. Needs a compiler, and a solver without double backward
-    passes of the backbone."""
+    """Compile the backbone with torch.compile.
+    Needs a C++ compiler, and a solver that does not differentiate the backbone twice."""
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Cut every batch into this many parts, one after the other, and average their gradients: less memory.
-    The negatives of a clip are then those of its part; the look-ahead is that of its part, too."""
+    """Cut every batch into this many parts and average their gradients, which saves memory.
+    The negatives of a clip, and its inner step, then come from its own part only."""
     sync_norm: bool | None = None
-    """Batch normalisation over the clips of all processes. None: for every method but moco."""
+    """Batch normalisation over the clips of all processes.
+    None: on for every method except moco."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: Seed = 0
-    """Seed of weights, order, clips and augmentation."""
+    """Seed of weights, order of videos, clips and augmentation."""
     batch_size: Annotated[int, Field(ge=2)] = 32
-    """Videos per step; each gives `clip.views` clips."""
+    """Videos per step. Each gives `clip.views` clips."""
     epochs: Annotated[int, Field(ge=1)] = 12
-    """Passes over the training videos."""
+    """Number of passes over the training videos."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    """Stop after this many steps. The learning-rate schedule still spans `epochs`."""
+    """Stop after this many steps. The learning-rate schedule still spans all `epochs`."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Decoding processes. 0: decode in the training process. None: from the number of cores."""
+    """Number of decoding processes. 0: decode in the training process.
+    None: chosen from the number of cores."""
     decoder: Literal["auto", "pyav", "dali", "torchcodec"] = "auto"
-    """What decodes the training clips. auto: DALI where it can (CUDA device, installed, every file suitable),
-    else PyAV; the reason is printed. pyav: on the CPU, exact on every format.
-    dali, torchcodec: extras of the package; files that they would not read exactly are refused."""
+    """What decodes the training clips.
+    auto: DALI if it is installed, the device is CUDA and every file is suitable; otherwise PyAV.
+    The choice and its reason are printed.
+    pyav: on the CPU, exact for every format.
+    dali, torchcodec: optional packages. Files that they would not decode exactly are refused."""
     dry_run: bool = False
-    """Print what would be trained and the resolved configuration, then stop. The weights to start from, the
-    checkpoint to go on from and the list of videos are read; no video is opened and nothing is written."""
+    """Print what would be trained and the resolved configuration, then stop.
+    The starting weights, the checkpoint to resume and the list of videos are read.
+    No video is opened and nothing is written."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
