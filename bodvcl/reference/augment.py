@@ -1,10 +1,12 @@
-"""Augmentation frame by frame and step by step, with torchvision's operations on float64 images."""
+"""Augmentation frame by frame and step by step, on float64 images."""
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 
 def augment_frame(
@@ -25,8 +27,8 @@ def augment_frame(
         frame: uint8 (h, w, 3).
         colour: (3, 4), affine map of RGB in [0, 1].
         flip: mirror left and right.
-        sigma: standard deviation of the blur in output pixels, 0 for none.
-        box: top, left, height and width of the crop in pixels; None: no crop, no resize.
+        sigma: standard deviation of the blur in output pixels; 0: no blur.
+        box: top, left, height and width of the crop in pixels, inside of the frame; None: no crop, no resize.
         size: height and width of the result.
         mean, std: normalisation of every channel.
         radius: the window of the blur is ``2 radius + 1`` pixels wide, but no wider than ``2 size - 1``.
@@ -36,16 +38,38 @@ def augment_frame(
     """
     image = frame.permute(2, 0, 1).double() / 255
     if box is not None:
-        image = vision.resized_crop(image, *box, [size, size], antialias=True)
+        image = resized_crop(image, box, size)
     if flip:
-        image = vision.horizontal_flip(image)
+        image = image.flip(-1)
     colour = colour.double()
     image = torch.einsum("ij,jyx->iyx", colour[:, :3], image) + colour[:, 3, None, None]
     image = image.clamp(0, 1)
-    window = 2 * min(radius, size - 1) + 1
-    if sigma > 0 and window > 1:
-        image = vision.gaussian_blur(image, [window, window], [sigma, sigma])
-    return vision.normalize(image, [mean] * 3, [std] * 3)
+    radius = min(radius, size - 1)
+    if sigma > 0 and radius > 0:
+        image = gaussian_blur(image, sigma, radius)
+    return (image - mean) / std
+
+
+def resized_crop(image: Tensor, box: list[int], size: int) -> Tensor:
+    """The box (top, left, height, width) of a float64 image (3, h, w), as (3, size, size).
+
+    Bilinear, with a filter that grows where the image shrinks (antialiasing).
+    """
+    top, left, height, width = box
+    cut = image[:, top : top + height, left : left + width]
+    if (height, width) == (size, size):
+        return cut
+    return F.interpolate(cut[None], [size, size], mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def gaussian_blur(image: Tensor, sigma: float, radius: int) -> Tensor:
+    """A float64 image (3, h, w) convolved with a Gaussian, cut at ``radius`` and mirrored at the edges."""
+    reach = radius / math.sqrt(2.0)
+    x = torch.linspace(-reach, reach, 2 * radius + 1, dtype=image.dtype, device=image.device)
+    weights = x.div(sigma).pow(2).neg().softmax(0)
+    kernel = (weights[:, None] * weights).expand(3, 1, -1, -1)
+    padded = F.pad(image[None], [radius] * 4, mode="reflect")
+    return F.conv2d(padded, kernel, groups=3)[0]
 
 
 def augment_clips(

@@ -1,11 +1,9 @@
-"""Eqs. 18-21 as the paper writes them: pseudo-inverse, M x M eigenvectors and their inverse. Slow and
-obvious.
+"""Eqs. 18 to 21 as the paper writes them: pseudo-inverse, M x M eigenvectors and their inverse.
 
-Features are ``(..., T, M)`` as everywhere in this package; the formulas below work on ``F``, ``(..., M, T)``,
-one frame per column. Computed in float64. Derivatives are those of ``pinv``, ``svd`` and ``eig`` under
-autograd, and
-undefined where these are: at repeated singular values or eigenvalues and, for ``pinv``, where truncation is
-    active.
+Slow and obvious. Features are ``(..., T, M)`` as everywhere in this package; the formulas work on ``F``,
+``(..., M, T)``, one frame per column, in float64. Derivatives are those of ``pinv``, ``svd`` and ``eig`` under
+autograd, and undefined where these are: at repeated singular values or eigenvalues and, for ``pinv``, where
+singular values are cut off.
 """
 
 from __future__ import annotations
@@ -13,18 +11,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec
-from bodvcl.ops.transforms import concrete
-
 NOTHING = 1e-10
 """Eigenvalues below this are those of directions that K does not contain."""
 
 
 def snapshots(features: Tensor, frame_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Past frames Fb and future frames Ff ``(..., M, T-1)``, valid pairs ``(..., T-1)``, valid frames ``(...,
-    T)``.
+    """The past and the future frames, and which of them are valid.
 
     Columns of invalid pairs are zero: they then neither fit nor cost anything.
+
+    Args:
+        features: ``(..., T, M)``.
+        frame_mask: bool ``(..., T)``, False for padding; None: every frame is valid.
+
+    Returns:
+        Fb and Ff ``(..., M, T-1)``, valid pairs ``(..., T-1)`` and valid frames ``(..., T)``, all float64.
     """
     if frame_mask is None:
         frame_mask = torch.ones(features.shape[:-1], device=features.device)
@@ -41,22 +42,40 @@ def pseudo_inverse(
     return _pseudo_inverse(past, _mu(past, pairs, ridge), rtol, rank)
 
 
-def _mu(past: Tensor, pairs: Tensor, ridge: float) -> Tensor:
+def _mu(past: Tensor, pairs: Tensor, ridge: float) -> Tensor | None:
+    """The ridge mu ``(...)``; None for none."""
+    if ridge == 0:
+        return None
     return ridge * past.square().sum((-2, -1)) / pairs.sum(-1).clamp_min(1)
 
 
-def _pseudo_inverse(past: Tensor, mu: Tensor, rtol: float, rank: int | None) -> Tensor:
+def _pseudo_inverse(past: Tensor, mu: Tensor | None, rtol: float, rank: int | None) -> Tensor:
     if rank is not None:
+        mu = torch.zeros_like(past[..., 0, 0]) if mu is None else mu
         u, s, vh = torch.linalg.svd(past, full_matrices=False)
         kept = torch.arange(s.shape[-1], device=s.device) < rank
         kept = kept & ((mu[..., None] > 0) | (s > rtol * s[..., :1])) & (s > 0)
         inverse = torch.where(kept, s / torch.where(kept, s.square() + mu[..., None], 1.0), 0.0)
         return vh.mT @ (inverse[..., None] * u.mT)
-    if bool(concrete(mu > 0).any()):
-        eye = torch.eye(past.shape[-1], dtype=past.dtype, device=past.device)
-        diagonal = torch.where(mu > 0, mu, 1.0)[..., None, None]
-        return torch.linalg.inv(past.mT @ past + diagonal * eye) @ past.mT
-    return torch.linalg.pinv(past, rtol=rtol)
+    if mu is None:
+        truncated: Tensor = torch.linalg.pinv(past, rtol=rtol)
+        return truncated
+    eye = torch.eye(past.shape[-1], dtype=past.dtype, device=past.device)
+    diagonal = torch.where(mu > 0, mu, 1.0)[..., None, None]
+    regularised: Tensor = torch.linalg.inv(past.mT @ past + diagonal * eye) @ past.mT
+    return regularised
+
+
+def kept_directions(
+    past: Tensor, pairs: Tensor, rtol: float = 1e-7, ridge: float = 0.0, rank: int | None = None
+) -> Tensor:
+    """Number ``(...)`` of directions that the pseudo-inverse of Fb keeps; float64, without gradient."""
+    s: Tensor = torch.linalg.svdvals(past.detach())
+    if ridge > 0:
+        count = pairs.sum(-1) * (s[..., 0] > 0)
+    else:
+        count = (s > rtol * s[..., :1]).sum(-1).double()
+    return count if rank is None else count.clamp_max(rank)
 
 
 def koopman_operator(
@@ -76,6 +95,20 @@ def mask_of(eigenvalues: Tensor, xi: float) -> Tensor:
     return ((eigenvalues - 1).abs() < xi) & (eigenvalues.abs() > NOTHING)
 
 
+def static_modes(
+    k: Tensor, kept: Tensor, xi: float = 0.1, mask: str = "hard", smooth_power: int = 8
+) -> Tensor:
+    """Static eigenvalues ``(...)`` of K ``(..., M, M)`` of rank ``kept (...)``; float64, without gradient.
+
+    Their number with the hard mask; with the smooth one the sum of their weights.
+    """
+    eigenvalues = torch.linalg.eigvals(k.detach())
+    if mask == "hard":
+        return mask_of(eigenvalues, xi).sum(-1).double()
+    weights = (((1 + eigenvalues) / 2) ** smooth_power).real
+    return weights.sum(-1) - 0.5**smooth_power * (k.shape[-1] - kept)
+
+
 def spectral_parts(
     k: Tensor,
     xi: float = 0.1,
@@ -90,7 +123,7 @@ def spectral_parts(
     """
     eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
     if mask == "smooth":
-        low_pass = torch.linalg.matrix_power((eye + k) / 2, smooth_power)
+        low_pass: Tensor = torch.linalg.matrix_power((eye + k) / 2, smooth_power)
         return (low_pass, eye - low_pass) if weights == "projector" else (k @ low_pass, k - k @ low_pass)
     eigenvalues, phi = torch.linalg.eig(k)
     phi_inverse = torch.linalg.inv(phi)
@@ -115,7 +148,10 @@ def koopman_split(
     pool: str = "mean",
     frame_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Z_A and Z_M (Eq. 21), float64: ``(..., M)`` of the mean frame, or ``(..., T, M)`` of every frame."""
+    """Z_A and Z_M (Eq. 21), float64: ``(..., M)`` of the mean frame, or ``(..., T, M)`` of every frame.
+
+    The defaults are the paper's. Streams of invalid frames are zero.
+    """
     k = koopman_operator(features, rtol, ridge, rank, frame_mask)
     k_static, k_dynamic = spectral_parts(k, xi, mask, smooth_power, weights)
     _, _, _, frames = snapshots(features, frame_mask)
@@ -123,18 +159,23 @@ def koopman_split(
     if pool == "mean":
         x = x.sum(-1, keepdim=True) / frames.sum(-1).clamp_min(1)[..., None, None]
         return (k_static @ x)[..., 0], (k_dynamic @ x)[..., 0]
-    return (k_static @ x).mT, (k_dynamic @ x).mT
+    return (k_static @ x).mT * frames[..., None], (k_dynamic @ x).mT * frames[..., None]
 
 
 def prediction_mse(k: Tensor, past: Tensor, future: Tensor, pairs: Tensor) -> Tensor:
-    """``|Ff - K Fb|^2 / (M n)``, the first term of Eq. 19."""
+    """``|Ff - K Fb|^2 / (M n)``, the first term of Eq. 19: ``(...)``."""
     return (future - k @ past).square().sum((-2, -1)) / (past.shape[-2] * pairs.sum(-1).clamp_min(1))
 
 
 def orthogonality(k: Tensor) -> Tensor:
-    """``|K'K - I|_F^2``, the second term of Eq. 19, with its floor of M - rank(K)."""
+    """``|K'K - I|_F^2``, the second term of Eq. 19, with its floor of M - rank(K): ``(...)``."""
     eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
     return (k.mT @ k - eye).square().sum((-2, -1))
+
+
+def orthogonality_excess(k: Tensor, kept: Tensor) -> Tensor:
+    """`orthogonality` less its floor, for K ``(..., M, M)`` of rank ``kept (...)``."""
+    return orthogonality(k) - (k.shape[-1] - kept).clamp_min(0)
 
 
 def held_out_errors(
@@ -152,9 +193,10 @@ def held_out_errors(
     """
     past, future, pairs, _ = snapshots(features, frame_mask)
     mu = _mu(past, pairs, ridge)
-    scores = _kept_scores(past, rtol, rank)
-    kept = scores.detach().square().sum((-2, -1)).round()
-    dropped = (kept < pairs.sum(-1)) & (ridge == 0 or rank is not None)
+    may_drop = ridge == 0 or rank is not None
+    if may_drop:
+        dropped = _kept_count(past, rtol, rank) < pairs.sum(-1)
+        scores = _kept_scores(torch.where(dropped[..., None, None], past, _stand_in(past)), rtol, rank)
     out = []
     for t in range(past.shape[-1]):
         others = pairs.clone()
@@ -162,7 +204,7 @@ def held_out_errors(
         others = others[..., None, :]
         fit = _pseudo_inverse(past * others, mu, rtol, None)
         error = future[..., t] - ((future * others) @ fit @ past[..., t, None])[..., 0]
-        if bool(concrete(dropped).any()):
+        if may_drop:
             fit = torch.linalg.pinv(scores * others, rtol=1e-7)
             regressed = future[..., t] - ((future * others) @ fit @ scores[..., t, None])[..., 0]
             needed = 1 - scores[..., t].square().sum(-1) < 1e-12
@@ -172,83 +214,51 @@ def held_out_errors(
     return torch.stack(out, -1)
 
 
+def _kept(s: Tensor, rtol: float, rank: int | None) -> Tensor:
+    """Which of the singular values ``(..., n)`` of Fb are kept."""
+    return (s > rtol * s[..., :1]) & (torch.arange(s.shape[-1], device=s.device) < (rank or s.shape[-1]))
+
+
+def _kept_count(past: Tensor, rtol: float, rank: int | None) -> Tensor:
+    return _kept(torch.linalg.svdvals(past.detach()), rtol, rank).sum(-1)
+
+
 def _kept_scores(past: Tensor, rtol: float, rank: int | None) -> Tensor:
     """Right singular vectors of Fb that are kept, as rows ``(..., r, T-1)``; zero rows for the others."""
     _, s, vh = torch.linalg.svd(past, full_matrices=False)
-    kept = (s > rtol * s[..., :1]) & (torch.arange(s.shape[-1], device=s.device) < (rank or s.shape[-1]))
-    return torch.where(kept[..., None], vh, 0.0)
+    return torch.where(_kept(s, rtol, rank)[..., None], vh, 0.0)
 
 
-def koopman(
-    features: Tensor, valid: Tensor | None, spec: KoopmanSpec, *, split: bool = True, losses: bool = True
-) -> KoopmanRaw:
-    """Everything above for clips (B, T, M), in the form that the public operations expect of a backend.
+def _stand_in(past: Tensor) -> Tensor:
+    """A matrix with distinct singular values for clips that drop nothing.
 
-    What is not asked for (``split``, ``losses``) is zero.
+    Their scores are not used; this keeps an undefined derivative of them out of the gradient.
     """
-    finite = torch.isfinite(features.detach() if valid is None else features.detach() * valid[..., None])
-    finite = finite.all(-1).all(-1)
-    clean = features.nan_to_num(0.0, 0.0, 0.0) * finite[:, None, None]
-    rank, width = spec.rank or None, features.shape[-1]
-    past, future, pairs, _ = snapshots(clean, valid)
-    inverse = pseudo_inverse(past, pairs, spec.rtol, spec.ridge, rank)
-    k = future @ inverse
-    mask, power = ("smooth" if spec.smooth else "hard"), 2**spec.smooth_log2
-    kept = _rank(past, pairs, spec)
-    modes = radius = torch.zeros_like(kept)
-    static = dynamic = torch.zeros_like(clean if spec.per_frame else clean[:, 0], dtype=torch.float64)
-    if split:
-        weights = "projector" if spec.projector else "eigenvalue"
-        pool = "none" if spec.per_frame else "mean"
-        static, dynamic = koopman_split(
-            clean, spec.xi, mask, power, weights, spec.rtol, spec.ridge, rank, pool, valid
-        )
-        if spec.per_frame and valid is not None:
-            static, dynamic = static * valid[..., None], dynamic * valid[..., None]
-        eigenvalues = torch.linalg.eigvals(k.detach())
-        if spec.smooth:
-            modes = (((1 + eigenvalues) / 2) ** power).real.sum(-1) - 0.5**power * (width - kept)
-        else:
-            modes = mask_of(eigenvalues, spec.xi).sum(-1).double()
-            radius = torch.full_like(modes, spec.xi)
-
-    values = torch.zeros_like(kept)[:, None].expand(-1, 4)
-    if losses:
-        errors = held_out_errors(clean, spec.rtol, spec.ridge, rank, valid)
-        last = (pairs * torch.arange(1, pairs.shape[-1] + 1, device=pairs.device)).argmax(-1, keepdim=True)
-        mse = prediction_mse(k, past, future, pairs)
-        excess = orthogonality(k) - (width - kept).clamp_min(0)
-        loo = errors.sum(-1) / (width * pairs.sum(-1).clamp_min(1))
-        values = torch.stack([mse, excess, loo, errors.gather(-1, last)[:, 0] / width], -1)
-
-    stain = torch.where(finite, 1.0, torch.nan).to(torch.float64)
-    wide = stain.view(-1, *[1] * (static.ndim - 1))
-    stats = torch.stack([modes, kept, torch.zeros_like(modes), radius], -1) * stain[:, None]
-    return KoopmanRaw(
-        (static * wide).to(features.dtype),
-        (dynamic * wide).to(features.dtype),
-        values * stain[:, None],
-        torch.cat([stats, (~finite).double()[:, None]], -1),
-        (inverse @ future).detach() * stain[:, None, None],
-    )
+    size = min(past.shape[-2:])
+    diagonal = torch.arange(size, 0, -1, dtype=past.dtype, device=past.device)
+    out = torch.zeros(past.shape[-2:], dtype=past.dtype, device=past.device)
+    out[:size, :size] = torch.diag(diagonal)
+    return out
 
 
-def _rank(past: Tensor, pairs: Tensor, spec: KoopmanSpec) -> Tensor:
-    s = torch.linalg.svdvals(past.detach())
-    if spec.ridge > 0:
-        count = pairs.sum(-1) * (s[..., 0] > 0)
-    else:
-        count = (s > spec.rtol * s[..., :1]).sum(-1).double()
-    return count.clamp_max(spec.rank) if spec.rank else count
+def leave_one_out(errors: Tensor, pairs: Tensor, width: int) -> Tensor:
+    """Mean ``(...)`` of the held-out errors ``(..., T-1)`` of the valid pairs, per feature."""
+    return errors.sum(-1) / (width * pairs.sum(-1).clamp_min(1))
+
+
+def forecast(errors: Tensor, pairs: Tensor, width: int) -> Tensor:
+    """Held-out error ``(...)`` of the last valid pair, per feature."""
+    last = (pairs * torch.arange(1, pairs.shape[-1] + 1, device=pairs.device)).argmax(-1, keepdim=True)
+    return errors.gather(-1, last)[..., 0] / width
 
 
 def official_split(features: Tensor, xi: float = 0.1, rtol: float = 1e-4) -> tuple[Tensor, Tensor]:
     """The split of the authors' published code, for comparison only: another function than Eq. 21.
 
-    It estimates K from frames of unit length and applies it to the frames as they are; it replaces the
+    It estimates K from frames of unit length and applies it to the frames as they are. It replaces the
     eigenvectors by the orthogonal factor of their QR decomposition, which spans the same space but holds no
-    eigenvectors, so that the result depends on the order in which LAPACK returns the eigenvalues and the two
-    parts do not add up to K mean(F); it takes ``|lambda - 1| <= xi``.
+    eigenvectors: the result depends on the order in which LAPACK returns the eigenvalues, and the two parts do
+    not add up to K mean(F). It takes ``|lambda - 1| <= xi``.
     """
     features = features.double()
     k = koopman_operator(torch.nn.functional.normalize(features, dim=-1), rtol)

@@ -1,25 +1,47 @@
 """``torch.ops.bodvcl.koopman``: the native kernels as a custom operator with fake and autograd.
 
 One forward and one backward, both opaque to the compiler; features and gradients keep their dtype under
-autocast.
-In eager mode they are called through functions that ``torch.func`` knows. There is no second derivative: the
-PyTorch route has it.
+autocast. In eager mode they are called through functions that ``torch.func`` knows. There is no second
+derivative: the PyTorch route has it.
 """
 
 from __future__ import annotations
+
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from bodvcl.ops import native as _native
-from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec, koopman
+from bodvcl.ops.koopman.eager import koopman
 from bodvcl.ops.koopman.guard import count_guarded
+from bodvcl.ops.koopman.results import KoopmanRaw
+from bodvcl.ops.koopman.spec import KoopmanSpec
 from bodvcl.ops.transforms import FirstOnly, Folded, outer_tangents, primals, pushforward, wanted
 
 FIRST_ONLY = (
     "the native Koopman operation has a first derivative only. Pass backend='torch' (or set "
     "BODVCL_BACKEND=torch) where a second derivative is needed."
 )
+
+# The options of the operators are the fields of `KoopmanSpec`, but for total least squares, which the kernels
+# do not have. This is the only place that spells them; everything below passes them on as ``*options``.
+FIELDS = tuple(name for name in KoopmanSpec._fields if name != "tls")
+SCHEMA = ", ".join(f"{get_type_hints(KoopmanSpec)[name].__name__} {name}" for name in FIELDS)
+
+Options = tuple[float, ...]
+Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def op_options(spec: KoopmanSpec) -> Options:
+    """The options of ``torch.ops.bodvcl.koopman`` in its order."""
+    return tuple(getattr(spec, name) for name in FIELDS)
+
+
+def _kernel_options(options: Options) -> tuple[Options, float]:
+    """The options of the kernels, which know flags as 0 and 1, and the bound of the gain guard."""
+    *numbers, max_gain = (int(x) if isinstance(x, bool) else x for x in options)
+    return tuple(numbers), max_gain
 
 
 def _require_native(features: Tensor) -> None:
@@ -31,60 +53,47 @@ def _require_native(features: Tensor) -> None:
         )
 
 
-def _saved_width(t: int, mask: int) -> int:
-    """Float64 numbers per clip that the kernels keep for the backward: Gram, eigenbasis, projector if any."""
-    n = t - 1
-    return t * (t + 1) // 2 + n + n * n * (1 if mask == 1 else 2) + 2
+@torch.library.custom_op(
+    "bodvcl::koopman",
+    mutates_args=(),
+    schema=f"(Tensor features, Tensor? frame_mask, {SCHEMA})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def koopman_op(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
+    """Split and losses of clips (B, T, M), by the native kernels.
 
+    Args:
+        frame_mask: bool (B, T), contiguous, or None.
+        options: the fields of `KoopmanSpec` in its order, but for ``tls``.
 
-@torch.library.custom_op("bodvcl::koopman", mutates_args=())
-def koopman_op(
-    features: Tensor,
-    frame_mask: Tensor | None,
-    xi: float,
-    mask: int,
-    smooth_log2: int,
-    weights: int,
-    rtol: float,
-    ridge: float,
-    rank: int,
-    pool: int,
-    max_gain: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Split and losses of clips (B, T, M): static, dynamic, losses (B, 4), stats (B, 5), reduced (B, n, n),
-    saved.
-
-    mask: 0 hard, 1 smooth; weights: 0 eigenvalue, 1 projector; pool: 0 mean, 1 per frame; 0 for rank and
-    max_gain: none. What they mean is said in `bodvcl.ops.koopman`, which calls this.
+    Returns:
+        static, dynamic, losses (B, 4), stats (B, 5), reduced (B, n, n), and what the backward pass needs.
     """
     _require_native(features)
-    return torch.ops.bodvcl_native.koopman_forward(
-        features.contiguous(), frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool
-    )
+    numbers, _ = _kernel_options(options)
+    out: Six = torch.ops.bodvcl_native.koopman_forward(features.contiguous(), frame_mask, *numbers)
+    return out
 
 
 @koopman_op.register_fake
-def _(
-    features: Tensor,
-    frame_mask: Tensor | None,
-    xi: float,
-    mask: int,
-    smooth_log2: int,
-    weights: int,
-    rtol: float,
-    ridge: float,
-    rank: int,
-    pool: int,
-    max_gain: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
+    spec = KoopmanSpec(*options)  # type: ignore[arg-type]  # flags travel among numbers of other types
     b, t, m = features.shape
-    stream = (b, m) if pool == 0 else (b, t, m)
-    sizes = ((b, 4), (b, 5), (b, t - 1, t - 1), (b, _saved_width(t, mask)))
-    small = [features.new_empty(size, dtype=torch.float64) for size in sizes]
-    return features.new_empty(stream), features.new_empty(stream), *small
+    stream = (b, t, m) if spec.per_frame else (b, m)
+    n = t - 1
+    saved = t * (t + 1) // 2 + n + n * n * (1 if spec.smooth else 2) + 2  # saved_size in csrc/problem.h
+    losses, stats, reduced, kept = (
+        features.new_empty(size, dtype=torch.float64) for size in ((b, 4), (b, 5), (b, n, n), (b, saved))
+    )
+    return features.new_empty(stream), features.new_empty(stream), losses, stats, reduced, kept
 
 
-@torch.library.custom_op("bodvcl::koopman_backward", mutates_args=())
+@torch.library.custom_op(
+    "bodvcl::koopman_backward",
+    mutates_args=(),
+    schema="(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, Tensor? frame_mask, "
+    f"Tensor saved, {SCHEMA}) -> Tensor",
+)
 def koopman_backward_op(
     grad_static: Tensor,
     grad_dynamic: Tensor,
@@ -92,33 +101,14 @@ def koopman_backward_op(
     features: Tensor,
     frame_mask: Tensor | None,
     saved: Tensor,
-    xi: float,
-    mask: int,
-    smooth_log2: int,
-    weights: int,
-    rtol: float,
-    ridge: float,
-    rank: int,
-    pool: int,
-    max_gain: float,
+    *options: float,
 ) -> Tensor:
-    """Gradient of ``bodvcl::koopman`` with respect to the features (B, T, M); counts the clips it guarded."""
+    """Gradient of ``bodvcl::koopman`` in the features (B, T, M); counts the clips that the guard scaled."""
+    numbers, max_gain = _kernel_options(options)
+    grads = (g.contiguous() for g in (grad_static, grad_dynamic, grad_losses))
+    grad: Tensor
     grad, gain = torch.ops.bodvcl_native.koopman_backward(
-        grad_static.contiguous(),
-        grad_dynamic.contiguous(),
-        grad_losses.contiguous(),
-        features.contiguous(),
-        frame_mask,
-        saved,
-        xi,
-        mask,
-        smooth_log2,
-        weights,
-        rtol,
-        ridge,
-        rank,
-        pool,
-        max_gain,
+        *grads, features.contiguous(), frame_mask, saved, *numbers, max_gain
     )
     if max_gain > 0:
         count_guarded(gain, max_gain)
@@ -138,7 +128,7 @@ class _Backward(FirstOnly):
     message = FIRST_ONLY
 
     @staticmethod
-    def forward(*args: object) -> Tensor:
+    def forward(*args: Any) -> Tensor:
         return koopman_backward_op(*args)
 
 
@@ -149,8 +139,10 @@ class _Tangent(FirstOnly):
     outputs = (0,) * 3
 
     @staticmethod
-    def forward(tangent: Tensor, features: Tensor, frame_mask: Tensor | None, *numbers: float) -> tuple:
-        spec = _spec(*numbers)
+    def forward(
+        tangent: Tensor, features: Tensor, frame_mask: Tensor | None, *options: float
+    ) -> tuple[Tensor, ...]:
+        spec = KoopmanSpec(*options)  # type: ignore[arg-type]  # flags travel among numbers of other types
         return pushforward(lambda x: koopman(x, frame_mask, spec)[:3], features, tangent)
 
 
@@ -160,63 +152,38 @@ class _Forward(Folded):
     outputs = (0,) * 6
 
     @staticmethod
-    def forward(*args: object) -> tuple[Tensor, ...]:
+    def forward(*args: Any) -> Six:
         return koopman_op(*args)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        features, frame_mask, *numbers = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Six) -> None:
+        features, frame_mask, *options = inputs
         ctx.save_for_backward(features, frame_mask, output[5])
         ctx.save_for_forward(features, frame_mask, output[5])
         ctx.mark_non_differentiable(*output[3:])
-        ctx.numbers = numbers
+        ctx.options = options
 
     @staticmethod
-    def backward(ctx, static: Tensor, dynamic: Tensor, losses: Tensor, *_: object) -> tuple:
+    def backward(
+        ctx: Any, static: Tensor, dynamic: Tensor, losses: Tensor, *_: object
+    ) -> tuple[Tensor | None, ...]:
         backward = koopman_backward_op if torch.compiler.is_compiling() else _Backward.apply
-        grad = backward(static, dynamic, losses, *ctx.saved_tensors, *ctx.numbers)
-        return grad, None, *(None for _ in ctx.numbers)
+        grad = backward(static, dynamic, losses, *ctx.saved_tensors, *ctx.options)
+        return grad, None, *(None for _ in ctx.options)
 
     @staticmethod
-    def jvp(ctx, tangent: Tensor, *_: object) -> tuple:
+    def jvp(ctx: Any, tangent: Tensor, *_: object) -> tuple[Tensor | None, ...]:
         with outer_tangents():
-            features, frame_mask, _ = primals(*ctx.saved_tensors)
-            return *_Tangent.apply(tangent, features, frame_mask, *ctx.numbers), None, None, None
+            features, frame_mask, _saved = primals(*ctx.saved_tensors)
+            return *_Tangent.apply(tangent, features, frame_mask, *ctx.options), None, None, None
 
 
 koopman_op.register_autograd(_Forward.backward, setup_context=_Forward.setup_context)
 koopman_backward_op.register_autograd(_Backward.backward)
 
 
-def _spec(
-    xi: float,
-    mask: int,
-    smooth_log2: int,
-    weights: int,
-    rtol: float,
-    ridge: float,
-    rank: int,
-    pool: int,
-    max_gain: float,
-) -> KoopmanSpec:
-    """The choices behind the numbers of the operator; the gain guard is none of the algebra's."""
-    return KoopmanSpec(xi, bool(mask), smooth_log2, bool(weights), rtol, ridge, rank, bool(pool), tls=False)
-
-
-def koopman_native(features: Tensor, valid: Tensor | None, spec: KoopmanSpec, max_gain: float) -> KoopmanRaw:
+def koopman_native(features: Tensor, frame_mask: Tensor | None, spec: KoopmanSpec) -> KoopmanRaw:
     """Split and losses of clips (B, T, M) by the native kernels, with the gain guard inside."""
     run = _Forward.apply if wanted(features) else koopman_op
-    out = run(
-        features,
-        valid,
-        spec.xi,
-        int(spec.smooth),
-        spec.smooth_log2,
-        int(spec.projector),
-        spec.rtol,
-        spec.ridge,
-        spec.rank,
-        int(spec.per_frame),
-        max_gain,
-    )
-    return KoopmanRaw(*out[:5])
+    static, dynamic, losses, stats, reduced, _ = run(features, frame_mask, *op_options(spec))
+    return KoopmanRaw(static, dynamic, losses, stats, reduced)

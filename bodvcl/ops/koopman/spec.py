@@ -1,0 +1,114 @@
+"""The options of a Koopman operation, checked, in the one form that every route takes: `KoopmanSpec`."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from bodvcl.ops.koopman.checks import check_number, one_of
+
+Mask = Literal["hard", "smooth"]
+Weights = Literal["eigenvalue", "projector"]
+Estimator = Literal["ls", "tls"]
+Pool = Literal["mean", "none"]
+Mode = Literal["train", "loo", "forecast"]
+Reduction = Literal["mean", "sum", "none"]
+
+RIDGE = 0.01
+"""Default ridge of every operation, which is that of training."""
+RTOL = {torch.float64: 1e-7, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 1e-2}
+"""Default rtol by dtype."""
+RTOL_FLOOR = 1e-7
+"""The smallest rtol that a float64 Gram matrix resolves."""
+
+
+class KoopmanSpec(NamedTuple):
+    """Every choice that the algebra needs, as plain numbers.
+
+    The fields up to ``max_gain`` are the arguments of the native operator, in its order.
+
+    Attributes:
+        xi: radius of the disk around 1 that holds the static eigenvalues; hard mask only.
+        smooth: smooth mask in place of the hard one.
+        smooth_log2: base-2 logarithm of the smooth mask's exponent.
+        projector: modes have weight 1 in place of their eigenvalue.
+        rtol: relative singular value below which a direction is dropped; without a ridge only.
+        ridge: share of the mean diagonal of Fb'Fb that is added to it; 0: truncation.
+        rank: number of directions kept at most; 0: all.
+        per_frame: split every frame in place of the mean frame.
+        max_gain: bound on the gain of a clip's gradient through the split; 0: none.
+        tls: total least squares in place of least squares.
+    """
+
+    xi: float
+    smooth: bool
+    smooth_log2: int
+    projector: bool
+    rtol: float
+    ridge: float
+    rank: int
+    per_frame: bool
+    max_gain: float = 0.0
+    tls: bool = False
+
+
+def make_spec(
+    features: Tensor,
+    *,
+    rtol: float | None,
+    ridge: float,
+    rank: int | None,
+    estimator: str,
+    xi: float = 0.1,
+    mask: str = "smooth",
+    smooth_power: int = 1,
+    weights: str = "eigenvalue",
+    max_gain: float | None = None,
+    pool: str = "mean",
+) -> KoopmanSpec:
+    """The options of the public functions, checked against features ``(..., T, M)``.
+
+    The defaults are for operations without a split: they change no loss and no operator.
+
+    Raises:
+        ValueError: an option is unknown, out of range, or does not fit the features.
+    """
+    if rtol is not None:
+        expected = "a number in (0, 1), or None for the default of the dtype"
+        check_number("rtol", rtol, expected, zero=False, below=1.0)
+    check_number("ridge", ridge, "0 (truncated inverse) or a positive number", zero=True)
+    most = min(features.shape[-2] - 1, features.shape[-1])
+    if rank is not None and not 1 <= rank <= most:
+        raise ValueError(
+            f"rank is {rank}; expected 1 to {most}, the smaller of T - 1 and the width M, or None to keep all"
+        )
+    one_of("mask", mask, get_args(Mask))
+    one_of("weights", weights, get_args(Weights))
+    one_of("estimator", estimator, get_args(Estimator))
+    one_of("pool", pool, get_args(Pool))
+    if mask == "hard" and not 0 < xi <= 1:
+        raise ValueError(
+            f"xi is {xi}; the hard mask needs a radius in (0, 1]: a larger disk around 1 would hold 0, the "
+            "eigenvalue of every direction that the clip does not contain"
+        )
+    if smooth_power < 1 or smooth_power & (smooth_power - 1):
+        raise ValueError(f"smooth_power is {smooth_power}; expected a power of two: 1, 2, 4, 8, ...")
+    if estimator == "tls" and rank is None:
+        raise ValueError("estimator='tls' needs a rank: it projects on that many leading directions")
+    if max_gain is not None and not max_gain > 0:
+        raise ValueError(f"max_gain is {max_gain}; expected a positive number, or None for no guard")
+    default = RTOL.get(features.dtype, RTOL_FLOOR)
+    return KoopmanSpec(
+        xi=float(xi),
+        smooth=mask == "smooth",
+        smooth_log2=smooth_power.bit_length() - 1,
+        projector=weights == "projector",
+        rtol=max(default if rtol is None else rtol, RTOL_FLOOR),
+        ridge=float(ridge),
+        rank=rank or 0,
+        per_frame=pool == "none",
+        max_gain=max_gain or 0.0,
+        tls=estimator == "tls",
+    )
