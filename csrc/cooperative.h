@@ -3,7 +3,7 @@
 // kernels are thin wrappers around the two functions at the end.
 #pragma once
 
-#include "koopman_clip.h"
+#include "koopman_adjoint.h"
 
 namespace bodvcl {
 namespace BODVCL_ISA {
@@ -26,7 +26,8 @@ BODVCL_HD inline int staged_width(const Problem& p, int bytes) {
 // gram <- F F' in double, through the stage; false where it is not finite (gram is zero then).
 // With staged width == feature width the stage holds the clip afterwards.
 template <class Group, class E>
-BODVCL_HD inline bool read_gram(Group g, const Problem& p, const E* x, const double* frames, E* stage, int staged, double* gram) {
+BODVCL_HD inline bool read_gram(
+    Group g, const Problem& p, const E* x, const double* frames, E* stage, int staged, double* gram) {
   const int t = p.frames;
   each(g, t * t, [&](int e) { gram[e] = 0.0; });
   for (int first = 0; first < p.width; first += staged) {
@@ -58,8 +59,10 @@ BODVCL_HD inline bool read_gram(Group g, const Problem& p, const E* x, const dou
   g.sync();
   each(g, t * t, [&](int e) {
     const int i = e / t, j = e % t;
-    if (!finite) gram[e] = 0.0;
-    else if (i > j) gram[e] = gram[j * t + i];
+    if (!finite)
+      gram[e] = 0.0;
+    else if (i > j)
+      gram[e] = gram[j * t + i];
   });
   g.sync();
   return finite;
@@ -113,7 +116,9 @@ BODVCL_HD inline void forward_clip(
     for (int r = 0; r < q; ++r) {
       double a = poison, b = poison;
       for (int s = 0; s < t; ++s) {
-        const double v = !finite || !(c.frames[s] > 0) ? 0.0 : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
+        const double v = !finite || !(c.frames[s] > 0)
+            ? 0.0
+            : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
         a += c.static_coef[r * t + s] * v;
         b += c.dynamic_coef[r * t + s] * v;
       }
@@ -127,7 +132,8 @@ BODVCL_HD inline void forward_clip(
 
 // out[i * q + c] <- sum over features of x_(i+1) grad_c; returns the energy of the valid rows of grad.
 template <class Group, class E>
-BODVCL_HD inline double read_dots(Group g, const Clip<Group, double>& c, const E* x, const E* grad, double* out) {
+BODVCL_HD inline double read_dots(
+    Group g, const Clip<Group, double>& c, const E* x, const E* grad, double* out) {
   const int width = c.problem.width;
   double energy = 0.0;
   for (int column = 0; column < c.q; ++column) {
@@ -153,7 +159,8 @@ BODVCL_HD inline double read_dots(Group g, const Clip<Group, double>& c, const E
 }
 
 template <class Group, class E>
-BODVCL_HD inline void backward_clip(Group g, const Problem& p, const BackwardData& d, int64_t clip, double* memory) {
+BODVCL_HD inline void backward_clip(
+    Group g, const Problem& p, const BackwardData& d, int64_t clip, double* memory) {
   Clip<Group, double> c(g, p);
   c.layout(memory, true);
   const int t = c.t, n = c.n, n2 = c.n2, q = c.q, width = p.width;

@@ -14,8 +14,8 @@ bool supported(const CpuKernels& k) {
 #if defined(__x86_64__)
   if (std::strcmp(k.name, "avx512") == 0)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (std::strcmp(k.name, "avx2") == 0)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2");
@@ -38,7 +38,8 @@ const CpuKernels& choose() {
   for (const CpuKernels* k : tables)
     if (supported(*k) && (wanted == nullptr || std::strcmp(wanted, k->name) == 0)) return *k;
   STD_TORCH_CHECK(
-      false, "BODVCL_CPU_ISA=", wanted ? wanted : "", ": not built, or not supported by this processor; expected baseline, "
+      false, "BODVCL_CPU_ISA=", wanted ? wanted : "",
+      ": not built, or not supported by this processor; expected baseline, "
       "avx2 or avx512");
   return kernels_baseline;
 }
@@ -61,8 +62,8 @@ void over_groups(const Problem& p, bool backward, F&& f) {
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> koopman_forward(
-    const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask, int64_t smooth_log2,
-    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool) {
+    const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask,
+    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool) {
   const Problem p = make_problem(
       "koopman_forward", features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, 0.0);
   const ForwardTensors out = make_outputs(p, features);
@@ -74,11 +75,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> koopman_forward(
 
 std::tuple<Tensor, Tensor> koopman_backward(
     const Tensor& grad_static, const Tensor& grad_dynamic, const Tensor& grad_losses, const Tensor& features,
-    const std::optional<Tensor>& frame_mask, const Tensor& saved, double xi, int64_t mask, int64_t smooth_log2,
-    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool, double max_gain) {
+    const std::optional<Tensor>& frame_mask, const Tensor& saved, double xi, int64_t mask,
+    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool,
+    double max_gain) {
   const char* const op = "koopman_backward";
-  const Problem p =
-      make_problem(op, features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, max_gain);
+  const Problem p = make_problem(
+      op, features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, max_gain);
   check_gradients(op, p, grad_static, grad_dynamic, grad_losses, features, saved);
   Tensor grad = torch::stable::empty_like(features);
   Tensor gain = torch::stable::new_empty(features, {p.clips}, ScalarType::Double);

@@ -2,7 +2,7 @@
 // vector lane, goes through the small algebra together; its features are read and
 // written clip by clip, vectorised along the feature dimension.
 #include "cpu_kernels.h"
-#include "koopman_clip.h"
+#include "koopman_adjoint.h"
 #include "rows.h"
 
 namespace bodvcl {
@@ -17,11 +17,11 @@ int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 // What one thread needs besides the small matrices.
 template <class E>
 struct Buffers {
-  E* rows;               // features of one clip, if they cannot be used in place
-  E* static_rows;        // cotangents, likewise
+  E* rows;         // features of one clip, if they cannot be used in place
+  E* static_rows;  // cotangents, likewise
   E* dynamic_rows;
-  double* out;           // gradient of the split
-  double* coef;          // coefficients of one clip
+  double* out;   // gradient of the split
+  double* coef;  // coefficients of one clip
   const E** pointers;
   Pack* packs;
   int64_t bytes;
@@ -54,10 +54,13 @@ bool wide(const Problem& p) { return p.dtype == DType::kDouble; }
 
 int64_t scratch(const Problem& p, bool backward) {
   const int packs = packs_needed(p, backward);
-  return wide(p) ? Buffers<double>(p, packs, backward, nullptr).bytes : Buffers<float>(p, packs, backward, nullptr).bytes;
+  return wide(p) ? Buffers<double>(p, packs, backward, nullptr).bytes
+                 : Buffers<float>(p, packs, backward, nullptr).bytes;
 }
 
-const bool* mask_of(const bool* mask, int64_t clip, int frames) { return mask ? mask + clip * frames : nullptr; }
+const bool* mask_of(const bool* mask, int64_t clip, int frames) {
+  return mask ? mask + clip * frames : nullptr;
+}
 
 void set_frames(PackClip& c, const bool* mask, int lane) {
   for (int i = 0; i < c.t; ++i) c.frames[i][lane] = mask == nullptr || mask[i] ? 1.0 : 0.0;

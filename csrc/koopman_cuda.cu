@@ -72,7 +72,8 @@ Plan make_plan(const Problem& p, bool backward) {
 
 template <class E>
 __global__ void __launch_bounds__(32 * kMaxWarps, 3) forward_warp(
-    const __grid_constant__ Problem p, const __grid_constant__ ForwardData d, const __grid_constant__ Plan plan) {
+    const __grid_constant__ Problem p, const __grid_constant__ ForwardData d,
+    const __grid_constant__ Plan plan) {
   extern __shared__ double memory[];
   const int warp = threadIdx.x / 32;
   const int64_t clip = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + warp;
@@ -83,7 +84,8 @@ __global__ void __launch_bounds__(32 * kMaxWarps, 3) forward_warp(
 
 template <class E>
 __global__ void __launch_bounds__(32 * kMaxWarps, 3) backward_warp(
-    const __grid_constant__ Problem p, const __grid_constant__ BackwardData d, const __grid_constant__ Plan plan) {
+    const __grid_constant__ Problem p, const __grid_constant__ BackwardData d,
+    const __grid_constant__ Plan plan) {
   extern __shared__ double memory[];
   const int warp = threadIdx.x / 32;
   const int64_t clip = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + warp;
@@ -93,8 +95,8 @@ __global__ void __launch_bounds__(32 * kMaxWarps, 3) backward_warp(
 
 template <class E>
 __global__ void __launch_bounds__(kBlockThreads, 2) forward_block(
-    const __grid_constant__ Problem p, const __grid_constant__ ForwardData d, const __grid_constant__ Plan plan,
-    double* workspace) {
+    const __grid_constant__ Problem p, const __grid_constant__ ForwardData d,
+    const __grid_constant__ Plan plan, double* workspace) {
   extern __shared__ double memory[];
   __shared__ double slots[kBlockThreads / 32];
   double* const mine = plan.shared ? memory : workspace + static_cast<int64_t>(blockIdx.x) * plan.doubles;
@@ -105,8 +107,8 @@ __global__ void __launch_bounds__(kBlockThreads, 2) forward_block(
 
 template <class E>
 __global__ void __launch_bounds__(kBlockThreads, 2) backward_block(
-    const __grid_constant__ Problem p, const __grid_constant__ BackwardData d, const __grid_constant__ Plan plan,
-    double* workspace) {
+    const __grid_constant__ Problem p, const __grid_constant__ BackwardData d,
+    const __grid_constant__ Plan plan, double* workspace) {
   extern __shared__ double memory[];
   __shared__ double slots[kBlockThreads / 32];
   double* const mine = plan.shared ? memory : workspace + static_cast<int64_t>(blockIdx.x) * plan.doubles;
@@ -130,8 +132,8 @@ unsigned workspace_blocks(const Problem& p, int device) {
 // Starts the warp kernel or the block kernel for `plan`.
 template <class Data>
 void launch(
-    void (*warp_kernel)(Problem, Data, Plan), void (*block_kernel)(Problem, Data, Plan, double*), const Problem& p,
-    const Data& d, const Plan& plan, const Tensor& features) {
+    void (*warp_kernel)(Problem, Data, Plan), void (*block_kernel)(Problem, Data, Plan, double*),
+    const Problem& p, const Data& d, const Plan& plan, const Tensor& features) {
   const cudaStream_t stream = current_stream(features);
   if (plan.warp) {
     const int warps = plan.warps();
@@ -142,8 +144,8 @@ void launch(
     block_kernel<<<blocks, kBlockThreads, plan.bytes(), stream>>>(p, d, plan, nullptr);
   } else {
     const unsigned blocks = workspace_blocks(p, features.get_device_index());
-    const Tensor workspace = torch::stable::new_empty(
-        features, {static_cast<int64_t>(blocks) * plan.doubles}, ScalarType::Double);
+    const Tensor workspace =
+        torch::stable::new_empty(features, {static_cast<int64_t>(blocks) * plan.doubles}, ScalarType::Double);
     block_kernel<<<blocks, kBlockThreads, plan.bytes(), stream>>>(
         p, d, plan, static_cast<double*>(workspace.mutable_data_ptr()));
   }
@@ -160,8 +162,8 @@ void run_backward(const Problem& p, const BackwardData& d, const Tensor& x) {
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> koopman_forward(
-    const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask, int64_t smooth_log2,
-    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool) {
+    const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask,
+    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool) {
   const Problem p = make_problem(
       "koopman_forward", features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, 0.0);
   const DeviceGuard guard(features.get_device_index());
@@ -179,11 +181,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> koopman_forward(
 
 std::tuple<Tensor, Tensor> koopman_backward(
     const Tensor& grad_static, const Tensor& grad_dynamic, const Tensor& grad_losses, const Tensor& features,
-    const std::optional<Tensor>& frame_mask, const Tensor& saved, double xi, int64_t mask, int64_t smooth_log2,
-    int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool, double max_gain) {
+    const std::optional<Tensor>& frame_mask, const Tensor& saved, double xi, int64_t mask,
+    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool,
+    double max_gain) {
   const char* const op = "koopman_backward";
-  const Problem p =
-      make_problem(op, features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, max_gain);
+  const Problem p = make_problem(
+      op, features, frame_mask, xi, mask, smooth_log2, weights, rtol, ridge, rank, pool, max_gain);
   check_gradients(op, p, grad_static, grad_dynamic, grad_losses, features, saved);
   const DeviceGuard guard(features.get_device_index());
   Tensor grad = torch::stable::empty_like(features);

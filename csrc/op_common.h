@@ -34,15 +34,17 @@ inline DType dtype_of(const char* op, const Tensor& x) {
 
 inline Problem make_problem(
     const char* op, const Tensor& features, const std::optional<Tensor>& frame_mask, double xi, int64_t mask,
-    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool, double max_gain) {
-  STD_TORCH_CHECK(features.dim() == 3, op, ": features must be (clips, frames, width), got ", features.dim(), "-D");
+    int64_t smooth_log2, int64_t weights, double rtol, double ridge, int64_t rank, int64_t pool,
+    double max_gain) {
+  STD_TORCH_CHECK(
+      features.dim() == 3, op, ": features must be (clips, frames, width), got ", features.dim(), "-D");
   const int64_t frames = features.size(1), width = features.size(2);
   STD_TORCH_CHECK(
       frames >= kMinFrames && frames <= kMaxFrames, op, ": expected ", kMinFrames, " to ", kMaxFrames,
       " frames, got ", frames);
   STD_TORCH_CHECK(
-      width >= kMinWidth && width <= kMaxWidth, op, ": expected a width of ", kMinWidth, " to ", kMaxWidth, ", got ",
-      width);
+      width >= kMinWidth && width <= kMaxWidth, op, ": expected a width of ", kMinWidth, " to ", kMaxWidth,
+      ", got ", width);
   STD_TORCH_CHECK(features.is_contiguous(), op, ": features must be contiguous");
   if (frame_mask) {
     STD_TORCH_CHECK(
@@ -50,13 +52,14 @@ inline Problem make_problem(
             frame_mask->scalar_type() == ScalarType::Bool && frame_mask->is_contiguous(),
         op, ": frame_mask must be a contiguous bool tensor (clips, frames)");
     STD_TORCH_CHECK(
-        frame_mask->device() == features.device(), op, ": frame_mask and features must be on the same device");
+        frame_mask->device() == features.device(), op,
+        ": frame_mask and features must be on the same device");
   }
   STD_TORCH_CHECK(mask == 0 || mask == 1, op, ": mask must be 0 (hard) or 1 (smooth), got ", mask);
   STD_TORCH_CHECK(mask == 1 || (xi > 0 && xi <= 1), op, ": the hard mask needs 0 < xi <= 1, got ", xi);
   STD_TORCH_CHECK(
-      smooth_log2 >= 0 && smooth_log2 <= kMaxSmoothLog2, op, ": smooth_log2 must be 0 to ", kMaxSmoothLog2, ", got ",
-      smooth_log2);
+      smooth_log2 >= 0 && smooth_log2 <= kMaxSmoothLog2, op, ": smooth_log2 must be 0 to ", kMaxSmoothLog2,
+      ", got ", smooth_log2);
   STD_TORCH_CHECK(weights == 0 || weights == 1, op, ": weights must be 0 or 1, got ", weights);
   STD_TORCH_CHECK(pool == 0 || pool == 1, op, ": pool must be 0 or 1, got ", pool);
   STD_TORCH_CHECK(rtol >= 0 && rtol < 1, op, ": rtol must be in [0, 1), got ", rtol);
@@ -91,23 +94,25 @@ inline ForwardTensors make_outputs(const Problem& p, const Tensor& x) {
   const auto f64 = ScalarType::Double;
   const int64_t b = p.clips, t = p.frames, m = p.width;
   const auto stream = [&] { return p.per_frame ? new_empty(x, {b, t, m}) : new_empty(x, {b, m}); };
-  return {stream(),
-          stream(),
-          new_empty(x, {b, kLosses}, f64),
-          new_empty(x, {b, kStats}, f64),
-          new_empty(x, {b, t - 1, t - 1}, f64),
-          new_empty(x, {b, saved_size(p.frames, p.smooth)}, f64)};
+  return {
+      stream(),
+      stream(),
+      new_empty(x, {b, kLosses}, f64),
+      new_empty(x, {b, kStats}, f64),
+      new_empty(x, {b, t - 1, t - 1}, f64),
+      new_empty(x, {b, saved_size(p.frames, p.smooth)}, f64)};
 }
 
 inline ForwardData forward_data(const Tensor& x, const std::optional<Tensor>& mask, const ForwardTensors& o) {
-  return {x.const_data_ptr(),
-          mask ? static_cast<const bool*>(mask->const_data_ptr()) : nullptr,
-          o.fixed.mutable_data_ptr(),
-          o.dynamic.mutable_data_ptr(),
-          static_cast<double*>(o.losses.mutable_data_ptr()),
-          static_cast<double*>(o.stats.mutable_data_ptr()),
-          static_cast<double*>(o.reduced.mutable_data_ptr()),
-          static_cast<double*>(o.saved.mutable_data_ptr())};
+  return {
+      x.const_data_ptr(),
+      mask ? static_cast<const bool*>(mask->const_data_ptr()) : nullptr,
+      o.fixed.mutable_data_ptr(),
+      o.dynamic.mutable_data_ptr(),
+      static_cast<double*>(o.losses.mutable_data_ptr()),
+      static_cast<double*>(o.stats.mutable_data_ptr()),
+      static_cast<double*>(o.reduced.mutable_data_ptr()),
+      static_cast<double*>(o.saved.mutable_data_ptr())};
 }
 
 inline void check_gradients(
@@ -117,31 +122,32 @@ inline void check_gradients(
   for (const Tensor* g : {&fixed, &dynamic}) {
     STD_TORCH_CHECK(
         g->numel() == stream && g->scalar_type() == x.scalar_type() && g->is_contiguous(), op,
-        ": grad_static and grad_dynamic must be contiguous, of features' dtype, with ", stream, " elements, got ",
-        g->numel());
+        ": grad_static and grad_dynamic must be contiguous, of features' dtype, with ", stream,
+        " elements, got ", g->numel());
     STD_TORCH_CHECK(g->device() == x.device(), op, ": the gradients and features must be on the same device");
   }
   STD_TORCH_CHECK(
-      losses.numel() == p.clips * kLosses && losses.scalar_type() == ScalarType::Double && losses.is_contiguous() &&
-          losses.device() == x.device(),
+      losses.numel() == p.clips * kLosses && losses.scalar_type() == ScalarType::Double &&
+          losses.is_contiguous() && losses.device() == x.device(),
       op, ": grad_losses must be a contiguous float64 tensor (clips, ", kLosses, ") beside features");
   STD_TORCH_CHECK(
-      saved.numel() == p.clips * saved_size(p.frames, p.smooth) && saved.scalar_type() == ScalarType::Double &&
-          saved.is_contiguous() && saved.device() == x.device(),
+      saved.numel() == p.clips * saved_size(p.frames, p.smooth) &&
+          saved.scalar_type() == ScalarType::Double && saved.is_contiguous() && saved.device() == x.device(),
       op, ": saved is not what koopman_forward returned for these arguments");
 }
 
 inline BackwardData backward_data(
     const Tensor& fixed, const Tensor& dynamic, const Tensor& losses, const Tensor& x,
     const std::optional<Tensor>& mask, const Tensor& saved, const Tensor& grad, const Tensor& gain) {
-  return {fixed.const_data_ptr(),
-          dynamic.const_data_ptr(),
-          static_cast<const double*>(losses.const_data_ptr()),
-          x.const_data_ptr(),
-          mask ? static_cast<const bool*>(mask->const_data_ptr()) : nullptr,
-          static_cast<const double*>(saved.const_data_ptr()),
-          grad.mutable_data_ptr(),
-          static_cast<double*>(gain.mutable_data_ptr())};
+  return {
+      fixed.const_data_ptr(),
+      dynamic.const_data_ptr(),
+      static_cast<const double*>(losses.const_data_ptr()),
+      x.const_data_ptr(),
+      mask ? static_cast<const bool*>(mask->const_data_ptr()) : nullptr,
+      static_cast<const double*>(saved.const_data_ptr()),
+      grad.mutable_data_ptr(),
+      static_cast<double*>(gain.mutable_data_ptr())};
 }
 
 }  // namespace bodvcl

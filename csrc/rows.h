@@ -81,7 +81,8 @@ struct Rows {
 
 // Rows of a tensor in any dtype; those whose frame is not valid are zero. Used in place where that is possible.
 template <class E>
-inline Rows<E> read_rows(const void* data, int64_t first, int count, int width, DType dtype, const bool* valid, E* buffer) {
+inline Rows<E> read_rows(
+    const void* data, int64_t first, int count, int width, DType dtype, const bool* valid, E* buffer) {
   const int stride = padded(width);
   const bool direct = dtype == (sizeof(E) == 8 ? DType::kDouble : DType::kFloat);
   if (direct && stride == width && valid == nullptr)
@@ -147,7 +148,8 @@ inline void dots(Rows<E> a, Rows<E> b, int width, double* out, int so, bool uppe
 }
 
 template <class E, int kOut, int kPacks, class Sink>
-inline void combine_tile(const E* const* rows, int inputs, const double* coef, int m, int first, Sink&& sink) {
+inline void combine_tile(
+    const E* const* rows, int inputs, const double* coef, int m, int first, Sink&& sink) {
   Pack acc[kOut][kPacks];
   for (int r = 0; r < kOut; ++r)
     for (int k = 0; k < kPacks; ++k) acc[r][k] = Pack{};
@@ -164,7 +166,8 @@ inline void combine_tile(const E* const* rows, int inputs, const double* coef, i
 }
 
 template <class E, int kOut, class Sink>
-inline void combine_rows(const E* const* rows, int inputs, const double* coef, int width, int first, Sink&& sink) {
+inline void combine_rows(
+    const E* const* rows, int inputs, const double* coef, int width, int first, Sink&& sink) {
   constexpr int kPacks = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
   int m = 0;
   for (; m + kPacks * BODVCL_LANES <= width; m += kPacks * BODVCL_LANES)
@@ -174,7 +177,8 @@ inline void combine_rows(const E* const* rows, int inputs, const double* coef, i
 
 // sink(row, m, pack) for every row of coef (outputs x inputs) times the input rows.
 template <class E, class Sink>
-inline void combine(const E* const* rows, int inputs, const double* coef, int outputs, int width, Sink&& sink) {
+inline void combine(
+    const E* const* rows, int inputs, const double* coef, int outputs, int width, Sink&& sink) {
   int r = 0;
   for (; r + 4 <= outputs; r += 4) combine_rows<E, 4>(rows, inputs, coef + r * inputs, width, r, sink);
   for (; r + 2 <= outputs; r += 2) combine_rows<E, 2>(rows, inputs, coef + r * inputs, width, r, sink);
@@ -197,7 +201,8 @@ inline void store(void* data, int64_t at, int count, DType dtype, Pack x) {
     return;
   }
   uint16_t* const to = static_cast<uint16_t*>(data) + at;
-  for (int l = 0; l < lanes; ++l) to[l] = dtype == DType::kHalf ? float_to_half(f[l]) : float_to_bfloat16(f[l]);
+  for (int l = 0; l < lanes; ++l)
+    to[l] = dtype == DType::kHalf ? float_to_half(f[l]) : float_to_bfloat16(f[l]);
 }
 
 }  // namespace BODVCL_ISA

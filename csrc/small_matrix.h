@@ -162,7 +162,6 @@ constexpr int kMaxPairs = 32;
 
 BODVCL_HD inline int even(int n) { return n + (n & 1); }
 
-
 // Both sides of one 2 x 2 block, rows (p, q) and columns (x, y), by two rotations.
 template <class R>
 BODVCL_HD inline void rotate_block(R* a, int m, int p, int q, int x, int y, R c, R s, R k, R z) {

@@ -35,8 +35,7 @@ BODVCL_HD inline View<R> square(R* p, int n) {
 // |p^2 - p| / max(1, |p|). The Cayley transform takes the disk to the left half
 // plane, and p = (1 - sign) / 2. `x`, `y`: n^2 each; `work`: 3 n.
 template <class Group, class R>
-BODVCL_CALL R newton_projector(
-    Group g, int n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
+BODVCL_CALL R newton_projector(Group g, int n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
   const int n2 = n * n;
   const R inverse_xi = 1.0 / xi;
   R kept{};

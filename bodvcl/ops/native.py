@@ -1,8 +1,9 @@
 """The compiled libraries: what was built, what was loaded, and why not.
 
 ``_C.so`` holds the operator schemas (namespace ``bodvcl_native``) and the CPU kernels; ``_C_cuda.so`` the
-CUDA kernels. Importing this module tries both and never raises: `STATUS` keeps what became of each, and every
-public operation has a route in plain PyTorch. ``BODVCL_NATIVE=0`` in the environment switches both off.
+CUDA kernels. Importing this module tries to load both and never raises: `STATUS` holds the outcome of each,
+and every public operation has a route in plain PyTorch. ``BODVCL_NATIVE=0`` in the environment switches both
+off.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,17 +20,19 @@ NAMESPACE = "bodvcl_native"
 
 
 class State(NamedTuple):
-    """What became of one library.
+    """Outcome of loading one library.
 
-    state: ``loaded``, ``disabled``, ``not built``, ``skipped`` or ``failed``; reason: why, empty when loaded.
+    Attributes:
+        state: ``loaded``, ``disabled``, ``not built``, ``skipped`` or ``failed``.
+        reason: why it is not loaded; empty when it is.
     """
 
     state: str
     reason: str
 
 
-def read_build(directory: Path = DIRECTORY) -> dict:
-    """Contents of ``build.json``; an empty dictionary where there is none or it cannot be read."""
+def read_build(directory: Path = DIRECTORY) -> dict[str, Any]:
+    """Contents of ``build.json``; an empty dictionary where the file is missing or unreadable."""
     try:
         build = json.loads((directory / "build.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -37,7 +40,7 @@ def read_build(directory: Path = DIRECTORY) -> dict:
     return build if isinstance(build, dict) else {}
 
 
-def _cuda_mismatch(build: dict) -> str | None:
+def _cuda_mismatch(build: dict[str, Any]) -> str | None:
     """Why the CUDA library cannot serve this PyTorch; None where it can."""
     if torch.version.cuda is None:
         return "this PyTorch was built without CUDA"
@@ -68,14 +71,14 @@ def load(directory: Path = DIRECTORY) -> dict[str, State]:
             status[name] = State("skipped", mismatch)
         else:
             try:
-                torch.ops.load_library(path)
+                torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # PyTorch gives it no types
                 status[name] = State("loaded", "")
             except (OSError, RuntimeError) as e:
                 status[name] = State("failed", str(e))
     return status
 
 
-BUILD: dict = read_build()
+BUILD: dict[str, Any] = read_build()
 STATUS: dict[str, State] = load()
 
 

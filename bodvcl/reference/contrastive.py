@@ -1,4 +1,4 @@
-"""Eqs. 1, 2, 4 and 22: term by term, and in a few lines of PyTorch per stream."""
+"""The contrastive losses of Eqs. 1, 2, 4 and 22, one stream at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 
 def info_nce(clips: Tensor, alpha: float = 0.1) -> Tensor:
-    """V-SimCLR's loss (Eqs. 1 and 2) of one stream.
+    """V-SimCLR's loss (Eqs. 1 and 2) of one stream, term by term.
 
     Args:
         clips: ``(N_bs, rho, M)``: rho clips of each of N_bs videos. A clip whose embedding is exactly zero
@@ -36,7 +36,8 @@ def info_nce(clips: Tensor, alpha: float = 0.1) -> Tensor:
                 if clips[m, k].any()
             ]
             if positives:
-                losses.append(-torch.log(sum(positives) / (sum(positives) + sum(negatives))))
+                numerator = torch.stack(positives).sum()
+                losses.append(-torch.log(numerator / torch.stack([*positives, *negatives]).sum()))
     return torch.stack(losses).mean() if losses else clips.sum() * 0.0
 
 

@@ -1,9 +1,9 @@
 """Eqs. 18 to 21 as the paper writes them: pseudo-inverse, M x M eigenvectors and their inverse.
 
 Slow and obvious. Features are ``(..., T, M)`` as everywhere in this package; the formulas work on ``F``,
-``(..., M, T)``, one frame per column, in float64. Derivatives are those of ``pinv``, ``svd`` and ``eig`` under
-autograd, and undefined where these are: at repeated singular values or eigenvalues and, for ``pinv``, where
-singular values are cut off.
+``(..., M, T)``, one frame per column, in float64. Derivatives are those of ``pinv``, ``svd`` and ``eig``
+under autograd, and undefined where these are: at repeated singular values or eigenvalues and, for ``pinv``,
+where singular values are cut off.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _pseudo_inverse(past: Tensor, mu: Tensor | None, rtol: float, rank: int | No
         kept = torch.arange(s.shape[-1], device=s.device) < rank
         kept = kept & ((mu[..., None] > 0) | (s > rtol * s[..., :1])) & (s > 0)
         inverse = torch.where(kept, s / torch.where(kept, s.square() + mu[..., None], 1.0), 0.0)
-        return vh.mT @ (inverse[..., None] * u.mT)
+        cut: Tensor = vh.mT @ (inverse[..., None] * u.mT)
+        return cut
     if mu is None:
         truncated: Tensor = torch.linalg.pinv(past, rtol=rtol)
         return truncated
@@ -71,10 +72,8 @@ def kept_directions(
 ) -> Tensor:
     """Number ``(...)`` of directions that the pseudo-inverse of Fb keeps; float64, without gradient."""
     s: Tensor = torch.linalg.svdvals(past.detach())
-    if ridge > 0:
-        count = pairs.sum(-1) * (s[..., 0] > 0)
-    else:
-        count = (s > rtol * s[..., :1]).sum(-1).double()
+    by_rtol = (s > rtol * s[..., :1]).sum(-1).double()
+    count = pairs.sum(-1) * (s[..., 0] > 0) if ridge > 0 else by_rtol
     return count if rank is None else count.clamp_max(rank)
 
 
@@ -102,7 +101,7 @@ def static_modes(
 
     Their number with the hard mask; with the smooth one the sum of their weights.
     """
-    eigenvalues = torch.linalg.eigvals(k.detach())
+    eigenvalues: Tensor = torch.linalg.eigvals(k.detach())
     if mask == "hard":
         return mask_of(eigenvalues, xi).sum(-1).double()
     weights = (((1 + eigenvalues) / 2) ** smooth_power).real
@@ -257,8 +256,8 @@ def official_split(features: Tensor, xi: float = 0.1, rtol: float = 1e-4) -> tup
 
     It estimates K from frames of unit length and applies it to the frames as they are. It replaces the
     eigenvectors by the orthogonal factor of their QR decomposition, which spans the same space but holds no
-    eigenvectors: the result depends on the order in which LAPACK returns the eigenvalues, and the two parts do
-    not add up to K mean(F). It takes ``|lambda - 1| <= xi``.
+    eigenvectors: the result depends on the order in which LAPACK returns the eigenvalues, and the two parts
+    do not add up to K mean(F). It takes ``|lambda - 1| <= xi``.
     """
     features = features.double()
     k = koopman_operator(torch.nn.functional.normalize(features, dim=-1), rtol)

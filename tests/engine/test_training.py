@@ -24,7 +24,7 @@ from bodvcl.engine.learner import build_learner, untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.errors import DataError
-from bodvcl.ops.koopman import api as koopman_ops
+from bodvcl.ops.koopman import vacuous
 
 TIMING = {"clips_per_second", "data_wait", "memory_gb"}
 
@@ -106,7 +106,7 @@ def check_variant(tiny, run, decouple, more=""):
 
 
 def test_hard_mask_and_the_paper_s_own_loss_train_and_say_that_the_loss_is_vacuous(tiny, tmp_path, capsys):
-    koopman_ops._warned.clear()  # said once in a process
+    vacuous._warned.clear()  # said once in a process
     paper = "--koopman.mask hard --koopman.ridge 0 --prediction.mode train --koopman.no-normalize".split()
     assert main([*tiny, *paper, "--run-dir", str(tmp_path / "r"), "--max-steps", "2", "--log.no-probe"]) == 0
     assert "bodvcl train: warning: mode='train' is vacuous here" in capsys.readouterr().err

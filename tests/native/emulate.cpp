@@ -76,11 +76,13 @@ int main(int, char** argv) {
   const auto grad_losses = read<double>(in, b * kLosses);
   fclose(in);
 
-  std::vector<double> fixed(b * q * m), dynamic(b * q * m), losses(b * kLosses), stats(b * kStats), reduced(b * n * n),
-      saved(b * saved_size(int(t), p.smooth)), grad(b * t * m), gain(b);
+  std::vector<double> fixed(b * q * m), dynamic(b * q * m), losses(b * kLosses), stats(b * kStats),
+      reduced(b * n * n), saved(b * saved_size(int(t), p.smooth)), grad(b * t * m), gain(b);
   const bool* const valid = masked ? reinterpret_cast<const bool*>(mask.data()) : nullptr;
-  const ForwardData forward{x.data(), valid, fixed.data(), dynamic.data(), losses.data(), stats.data(), reduced.data(), saved.data()};
-  const BackwardData backward{grad_static.data(), grad_dynamic.data(), grad_losses.data(), x.data(), valid, saved.data(), grad.data(), gain.data()};
+  const ForwardData forward{x.data(),      valid,        fixed.data(),   dynamic.data(),
+                            losses.data(), stats.data(), reduced.data(), saved.data()};
+  const BackwardData backward{grad_static.data(), grad_dynamic.data(), grad_losses.data(), x.data(), valid,
+                              saved.data(),       grad.data(),         gain.data()};
 
   Meeting meeting{{}, std::vector<double>(lanes)};
   for (auto& barrier : meeting.barriers) pthread_barrier_init(&barrier, nullptr, lanes);
@@ -97,7 +99,8 @@ int main(int, char** argv) {
       for (int64_t clip = 0; clip < p.clips; ++clip)
         forward_clip<Crew, double>(me, p, forward, clip, memory.data(), stage.data(), staged);
       me.sync();
-      for (int64_t clip = 0; clip < p.clips; ++clip) backward_clip<Crew, double>(me, p, backward, clip, memory.data());
+      for (int64_t clip = 0; clip < p.clips; ++clip)
+        backward_clip<Crew, double>(me, p, backward, clip, memory.data());
     });
   for (auto& thread : crew) thread.join();
 

@@ -7,7 +7,9 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-from bodvcl.ops.koopman.eager import KoopmanRaw, KoopmanSpec, koopman
+from bodvcl.ops.koopman.eager import koopman
+from bodvcl.ops.koopman.results import KoopmanRaw
+from bodvcl.ops.koopman.spec import KoopmanSpec
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Settings:
             self.ridge,
             self.rank,
             self.pool == 1,
-            False,
         )
 
 

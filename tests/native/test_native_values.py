@@ -12,7 +12,7 @@ import torch
 from native_koopman import Native, Settings, backward, cotangents, forward, reference, walk, worst
 
 from bodvcl.ops import native as _native
-from bodvcl.reference.koopman import koopman as literal
+from bodvcl.ops.koopman.reference import koopman as literal
 
 pytestmark = pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_not("cpu") or "available")
 

@@ -9,6 +9,15 @@ import torch
 from torch import Tensor
 
 from bodvcl.ops import native as _native
+from bodvcl.ops.koopman import (
+    KoopmanLosses,
+    KoopmanOperator,
+    KoopmanSplit,
+    koopman_operator,
+    koopman_prediction_loss,
+    koopman_split,
+    koopman_split_and_loss,
+)
 
 NATIVE = pytest.param(
     "cpu",
@@ -23,6 +32,26 @@ CUDA = pytest.param(
 )
 FAST = ["torch", NATIVE, CUDA]
 EVERY = [*FAST, "reference"]
+
+
+def paper_split(x: Tensor, xi: float = 0.1, **options) -> KoopmanSplit:
+    """`koopman_split` with the paper's mask and inverse where no other is asked for."""
+    return koopman_split(x, xi, **{"mask": "hard", "ridge": 0.0, **options})
+
+
+def paper_split_and_loss(x: Tensor, xi: float = 0.1, **options) -> tuple[KoopmanSplit, KoopmanLosses]:
+    """`koopman_split_and_loss` with the paper's mask, inverse and error where no other is asked for."""
+    return koopman_split_and_loss(x, xi, **{"mask": "hard", "ridge": 0.0, "mode": "train", **options})
+
+
+def paper_loss(x: Tensor, mode: str = "train", nu: float = 1e-4, **options):
+    """`koopman_prediction_loss` with the paper's inverse and error where no other is asked for."""
+    return koopman_prediction_loss(x, mode, nu, **{"ridge": 0.0, **options})
+
+
+def paper_operator(x: Tensor, **options) -> KoopmanOperator:
+    """`koopman_operator` with the paper's inverse where no other is asked for."""
+    return koopman_operator(x, **{"ridge": 0.0, **options})
 
 
 def put(x: Tensor, backend: str) -> Tensor:

@@ -9,20 +9,23 @@ import warnings
 
 import pytest
 import torch
-from koopman_cases import EVERY, FAST, close, put, walk
+from koopman_cases import (
+    EVERY,
+    FAST,
+    close,
+    paper_loss,
+    paper_operator,
+    paper_split,
+    paper_split_and_loss,
+    put,
+    walk,
+)
 from patience import PATIENCE
 
 from bodvcl.cli.info import collect
 from bodvcl.ops import native as _native
 from bodvcl.ops.backend import BackendError
-from bodvcl.ops.koopman import (
-    KoopmanWarning,
-    koopman_operator,
-    koopman_prediction_loss,
-    koopman_split,
-    koopman_split_and_loss,
-)
-from bodvcl.ops.koopman import api as ops
+from bodvcl.ops.koopman import KoopmanWarning, vacuous
 from bodvcl.ops.koopman.backend import KoopmanRequest, choose_koopman, why_not_cpu
 
 X = walk(2, 6, 8)
@@ -64,7 +67,7 @@ X = walk(2, 6, 8)
 )
 def test_bad_input_says_what_was_wrong_and_what_was_expected(error, match, args, options):
     with pytest.raises(error, match=match):
-        koopman_split(*args, **options)
+        paper_split(*args, **options)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +81,9 @@ def test_bad_input_says_what_was_wrong_and_what_was_expected(error, match, args,
 )
 def test_bad_input_of_the_loss(match, options):
     with pytest.raises(ValueError, match=match):
-        koopman_prediction_loss(X, **options)
+        paper_loss(X, **options)
     with pytest.raises(ValueError, match=match):
-        koopman_split_and_loss(X, **options)
+        paper_split_and_loss(X, **options)
 
 
 def test_non_finite_features_are_reported_with_the_number_of_clips():
@@ -88,22 +91,22 @@ def test_non_finite_features_are_reported_with_the_number_of_clips():
     x[1, 2, 3] = torch.nan
     x[4, 0] = torch.inf
     with pytest.raises(ValueError, match="2 of 5 clips hold a NaN or an infinity"):
-        koopman_split(x, check_finite=True)
+        paper_split(x, check_finite=True)
     mask = torch.ones(5, 6, dtype=torch.bool)
     mask[4, 0] = mask[1, 2] = False
-    koopman_split(x, check_finite=True, frame_mask=mask)
+    paper_split(x, check_finite=True, frame_mask=mask)
 
 
 @pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("options", [{}, {"mask": "smooth", "ridge": 0.1}, {"pool": "none"}], ids=str)
 def test_a_nan_stays_in_its_clip(options, backend):
     x = put(walk(9, 6, 8), backend)
-    clean, clean_losses = koopman_split_and_loss(x, 0.5, backend=backend, mode="loo", **options)
+    clean, clean_losses = paper_split_and_loss(x, 0.5, backend=backend, mode="loo", **options)
     bad = x.clone()
     bad[3, 2, 1] = torch.nan
     bad[7, 0, 0] = torch.inf
     bad.requires_grad_()
-    split, losses = koopman_split_and_loss(bad, 0.5, backend=backend, mode="loo", reduction="none", **options)
+    split, losses = paper_split_and_loss(bad, 0.5, backend=backend, mode="loo", reduction="none", **options)
     assert split.nonfinite.nonzero().flatten().tolist() == [3, 7]
     good = ~split.nonfinite
     for got, want in ((split.static, clean.static), (split.dynamic, clean.dynamic), (split.rank, clean.rank)):
@@ -125,7 +128,7 @@ def test_a_nan_stays_in_its_clip(options, backend):
 @pytest.mark.parametrize("options", [{}, {"ridge": 0.1}, {"weights": "projector", "mask": "smooth"}], ids=str)
 def test_an_all_zero_clip_gives_zeros_and_a_zero_gradient(options, backend):
     x = put(torch.zeros(2, 6, 8, dtype=torch.float64), backend).requires_grad_()
-    split, losses = koopman_split_and_loss(x, 0.5, backend=backend, **options)
+    split, losses = paper_split_and_loss(x, 0.5, backend=backend, **options)
     for out in (split.static, split.dynamic, split.rank, split.reduced, *losses):
         assert (out == 0).all()
     assert split.distance().isinf().all()
@@ -138,11 +141,11 @@ def test_a_clip_without_a_valid_pair_gives_zeros(backend):
     x = put(walk(2, 6, 8), backend)
     mask = torch.zeros(2, 6, dtype=torch.bool, device=x.device)
     mask[0, ::2] = True
-    split, losses = koopman_split_and_loss(x, frame_mask=mask, backend=backend)
+    split, losses = paper_split_and_loss(x, frame_mask=mask, backend=backend)
     for out in (split.static, split.dynamic, split.rank, *losses):
         assert (out == 0).all()
     for kind in ("hard", "smooth"):
-        split = koopman_split(x, mask=kind, weights="projector", frame_mask=mask, backend=backend)
+        split = paper_split(x, mask=kind, weights="projector", frame_mask=mask, backend=backend)
         close((split.static + split.dynamic)[0], x[0, ::2].mean(0), 1e-14)
         assert (split.static[1] == 0).all()
 
@@ -151,7 +154,7 @@ def test_a_clip_without_a_valid_pair_gives_zeros(backend):
 @pytest.mark.parametrize("shape", [(0, 6, 8), (3, 0, 6, 8)], ids=str)
 def test_an_empty_batch_works(shape, backend):
     x = put(torch.zeros(shape, dtype=torch.float32), backend).requires_grad_()
-    split, losses = koopman_split_and_loss(x, backend=backend, reduction="sum")
+    split, losses = paper_split_and_loss(x, backend=backend, reduction="sum")
     assert split.static.shape == (*shape[:-2], 8)
     assert losses.pred.item() == 0
     (split.static.sum() + losses.pred).backward()
@@ -161,36 +164,36 @@ def test_an_empty_batch_works(shape, backend):
 @pytest.mark.parametrize("backend", FAST)
 def test_training_error_of_an_exact_fit_is_zero_with_a_zero_gradient_and_warns_once(backend):
     x = put(walk(3, 6, 8), backend).requires_grad_()
-    ops._warned.clear()
+    vacuous._warned.clear()
     with pytest.warns(KoopmanWarning, match="5 pairs of frames of width 8 are fitted exactly"):
-        loss = koopman_prediction_loss(x, "train", nu=0.0, backend=backend)
+        loss = paper_loss(x, "train", nu=0.0, backend=backend)
     assert loss.item() == 0
     loss.backward()
     assert (x.grad == 0).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        koopman_prediction_loss(x, "train", backend=backend)
+        paper_loss(x, "train", backend=backend)
 
 
 @pytest.mark.parametrize(
     "options", [{"ridge": 0.1}, {"rank": 2}, {"mode": "loo"}, {"mode": "forecast"}], ids=str
 )
 def test_no_warning_where_there_is_something_to_learn(options):
-    ops._warned.clear()
+    vacuous._warned.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert koopman_prediction_loss(walk(3, 6, 8), **{"mode": "train", **options}) > 0
-        koopman_prediction_loss(walk(3, 9, 4), "train")
+        assert paper_loss(walk(3, 6, 8), **{"mode": "train", **options}) > 0
+        paper_loss(walk(3, 9, 4), "train")
 
 
 def test_eigenvalues_distance_and_modes_of_a_known_clip():
     frames = torch.tensor([[1.0, 2.0**-i, 0.0] for i in range(5)], dtype=torch.float64)
-    split = koopman_split(frames, 0.1, backend="torch")
+    split = paper_split(frames, 0.1, backend="torch")
     close(split.eigenvalues().real, torch.tensor([1, 0.5, 0, 0], dtype=torch.float64), 1e-10)
     close(split.distance(), torch.tensor(0.1), 1e-6)
     assert (split.static_modes, split.dynamic_modes, split.rank) == (1, 1, 2)
     close(split.static, torch.tensor([1.0, 0, 0]), 1e-10)
-    smooth = koopman_split(frames, mask="smooth", backend="torch")
+    smooth = paper_split(frames, mask="smooth", backend="torch")
     assert smooth.distance() < 1e-10
     close(smooth.static_modes, torch.tensor(1 + 0.75**8), 1e-10)
 
@@ -201,8 +204,8 @@ def test_auto_takes_the_native_route_where_it_can_and_torch_elsewhere():
     assert choose_koopman("auto", small) == here
     for change in ({"frames": 65}, {"width": 3}, {"width": 2000}, {"estimator": "tls"}, {"device": "meta"}):
         assert choose_koopman("auto", small._replace(**change)) == "torch"
-    koopman_split(walk(1, 70, 3).float(), rtol=1e-3)
-    koopman_split(X, rank=2, estimator="tls")
+    paper_split(walk(1, 70, 3).float(), rtol=1e-3)
+    paper_split(X, rank=2, estimator="tls")
 
 
 @pytest.mark.skipif(not _native.cpu_available(), reason="the reasons below are those of a loaded library")
@@ -225,9 +228,9 @@ def test_a_named_backend_that_cannot_run_says_why(match, change):
 def test_named_backends_that_are_not_here_say_why():
     if not _native.cuda_available():
         with pytest.raises(BackendError, match="backend='cuda' cannot run this: the features are on cpu"):
-            koopman_split(X, backend="cuda")
+            paper_split(X, backend="cuda")
     with pytest.raises(BackendError, match="not in the paper"):
-        koopman_split(X, rank=2, estimator="tls", backend="reference")
+        paper_split(X, rank=2, estimator="tls", backend="reference")
 
 
 def test_the_environment_variable_stands_in_for_auto(monkeypatch):
@@ -250,8 +253,8 @@ def test_without_the_native_library_everything_runs_and_says_so():
     code = (
         "import torch; from bodvcl.ops.koopman import koopman_split\n"
         "from bodvcl.ops.koopman.backend import explain_koopman\n"
-        "koopman_split(torch.randn(2, 6, 8)); print(explain_koopman('cpu'))\n"
-        "koopman_split(torch.randn(2, 6, 8), backend='cpu')\n"
+        "paper_split(torch.randn(2, 6, 8)); print(explain_koopman('cpu'))\n"
+        "paper_split(torch.randn(2, 6, 8), backend='cpu')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -270,7 +273,7 @@ def test_without_the_native_library_everything_runs_and_says_so():
 def test_the_operator_of_a_clip_with_a_nan_is_nan():
     x = walk(2, 6, 8)
     x[0, 3, 1] = torch.nan
-    operator = koopman_operator(x)
+    operator = paper_operator(x)
     for out in (operator.modes(), operator.eigenvalues(), operator.dense(), operator.predict(x[:, 0])):
         assert out[0].isnan().all()
         assert out[1].isfinite().all()
@@ -281,8 +284,8 @@ def test_a_frame_mask_that_is_a_view(backend):
     x = put(walk(4, 6, 8), backend)
     row = (torch.arange(6, device=x.device) < 4).expand(4, 6)
     close(
-        koopman_split(x, frame_mask=row, backend=backend).static,
-        koopman_split(x[:, :4], backend=backend).static,
+        paper_split(x, frame_mask=row, backend=backend).static,
+        paper_split(x[:, :4], backend=backend).static,
         1e-12,
     )
 
@@ -291,4 +294,4 @@ def test_operator_of_a_padded_clip_is_that_of_the_clip():
     x = walk(1, 8, 12)
     mask = torch.ones(1, 8, dtype=torch.bool)
     mask[:, 6:] = False
-    close(koopman_operator(x, frame_mask=mask).dense(), koopman_operator(x[:, :6]).dense())
+    close(paper_operator(x, frame_mask=mask).dense(), paper_operator(x[:, :6]).dense())

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from koopman_cases import FAST, NATIVE, close, cotangents, linear, put, walk
+from koopman_cases import (
+    FAST,
+    NATIVE,
+    close,
+    cotangents,
+    linear,
+    paper_loss,
+    paper_operator,
+    paper_split,
+    paper_split_and_loss,
+    put,
+    walk,
+)
 from pydmd import DMD
 
-from bodvcl.ops.koopman import (
-    koopman_operator,
-    koopman_prediction_loss,
-    koopman_split,
-    koopman_split_and_loss,
-)
-from bodvcl.ops.koopman.eager import spectral_projector
+from bodvcl.ops.koopman.projector import spectral_projector
 from bodvcl.reference import koopman as reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
@@ -37,10 +43,10 @@ def orthogonal(m: int, like: torch.Tensor, seed: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("mask", ["hard", "smooth"])
 def test_01_the_streams_add_up_to_k_times_the_mean_frame(mask, backend):
     x = clips(backend)
-    split = koopman_split(x, 0.5, mask=mask, backend=backend)
-    k = koopman_operator(x).dense()
+    split = paper_split(x, 0.5, mask=mask, backend=backend)
+    k = paper_operator(x).dense()
     close(split.static + split.dynamic, (k @ x.mean(1)[..., None])[..., 0], 1e-12)
-    unit = koopman_split(x, 0.5, mask=mask, weights="projector", backend=backend)
+    unit = paper_split(x, 0.5, mask=mask, weights="projector", backend=backend)
     close(unit.static + unit.dynamic, x.mean(1), 1e-14)
 
 
@@ -48,8 +54,8 @@ def test_01_the_streams_add_up_to_k_times_the_mean_frame(mask, backend):
 def test_02_a_rotation_of_the_features_rotates_the_streams_and_keeps_the_losses(backend):
     x = clips(backend)
     r = orthogonal(24, x)
-    a, la = koopman_split_and_loss(x, 0.5, backend=backend)
-    b, lb = koopman_split_and_loss(x @ r.T, 0.5, backend=backend)
+    a, la = paper_split_and_loss(x, 0.5, backend=backend)
+    b, lb = paper_split_and_loss(x @ r.T, 0.5, backend=backend)
     close(b.static, a.static @ r.T, 1e-10)
     close(b.dynamic, a.dynamic @ r.T, 1e-10)
     for u, v in zip(la, lb):
@@ -59,8 +65,8 @@ def test_02_a_rotation_of_the_features_rotates_the_streams_and_keeps_the_losses(
 @pytest.mark.parametrize("backend", FAST)
 def test_03_scaling_the_features_scales_the_streams_by_1_orth_by_0_loo_by_2(backend):
     x = clips(backend)
-    a, la = koopman_split_and_loss(x, 0.5, ridge=0.01, backend=backend)
-    b, lb = koopman_split_and_loss(3 * x, 0.5, ridge=0.01, backend=backend)
+    a, la = paper_split_and_loss(x, 0.5, ridge=0.01, backend=backend)
+    b, lb = paper_split_and_loss(3 * x, 0.5, ridge=0.01, backend=backend)
     close(b.static, 3 * a.static, 1e-12)
     close(b.dynamic, 3 * a.dynamic, 1e-12)
     close(lb.orth_excess, la.orth_excess, 1e-12)
@@ -73,7 +79,7 @@ def test_03_scaling_the_features_scales_the_streams_by_1_orth_by_0_loo_by_2(back
 def test_04_a_static_clip_is_all_static_with_rank_1_and_a_finite_gradient(options, backend):
     frame = put(walk(3, 3, 16)[:, :1], backend)
     x = frame.expand(-1, 8, -1).clone().requires_grad_()
-    split, losses = koopman_split_and_loss(x, backend=backend, **options)
+    split, losses = paper_split_and_loss(x, backend=backend, **options)
     close(split.static, frame[:, 0], 1e-13)
     assert split.dynamic.abs().max() < 1e-13
     assert (split.rank == 1).all()
@@ -87,7 +93,7 @@ def test_04_a_static_clip_is_all_static_with_rank_1_and_a_finite_gradient(option
 @pytest.mark.parametrize(("angle", "modes"), [(0.05, 2), (0.3, 0)])
 def test_05_a_rotation_is_dynamic_when_its_step_reaches_xi_and_static_otherwise(angle, modes, backend):
     x = put(linear([complex(math.cos(angle), math.sin(angle))], 8, 12)[0], backend)
-    split = koopman_split(x, 0.1, backend=backend)
+    split = paper_split(x, 0.1, backend=backend)
     assert (abs(complex(math.cos(angle), math.sin(angle)) - 1) < 0.1) == (modes == 2)
     assert split.static_modes.item() == modes
     assert split.rank.item() == 2
@@ -99,11 +105,11 @@ def test_05_a_rotation_is_dynamic_when_its_step_reaches_xi_and_static_otherwise(
 def test_06_a_planted_static_part_is_found_under_rotation_and_decay(backend):
     x, _ = linear([1.0, complex(0.8, 0.5), 0.5], 8, 20)
     basis = torch.linalg.svd(x)[2][:4]
-    k = koopman_operator(x[None], rank=4).dense()[0]
+    k = paper_operator(x[None], rank=4).dense()[0]
     lam, phi = torch.linalg.eig(basis @ k @ basis.T)
     weight = (phi * ((lam - 1).abs() < 1e-6)) @ torch.linalg.inv(phi)
     constant = basis.T @ (weight.real @ (basis @ x.mean(0)))
-    split = koopman_split(put(x[None], backend), 0.1, backend=backend)
+    split = paper_split(put(x[None], backend), 0.1, backend=backend)
     close(split.static[0], constant, 1e-10)
     close(split.dynamic[0], k @ (x.mean(0) - constant), 1e-10)
 
@@ -111,7 +117,7 @@ def test_06_a_planted_static_part_is_found_under_rotation_and_decay(backend):
 @pytest.mark.parametrize("backend", FAST)
 def test_07_time_reversal_inverts_the_eigenvalues_and_keeps_the_static_part_of_linear_data(backend):
     x = put(linear([1.0, complex(0.9, 0.4), 0.8], 8, 12)[0][None], backend)
-    forward, backwards = (koopman_split(y, 0.1, backend=backend) for y in (x, x.flip(1)))
+    forward, backwards = (paper_split(y, 0.1, backend=backend) for y in (x, x.flip(1)))
     close(forward.static, backwards.static, 1e-10)
     a = forward.eigenvalues()[0, :4].cpu().numpy()
     b = 1 / backwards.eigenvalues()[0, :4].cpu().numpy()
@@ -121,8 +127,8 @@ def test_07_time_reversal_inverts_the_eigenvalues_and_keeps_the_static_part_of_l
 @pytest.mark.parametrize("backend", FAST)
 def test_08_a_disk_around_all_eigenvalues_takes_everything_and_a_tiny_one_nothing(backend):
     x = put(linear([0.9, 0.7, complex(0.8, 0.3)], 8, 12)[0][None], backend)
-    k = koopman_operator(x).dense()
-    wide, tiny = (koopman_split(x, xi, backend=backend) for xi in (1.0, 1e-3))
+    k = paper_operator(x).dense()
+    wide, tiny = (paper_split(x, xi, backend=backend) for xi in (1.0, 1e-3))
     close(wide.static, (k @ x.mean(1)[..., None])[..., 0], 1e-10)
     assert (wide.dynamic == 0).all()
     assert (tiny.static == 0).all()
@@ -133,7 +139,7 @@ def test_08_a_disk_around_all_eigenvalues_takes_everything_and_a_tiny_one_nothin
 @pytest.mark.parametrize("backend", FAST)
 def test_09_the_number_of_static_modes_grows_with_xi(backend):
     x = clips(backend, b=16)
-    counts = [koopman_split(x, xi, backend=backend).static_modes for xi in (0.05, 0.1, 0.3, 0.6, 1.0)]
+    counts = [paper_split(x, xi, backend=backend).static_modes for xi in (0.05, 0.1, 0.3, 0.6, 1.0)]
     for a, b in itertools.pairwise(counts):
         assert (a <= b).all()
     assert counts[-1].sum() > counts[0].sum()
@@ -143,8 +149,8 @@ def test_09_the_number_of_static_modes_grows_with_xi(backend):
 def test_10_features_that_are_zero_change_nothing(backend):
     x = clips(backend)
     wide = torch.cat([x, torch.zeros_like(x[..., :8])], -1)
-    a, la = koopman_split_and_loss(x, 0.5, backend=backend)
-    b, lb = koopman_split_and_loss(wide, 0.5, backend=backend)
+    a, la = paper_split_and_loss(x, 0.5, backend=backend)
+    b, lb = paper_split_and_loss(wide, 0.5, backend=backend)
     close(b.static[:, :24], a.static, 1e-10)
     assert (b.static[:, 24:] == 0).all()
     close(lb.orth_excess, la.orth_excess, 1e-10)
@@ -156,8 +162,8 @@ def test_10_features_that_are_zero_change_nothing(backend):
 def test_11_a_clip_does_not_depend_on_its_neighbours(dtype, backend):
     x = clips(backend, b=13).to(dtype)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(0)).to(x.device)
-    whole, permuted = (koopman_split(y, 0.5, backend=backend) for y in (x, x[order]))
-    alone = torch.cat([koopman_split(x[i : i + 1], 0.5, backend=backend).static for i in range(13)])
+    whole, permuted = (paper_split(y, 0.5, backend=backend) for y in (x, x[order]))
+    alone = torch.cat([paper_split(x[i : i + 1], 0.5, backend=backend).static for i in range(13)])
     if backend == "torch":  # batched library calls may sum in another order
         close(permuted.static, whole.static[order], 1e-6 if dtype == torch.float32 else 1e-12)
         close(alone, whole.static, 1e-6 if dtype == torch.float32 else 1e-12)
@@ -171,7 +177,7 @@ def test_11_a_clip_does_not_depend_on_its_neighbours(dtype, backend):
 def test_12_euler_and_rotation_invariance_hold_for_the_gradients(options, backend):
     """Degree 1: <grad, F> = <u, Z>; degree 0: <grad orth, F> = 0; under rotations F' grad is symmetric."""
     x = clips(backend).requires_grad_()
-    split, losses = koopman_split_and_loss(x, 0.5, backend=backend, **options)
+    split, losses = paper_split_and_loss(x, 0.5, backend=backend, **options)
     for z in (split.static, split.dynamic):
         u = cotangents(z)
         grad = torch.autograd.grad(z, x, u, retain_graph=True)[0]
@@ -187,12 +193,12 @@ def test_12_euler_and_rotation_invariance_hold_for_the_gradients(options, backen
 @pytest.mark.parametrize("backend", FAST)
 def test_13_three_frames_are_the_fewest(backend):
     with pytest.raises(ValueError, match="at least 3"):
-        koopman_split(clips(backend, t=2), backend=backend)
+        paper_split(clips(backend, t=2), backend=backend)
     for t in (3, 4):
         x = clips(backend, t=t)
-        split, losses = koopman_split_and_loss(x, 0.5, backend=backend)
+        split, losses = paper_split_and_loss(x, 0.5, backend=backend)
         assert (split.rank == t - 1).all()
-        ref = koopman_split_and_loss(x, 0.5, backend="reference")
+        ref = paper_split_and_loss(x, 0.5, backend="reference")
         close(split.static, ref[0].static)
         close(losses.loo, ref[1].loo)
 
@@ -203,7 +209,7 @@ def test_13_three_frames_are_the_fewest(backend):
 def test_14_leave_one_out_and_forecast_are_refits_without_the_pair(ridge, shape, backend):
     t, m = shape
     x = walk(2, t, m)
-    _, losses = koopman_split_and_loss(put(x, backend), ridge=ridge, backend=backend)
+    _, losses = paper_split_and_loss(put(x, backend), ridge=ridge, backend=backend)
     for clip, loo, forecast in zip(x, losses.loo, losses.forecast):
         past, future = clip[:-1].T, clip[1:].T
         mu = ridge * past.square().sum() / (t - 1)
@@ -224,7 +230,7 @@ def test_14_leave_one_out_and_forecast_are_refits_without_the_pair(ridge, shape,
 
 @pytest.mark.parametrize("backend", FAST)
 def test_15_the_projector_is_idempotent_commutes_and_has_an_integer_trace(backend):
-    a = koopman_split(clips(backend, b=32), 0.5, backend=backend)
+    a = paper_split(clips(backend, b=32), 0.5, backend=backend)
     keep = torch.ones(32, 7, dtype=torch.float64, device=a.reduced.device)
     p, residual, _ = spectral_projector(a.reduced, keep, 0.5)
     trace = p.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -243,7 +249,7 @@ def test_15_the_projector_is_idempotent_commutes_and_has_an_integer_trace(backen
 def test_16_eigenvalues_and_streams_are_those_of_pydmd_and_scipy(shape, backend):
     t, m = shape
     x = walk(1, t, m)[0]
-    split = koopman_split(put(x, backend), 0.5, backend=backend)
+    split = paper_split(put(x, backend), 0.5, backend=backend)
     r = int(split.rank)
     dmd = DMD(svd_rank=r, exact=True).fit(x.T.numpy())
     ours = split.eigenvalues().cpu().numpy()[:r]
@@ -268,7 +274,7 @@ def test_16_eigenvalues_and_streams_are_those_of_pydmd_and_scipy(shape, backend)
     static = (exact * (np.abs(lam - 1) < 0.5)) @ amplitude[order]
     close(split.static, torch.from_numpy(static.real), 1e-8)
 
-    own = koopman_operator(x).modes()[:, :r].numpy()
+    own = paper_operator(x).modes()[:, :r].numpy()
     overlap = np.abs(own.conj().T @ unit_dmd)
     np.testing.assert_allclose(overlap.max(1), 1, atol=1e-8)
 
@@ -279,8 +285,8 @@ def test_17_rtol_and_rank_cut_where_they_say(backend):
     s = torch.linalg.svdvals(x[0, :-1])
     for kept in range(1, 5):
         between = (s[kept - 1] * s[kept]).sqrt() / s[0]
-        by_rtol = koopman_split(x, 0.5, rtol=float(between), backend=backend)
-        by_rank = koopman_split(x, 0.5, rank=kept, backend=backend)
+        by_rtol = paper_split(x, 0.5, rtol=float(between), backend=backend)
+        by_rank = paper_split(x, 0.5, rank=kept, backend=backend)
         assert by_rtol.rank.item() == by_rank.rank.item() == kept
         close(by_rtol.static, by_rank.static, 1e-12)
         close(by_rtol.dynamic, by_rank.dynamic, 1e-12)
@@ -291,8 +297,8 @@ def test_17_rtol_and_rank_cut_where_they_say(backend):
 def test_18_the_orthogonality_term_never_falls_below_its_floor(shape, backend):
     x = put(walk(16, *shape), backend)
     for options in ({}, {"rank": 3}, {"ridge": 0.1}):
-        split, losses = koopman_split_and_loss(x, backend=backend, **options)
-        k = koopman_operator(x, **options).dense()
+        split, losses = paper_split_and_loss(x, backend=backend, **options)
+        k = paper_operator(x, **options).dense()
         floor = (shape[1] - split.rank).clamp_min(0)
         close(losses.orth_excess + floor, reference.orthogonality(k), 1e-10)
         assert losses.orth_excess.min() > -1e-10
@@ -301,7 +307,7 @@ def test_18_the_orthogonality_term_never_falls_below_its_floor(shape, backend):
     turn = orthogonal(6, x, seed=5)
     for _ in range(8):
         frames.append(turn @ frames[-1])
-    assert koopman_split_and_loss(torch.cat(frames, 1).T, backend=backend)[1].orth_excess.abs() < 1e-8
+    assert paper_split_and_loss(torch.cat(frames, 1).T, backend=backend)[1].orth_excess.abs() < 1e-8
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -311,7 +317,7 @@ def test_19_an_eigenvalue_on_the_circle_is_decided_or_xi_is_nudged(kind, side, b
     xi = 0.25
     edge = 1 - xi * side if kind == "real" else 1 + xi * side * complex(math.cos(2.0), math.sin(2.0))
     x = put(linear([edge, 0.98, complex(0.2, 0.6)], 8, 16)[0][None], backend).requires_grad_()
-    split = koopman_split(x, xi, backend=backend)
+    split = paper_split(x, xi, backend=backend)
     assert split.residual.item() <= 1e-8
     assert abs(split.xi_used.item() / xi - 1) <= 0.051
     size = 1 if kind == "real" else 2
@@ -344,7 +350,7 @@ def test_19_an_eigenvalue_exactly_on_the_circle_nudges_xi_of_its_clip_alone(edge
 @pytest.mark.parametrize("backend", FAST)
 def test_19_a_clip_with_an_eigenvalue_exactly_on_the_circle_is_decided_or_nudged(backend):
     x = 0.5 ** torch.arange(4, dtype=torch.float64)[:, None] * torch.tensor([1.0, 0, 0, 0]).double()
-    split = koopman_split(put(x, backend), 0.5, backend=backend)
+    split = paper_split(put(x, backend), 0.5, backend=backend)
     assert split.rank.item() == 1
     moved = split.xi_used.item() - 0.5
     assert abs(moved) <= 0.026
@@ -366,7 +372,7 @@ def test_20_gradients_with_truncation_active_are_the_finite_differences(options,
     direction = walk(3, 8, 24, seed=9, step=1.0)
 
     def value(y):
-        split, losses = koopman_split_and_loss(put(y, backend), 0.4, backend=backend, **options)
+        split, losses = paper_split_and_loss(put(y, backend), 0.4, backend=backend, **options)
         u, v = cotangents(split.static, split.dynamic)
         return split, [
             (split.static * u).sum(),
@@ -405,7 +411,7 @@ def test_native_and_torch_route_agree_where_the_reference_has_no_gradient(backen
         grads = []
         for name in (backend, "torch"):
             y = x.clone().requires_grad_()
-            split, losses = koopman_split_and_loss(y, 0.5, frame_mask=mask, backend=name, **options)
+            split, losses = paper_split_and_loss(y, 0.5, frame_mask=mask, backend=name, **options)
             if "rank" in options:  # a rank that cuts through equal eigenvalues leaves the kept space open
                 parts = (split.static[4:], split.dynamic[4:], losses.loo[4:])
             else:
@@ -424,4 +430,4 @@ def test_the_official_split_is_another_function_and_depends_on_the_order():
     k = reference.koopman_operator(x)
     broken = (z_a + z_m - (k @ x.mean(1)[..., None])[..., 0]).norm(dim=-1) / z_m.norm(dim=-1)
     assert broken.median() > 0.01
-    assert koopman_prediction_loss(x, mode="train", nu=0.0, backend="torch").item() == 0.0
+    assert paper_loss(x, mode="train", nu=0.0, backend="torch").item() == 0.0

@@ -8,20 +8,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from koopman_cases import EVERY, FAST, NATIVE, close, cotangents, put, walk
+from koopman_cases import (
+    EVERY,
+    FAST,
+    NATIVE,
+    close,
+    cotangents,
+    paper_loss,
+    paper_operator,
+    paper_split,
+    paper_split_and_loss,
+    put,
+    walk,
+)
 from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, dual, naming, plain_gradient, random_like, slope
 
-from bodvcl.ops.koopman import (
-    KoopmanWarning,
-    guard_counts,
-    koopman_operator,
-    koopman_prediction_loss,
-    koopman_split,
-    koopman_split_and_loss,
-)
-from bodvcl.ops.koopman import api as public
+from bodvcl.ops.koopman import KoopmanWarning, guard_counts, vacuous
 
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
 
@@ -40,7 +44,7 @@ def clips(t: int = 4, m: int = 5) -> Tensor:
 
 def split(backend, **options):
     def run(x: Tensor) -> Tensor:
-        out = koopman_split(x, 0.7, backend=backend, **options)
+        out = paper_split(x, 0.7, backend=backend, **options)
         last = -2 if options.get("pool") == "none" else -1
         return torch.cat((out.static.flatten(last), out.dynamic.flatten(last)), -1)
 
@@ -49,7 +53,7 @@ def split(backend, **options):
 
 def both(backend, **options):
     def run(x: Tensor) -> Tensor:
-        out, losses = koopman_split_and_loss(x, 0.7, backend=backend, reduction="none", mode="loo", **options)
+        out, losses = paper_split_and_loss(x, 0.7, backend=backend, reduction="none", mode="loo", **options)
         return torch.cat((out.static, out.dynamic, torch.stack(losses, -1)), -1)
 
     return run
@@ -58,7 +62,7 @@ def both(backend, **options):
 def loss(backend, **options):
     def run(x: Tensor) -> Tensor:
         return torch.stack(
-            koopman_prediction_loss(x, reduction="none", return_parts=True, backend=backend, **options)[1], -1
+            paper_loss(x, reduction="none", return_parts=True, backend=backend, **options)[1], -1
         )
 
     return run
@@ -66,7 +70,7 @@ def loss(backend, **options):
 
 def operator(backend, **options):
     def run(x: Tensor) -> Tensor:
-        found = koopman_operator(x, **options)
+        found = paper_operator(x, **options)
         parts = found.dense(), found.predict(x[..., 0, :], 2)[..., None]
         return torch.cat((parts[0].flatten(-2), parts[1].flatten(-2)), -1)
 
@@ -200,7 +204,7 @@ def test_forward_and_reverse_mode_are_transposes_for_any_clip(backend, b, t, m, 
         frames = put(torch.rand(b, t, generator=g) < 0.8, backend)
 
     def f(y: Tensor, mask: Tensor | None = frames) -> Tensor:
-        out, losses = koopman_split_and_loss(
+        out, losses = paper_split_and_loss(
             y, 0.5, mode="loo", reduction="none", frame_mask=mask, backend=backend, **options
         )
         return torch.cat((out.static, out.dynamic, torch.stack(losses, -1)), -1)
@@ -226,7 +230,7 @@ def test_vmap_alone_changes_nothing(backend):
     frames = put(FRAMES, backend)
 
     def f(y: Tensor, mask: Tensor) -> tuple:
-        out, losses = koopman_split_and_loss(
+        out, losses = paper_split_and_loss(
             y, 0.5, frame_mask=mask, mode="loo", reduction="none", backend=backend
         )
         return *out, *losses
@@ -272,7 +276,7 @@ def test_low_precision_tangents_are_at_most_twice_as_wrong_as_eager(dtype, backe
     options = {"mask": "smooth", "ridge": 0.01}
 
     def ours(y: Tensor) -> Tensor:
-        return koopman_split(y, backend="torch" if y.dtype == torch.float64 else backend, **options).static
+        return paper_split(y, backend="torch" if y.dtype == torch.float64 else backend, **options).static
 
     def eager(y: Tensor) -> Tensor:
         f = y.float().mT
@@ -297,7 +301,7 @@ def test_the_guard_works_under_transforms_clip_by_clip(backend):
     u = cotangents(x[:, 0])[0]
 
     def total(y: Tensor, v: Tensor) -> Tensor:
-        return (koopman_split(y, 0.1, max_gain=2.0, backend=backend).dynamic * v).sum()
+        return (paper_split(y, 0.1, max_gain=2.0, backend=backend).dynamic * v).sum()
 
     leaf = x.clone().requires_grad_()
     guard_counts(reset=True)
@@ -319,7 +323,7 @@ def test_the_factor_of_the_guard_is_a_constant_in_forward_over_reverse():
 
     def gradient(limit: float | None):
         def total(y: Tensor) -> Tensor:
-            out = koopman_split(y, 0.1, mask="smooth", max_gain=limit, backend="torch")
+            out = paper_split(y, 0.1, mask="smooth", max_gain=limit, backend="torch")
             return out.dynamic.square().sum()
 
         return grad(total)
@@ -336,7 +340,7 @@ def test_values_are_checked_under_every_transform(backend):
     x[1, 2, 0] = torch.inf
 
     def f(y: Tensor) -> Tensor:
-        return koopman_split(y, backend=backend, check_finite=True).static
+        return paper_split(y, backend=backend, check_finite=True).static
 
     for call in (
         lambda: vmap(f)(x),
@@ -352,21 +356,21 @@ def test_values_are_checked_under_every_transform(backend):
 
 @pytest.mark.parametrize("backend", FAST)
 def test_the_warning_of_an_exact_fit_comes_under_vmap_too(monkeypatch, backend):
-    monkeypatch.setattr(public, "_warned", set())
+    monkeypatch.setattr(vacuous, "_warned", set())
     x = put(walk(2, 4, 8), backend)
     with pytest.warns(KoopmanWarning, match="vacuous"):
-        vmap(lambda y: koopman_prediction_loss(y, backend=backend))(x)
-    monkeypatch.setattr(public, "_warned", set())
+        vmap(lambda y: paper_loss(y, backend=backend))(x)
+    monkeypatch.setattr(vacuous, "_warned", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        vmap(lambda y: koopman_prediction_loss(y, rank=2, backend=backend))(x)
+        vmap(lambda y: paper_loss(y, rank=2, backend=backend))(x)
 
 
 def test_the_operator_of_each_clip_under_vmap_with_its_eigenvalues_and_modes():
     x = walk(3, 5, 6)
 
     def f(y: Tensor) -> tuple:
-        found = koopman_operator(y, rank=3)
+        found = paper_operator(y, rank=3)
         values = found.eigenvalues()
         return found.dense(), found.rank, values.abs(), values.sum().real, found.modes().abs()
 
@@ -375,7 +379,7 @@ def test_the_operator_of_each_clip_under_vmap_with_its_eigenvalues_and_modes():
             close(got[i], want)
 
     def trace(y: Tensor) -> Tensor:
-        return koopman_operator(y, rank=3).eigenvalues().sum(-1).real
+        return paper_operator(y, rank=3).eigenvalues().sum(-1).real
 
     u = random_like(x)
     close(vmap(lambda y, v: jvp(trace, (y,), (v,))[1])(x, u), slope(trace, x, u), 1e-6)
@@ -420,7 +424,7 @@ def test_parameters_of_a_network_get_per_sample_gradients(backend):
 
     def total(parameters: dict, frames: Tensor) -> Tensor:
         z = torch.func.functional_call(layer, parameters, (frames,))
-        out, losses = koopman_split_and_loss(put(z, backend), 0.5, mask="smooth", mode="loo", backend=backend)
+        out, losses = paper_split_and_loss(put(z, backend), 0.5, mask="smooth", mode="loo", backend=backend)
         return out.static.square().mean() + losses.pred
 
     each = vmap(grad(total), in_dims=(None, 0))({k: v.detach() for k, v in params.items()}, x)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bodvcl.ops.koopman.eager import KoopmanRaw
+from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.transforms import Folded, fold, unfold
 
 
 class GuardCounts(NamedTuple):
-    """Clips with a gradient through the split that the guard has seen, and those that it scaled down."""
+    """What the guard has done.
+
+    Attributes:
+        clips: clips with a gradient through the split that the guard has seen.
+        guarded: those of them whose gradient it scaled down.
+    """
 
     clips: int
     guarded: int
@@ -29,7 +34,7 @@ _lock = threading.Lock()
 
 
 def count_guarded(gain: Tensor, max_gain: float) -> None:
-    """Add a batch of gains (B,) to the counters, on their device and without waiting for it."""
+    """Add a batch of gains (B,) to the counters, on their device, without waiting for it."""
     now = torch.stack([(gain > 0).sum(), (gain > max_gain).sum()])
     with _lock:
         _counts[gain.device] = _counts[gain.device] + now if gain.device in _counts else now
@@ -39,6 +44,9 @@ def guard_counts(reset: bool = False) -> GuardCounts:
     """How many clips' gradients the guard has seen and scaled since the start or the last reset.
 
     Only backward passes with ``max_gain`` set are counted. Waits for the device.
+
+    Args:
+        reset: start counting anew.
     """
     with _lock:
         rows = [x.tolist() for x in _counts.values()]
@@ -49,7 +57,13 @@ def guard_counts(reset: bool = False) -> GuardCounts:
 
 @torch.library.custom_op("bodvcl::koopman_guard", mutates_args=())
 def koopman_guard(grad_features: Tensor, squared_cotangent: Tensor, max_gain: float) -> Tensor:
-    """Factor (B,) that brings the gain of each clip's gradient (B, T, M) down to max_gain; counts."""
+    """Factor (B,) that brings the gain of each clip's gradient (B, T, M) down to max_gain.
+
+    Counts the clips for `guard_counts`.
+
+    Args:
+        squared_cotangent: float64 (B,), squared norm of the gradients of both streams.
+    """
     grown = (grad_features.shape[1] * grad_features.double().square().sum((1, 2))).sqrt()
     gain = torch.where(squared_cotangent > 0, grown / squared_cotangent.clamp_min(1e-300).sqrt(), 0.0)
     count_guarded(gain, max_gain)
@@ -63,7 +77,13 @@ def _(grad_features: Tensor, squared_cotangent: Tensor, max_gain: float) -> Tens
 
 
 @koopman_guard.register_vmap
-def _(info, in_dims, grad_features: Tensor, squared_cotangent: Tensor, max_gain: float) -> tuple[Tensor, int]:
+def _(
+    info: Any,
+    in_dims: tuple[int | None, ...],
+    grad_features: Tensor,
+    squared_cotangent: Tensor,
+    max_gain: float,
+) -> tuple[Tensor, int]:
     size = info.batch_size
     both = [fold(x, dim, size) for x, dim in zip((grad_features, squared_cotangent), in_dims)]
     return unfold(koopman_guard(*both, max_gain), size), 0
@@ -79,12 +99,12 @@ class _Head(Folded):
         return features.view_as(features), features.new_zeros(features.shape[0], dtype=torch.float64)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.max_gain = inputs[1]
         ctx.clips = inputs[0].shape[0]
 
     @staticmethod
-    def backward(ctx, grad: Tensor, squared_cotangent: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, squared_cotangent: Tensor) -> tuple[Tensor, None]:
         scale = koopman_guard(grad.detach(), squared_cotangent.detach(), ctx.max_gain)
         return grad * scale[:, None, None], None
 
@@ -93,7 +113,7 @@ class _EagerHead(_Head):
     """With a rule for forward mode, which the compiler does not take."""
 
     @staticmethod
-    def jvp(ctx, tangent: Tensor, _: None) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> tuple[Tensor, Tensor]:
         return tangent.view_as(tangent), tangent.new_zeros(ctx.clips, dtype=torch.float64)
 
 
@@ -107,11 +127,11 @@ class _Tail(Folded):
         return static.view_as(static), dynamic.view_as(dynamic)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         pass
 
     @staticmethod
-    def backward(ctx, static: Tensor, dynamic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, static: Tensor, dynamic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         both = [g.detach().double().square().flatten(1).sum(1) for g in (static, dynamic)]
         return static, dynamic, both[0] + both[1]
 
@@ -120,15 +140,14 @@ class _EagerTail(_Tail):
     """With a rule for forward mode, which the compiler does not take."""
 
     @staticmethod
-    def jvp(ctx, static: Tensor, dynamic: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, static: Tensor, dynamic: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         return static.view_as(static), dynamic.view_as(dynamic)
 
 
 def guarded(core: Callable[[Tensor], KoopmanRaw], features: Tensor, max_gain: float) -> KoopmanRaw:
-    """``core(features)`` with the guard around it. The factor counts as a constant in a second derivative.
+    """``core(features)`` with the guard around it. The factor is a constant in a second derivative.
 
-    The guard is none of forward mode's: a tangent is what it is, and the gradient's own tangent is scaled as
-    the gradient.
+    Tangents of forward mode are not scaled; the tangent of a gradient is scaled as that gradient.
     """
     head, tail = (_Head, _Tail) if torch.compiler.is_compiling() else (_EagerHead, _EagerTail)
     shown, wire = head.apply(features, max_gain)

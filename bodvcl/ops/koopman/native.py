@@ -91,8 +91,8 @@ def _(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
 @torch.library.custom_op(
     "bodvcl::koopman_backward",
     mutates_args=(),
-    schema="(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, Tensor? frame_mask, "
-    f"Tensor saved, {SCHEMA}) -> Tensor",
+    schema="(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, "
+    f"Tensor? frame_mask, Tensor saved, {SCHEMA}) -> Tensor",
 )
 def koopman_backward_op(
     grad_static: Tensor,
@@ -129,7 +129,8 @@ class _Backward(FirstOnly):
 
     @staticmethod
     def forward(*args: Any) -> Tensor:
-        return koopman_backward_op(*args)
+        grad: Tensor = koopman_backward_op(*args)
+        return grad
 
 
 class _Tangent(FirstOnly):
@@ -153,7 +154,8 @@ class _Forward(Folded):
 
     @staticmethod
     def forward(*args: Any) -> Six:
-        return koopman_op(*args)
+        out: Six = koopman_op(*args)
+        return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Six) -> None:

@@ -52,11 +52,11 @@ class KoopmanOperator(NamedTuple):
         return sorted_eigenvalues(self.reduced)
 
     def modes(self) -> Tensor:
-        """Exact DMD modes ``(..., M, T-1)`` complex128: unit eigenvectors of K, in the order of `eigenvalues`."""
+        """Exact DMD modes ``(..., M, T-1)`` complex128: unit eigenvectors of K, ordered as `eigenvalues`."""
         values, vectors = torch.linalg.eig(self.reduced.nan_to_num(0.0, 0.0, 0.0).cpu())
         order = values.abs().argsort(dim=-1, descending=True, stable=True)[..., None, :]
         vectors = vectors.gather(-1, order.expand_as(vectors)).to(self.left.device)
-        modes = self.left.to(vectors.dtype) @ vectors
+        modes: Tensor = self.left.to(vectors.dtype) @ vectors
         size: Tensor = torch.linalg.vector_norm(modes, dim=-2, keepdim=True)
         return modes / size.clamp_min(torch.finfo(torch.float64).tiny)
 

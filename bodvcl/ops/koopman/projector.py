@@ -1,8 +1,8 @@
 """The hard mask: spectral projectors by Newton's sign iteration, and their derivatives.
 
-The projector P of A on the disk has ``A P = P A`` and ``P P = P``. Its derivative lives between the ranges of P
-and of ``I - P``, where it solves a Sylvester equation whose two sides have their spectra inside and outside of
-the disk (``docs/koopman.md``).
+The projector P of A on the disk has ``A P = P A`` and ``P P = P``. Its derivative lives between the ranges
+of P and of ``I - P``, where it solves a Sylvester equation whose two sides have their spectra inside and
+outside of the disk (``docs/koopman.md``).
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class _Sylvester(Folded):
 
     @staticmethod
     def forward(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
-        return disk_sylvester(inside.contiguous(), outside.contiguous(), rhs.contiguous())
+        y: Tensor = disk_sylvester(inside.contiguous(), outside.contiguous(), rhs.contiguous())
+        return y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -131,9 +132,8 @@ class _Sylvester(Folded):
 
 def _solve(inside: Tensor, outside: Tensor, rhs: Tensor) -> Tensor:
     """`disk_sylvester` as the compiler needs it, or as eager mode does."""
-    if torch.compiler.is_compiling():
-        return disk_sylvester(inside.contiguous(), outside.contiguous(), rhs.contiguous())
-    y: Tensor = _Sylvester.apply(inside, outside, rhs)
+    run = _Sylvester.forward if torch.compiler.is_compiling() else _Sylvester.apply
+    y: Tensor = run(inside, outside, rhs)
     return y
 
 
@@ -144,7 +144,8 @@ class _Projector(Folded):
 
     @staticmethod
     def forward(a: Tensor, keep: Tensor, xi: float) -> tuple[Tensor, Tensor, Tensor]:
-        return spectral_projector(a.contiguous(), keep, xi)
+        p, residual, radius = spectral_projector(a.contiguous(), keep, xi)
+        return p, residual, radius
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -31,17 +31,19 @@ class KoopmanSplit(NamedTuple):
     ``...`` are the leading dimensions of the features.
 
     Attributes:
-        static, dynamic: ``(..., M)`` (pool="mean") or ``(..., T, M)``, in the features' dtype; differentiable.
-        static_modes: ``(...)`` float64, number of static eigenvalues: an integer with the hard mask, the trace
-            of the mask with the smooth one.
+        static, dynamic: ``(..., M)`` (pool="mean") or ``(..., T, M)``, in the features' dtype;
+            differentiable.
+        static_modes: ``(...)`` float64, number of static eigenvalues: an integer with the hard mask, the
+            trace of the mask with the smooth one.
         dynamic_modes: ``(...)`` float64, ``rank - static_modes``.
         rank: ``(...)`` float64, number of directions kept in the inverse.
         residual: ``(...)`` float64, ``|PP - P| / max(1, |P|)`` of the hard mask's projector P; 0 for the
             smooth mask.
-        xi_used: ``(...)`` float64, radius used: xi, or xi moved by at most 5 % where an eigenvalue lies on the
-            circle; 0 for the smooth mask.
+        xi_used: ``(...)`` float64, radius used: xi, or xi moved by at most 5 % where an eigenvalue lies on
+            the circle; 0 for the smooth mask.
         nonfinite: ``(...)`` bool, True where the clip holds a NaN or an infinity.
-        reduced: ``(..., T-1, T-1)`` float64, the operator in whitened coordinates; zero in dropped directions.
+        reduced: ``(..., T-1, T-1)`` float64, the operator in whitened coordinates; zero in dropped
+            directions.
     """
 
     static: Tensor
@@ -62,9 +64,10 @@ class KoopmanSplit(NamedTuple):
         return sorted_eigenvalues(self.reduced)
 
     def distance(self) -> Tensor:
-        """Smallest ``| |lambda - 1| - xi_used |`` over the kept eigenvalues, ``(...)`` float64; inf at rank 0.
+        """Smallest ``| |lambda - 1| - xi_used |`` over the kept eigenvalues, ``(...)`` float64.
 
-        How far the split is from a jump. With the smooth mask, which has no circle, the distance to 1.
+        How far the split is from a jump; infinite at rank 0. With the smooth mask, which has no circle, the
+        distance to 1.
         """
         eig = self.eigenvalues()
         off = ((eig - 1).abs() - self.xi_used[..., None]).abs()
@@ -78,7 +81,8 @@ class KoopmanLosses(NamedTuple):
     Attributes:
         pred: the error of the chosen mode plus nu times ``orth_excess``, reduced as asked.
         mse: ``(...)``, ``|Ff - K Fb|^2 / (M n)``, the in-sample error over n pairs.
-        orth_excess: ``(...)``, ``|K'K - I|_F^2`` less ``max(M - rank, 0)``, which no K of that rank can avoid.
+        orth_excess: ``(...)``, ``|K'K - I|_F^2`` less ``max(M - rank, 0)``, which no K of that rank can
+            avoid.
         loo: ``(...)``, leave-one-out error: every pair predicted by the operator fitted to the other pairs.
         forecast: ``(...)``, the last pair predicted by the operator fitted to the other pairs.
     """
@@ -91,7 +95,10 @@ class KoopmanLosses(NamedTuple):
 
 
 def sorted_eigenvalues(reduced: Tensor) -> Tensor:
-    """Eigenvalues of ``(..., n, n)`` matrices, complex128, largest modulus first; NaN where one is not finite."""
+    """Eigenvalues of ``(..., n, n)`` matrices, complex128, largest modulus first.
+
+    NaN for a matrix that is not finite.
+    """
     bad = ~torch.isfinite(reduced).flatten(-2).all(-1)
     clean = torch.where(bad[..., None, None], 0.0, reduced)
     eig = torch.linalg.eigvals(clean.cpu()).to(reduced.device)

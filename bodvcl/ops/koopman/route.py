@@ -48,8 +48,11 @@ def make_call(features: Tensor, frame_mask: Tensor | None, spec: KoopmanSpec, ba
 
 def run(call: Call, *, split: bool, losses: bool) -> KoopmanRaw:
     """One pass over the clips with the chosen backend; the gain guard acts on the split's gradient alone."""
-    if needs_eager():
-        return _run_eagerly(call, split=split, losses=losses)
+    raw: KoopmanRaw = (_run_eagerly if needs_eager() else _run)(call, split, losses)
+    return raw
+
+
+def _run(call: Call, split: bool, losses: bool) -> KoopmanRaw:
     features, frame_mask, _, spec, backend = call
     if backend in ("cpu", "cuda"):
         return koopman_native(features, frame_mask, spec if split else spec._replace(max_gain=0.0))
@@ -62,6 +65,4 @@ def run(call: Call, *, split: bool, losses: bool) -> KoopmanRaw:
     return raw._replace(losses=route(features, frame_mask, spec, split=False).losses)
 
 
-@torch.compiler.disable(reason=EAGER_ONLY)
-def _run_eagerly(call: Call, *, split: bool, losses: bool) -> KoopmanRaw:
-    return run(call, split=split, losses=losses)
+_run_eagerly = torch.compiler.disable(_run, reason=EAGER_ONLY)  # type: ignore[no-untyped-call]  # PyTorch's
