@@ -10,7 +10,7 @@ from bodvcl.models.streams import koopman_streams, prediction_loss
 from bodvcl.objectives.base import info_nce_in_batch, row_ids, stacked
 from bodvcl.ops.contrastive.checks import INTEGERS
 from bodvcl.ops.distributed import world_size
-from bodvcl.ops.koopman.api import Mask, Mode, Weights
+from bodvcl.ops.koopman.spec import Mask, Mode, Weights
 from bodvcl.ops.transforms import active
 
 __all__ = ["DecoupledInfoNCE"]
