@@ -253,8 +253,8 @@ def test_without_the_native_library_everything_runs_and_says_so():
     code = (
         "import torch; from bodvcl.ops.koopman import koopman_split\n"
         "from bodvcl.ops.koopman.backend import explain_koopman\n"
-        "paper_split(torch.randn(2, 6, 8)); print(explain_koopman('cpu'))\n"
-        "paper_split(torch.randn(2, 6, 8), backend='cpu')\n"
+        "koopman_split(torch.randn(2, 6, 8)); print(explain_koopman('cpu'))\n"
+        "koopman_split(torch.randn(2, 6, 8), backend='cpu')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
