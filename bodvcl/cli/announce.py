@@ -43,7 +43,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
         *weights_report(config.model),
     ]
     factor = batch_factor(config.optim, config.batch_size)
-    if factor != 1:
+    if config.optim.lr_per is not None and factor != 1:
         lines.append(
             f"learning rate {config.optim.lr:g} per {counted(config.optim.lr_per, 'video')}: "
             f"{config.optim.lr * factor:g} for {config.batch_size}"

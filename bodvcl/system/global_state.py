@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ def restored() -> Iterator[None]:
 
 
 def _float32_rounding() -> Callable[[], None]:
-    backends = torch.backends
+    backends: Any = torch.backends  # torch sets these attributes when it runs; its types do not know them
     holders = (backends, backends.cudnn, backends.cuda.matmul, backends.cudnn.conv)
     own = []
     for holder in holders:  # from the general to the special: one that is not set reads as the one above it
@@ -48,10 +49,14 @@ def _benchmark() -> Callable[[], None]:
     return put_back
 
 
+def _cuda_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch gives it no types
+
+
 def _generators() -> Callable[[], None]:
     """A CUDA device that is not in use yet is only given its seed: to read its state would start it."""
     seed, state = torch.initial_seed(), torch.get_rng_state()
-    on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    on_cuda = torch.cuda.get_rng_state_all() if _cuda_in_use() else None
 
     def put_back() -> None:
         torch.set_rng_state(state)
@@ -64,10 +69,10 @@ def _generators() -> Callable[[], None]:
 
 
 def _current_device() -> Callable[[], None]:
-    before = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+    before = torch.cuda.current_device() if _cuda_in_use() else 0
 
     def put_back() -> None:
-        if torch.cuda.is_initialized():
+        if _cuda_in_use():
             torch.cuda.set_device(before)
 
     return put_back

@@ -71,8 +71,8 @@ def steady_streams() -> Iterator[SteadyStream]:
     with contextlib.ExitStack() as stack:
         out = SteadyStream(sys.stdout or stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
         err = SteadyStream(sys.stderr or stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
-        stack.enter_context(contextlib.redirect_stdout(out))  # type: ignore[type-var]
-        stack.enter_context(contextlib.redirect_stderr(err))  # type: ignore[type-var]
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
         stack.callback(err.flush)
         stack.callback(out.flush)
         yield out

@@ -55,7 +55,7 @@ def cut_short(path: Path) -> None:
 )
 def test_wrong_weights_are_told_before_anything_is_done(tmp_path, monkeypatch, capsys, make, complaint, dry):
     """Before the videos are looked at, too."""
-    monkeypatch.setattr("bodvcl.cli.pretrain.scan", lambda *_, **__: pytest.fail("the data were scanned"))
+    monkeypatch.setattr("bodvcl.cli.run_videos.scan", lambda *_, **__: pytest.fail("the data were scanned"))
     path = tmp_path / "weights.pyth"
     make(path)
     options = ["--model.backbone", "slow_r50", "--model.weights", str(path), "--device", "cpu"]
@@ -129,7 +129,7 @@ def test_going_on_is_rehearsed(tiny, tmp_path, capsys):
     capsys.readouterr()
     assert main(["--resume", *options, "--optim.lr", "1"]) == 0
     out = capsys.readouterr().out
-    assert f"{run} would go on at step 1" in out
+    assert f"{run} would continue at step 1" in out
     assert "changed since the checkpoint: optim.lr was 0.002, now 1.0" in out
     assert main(["--resume", *options, "--seed", "8"]) == 2
     assert "belongs to another configuration (seed was 1, now 8)" in said(capsys)

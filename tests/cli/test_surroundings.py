@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import errno
 import getpass
-import importlib
 import io
 import os
 import re
@@ -324,15 +323,17 @@ def test_a_signal_during_imports_shows_no_traceback(argv, number, tmp_path):
 
 @pytest.mark.parametrize("name", ["plain", "my runs/x", "it's", "a;b", "$HOME"])
 def test_printed_commands_can_be_pasted(name, tmp_path, monkeypatch, capsys):
+    from bodvcl.cli import end_of_run
     from bodvcl.cli.data_transcode import print_copy
     from bodvcl.config.schema import TrainConfig
     from bodvcl.data.files.transcode import CopyReport
+    from bodvcl.engine.loop import Outcome
 
-    pretrain = importlib.import_module("bodvcl.cli.pretrain")
-    monkeypatch.setattr(pretrain, "_summarise", lambda *_: None)
-    outcome = pretrain.Outcome(step=1, total=2, seconds=1.0, signal=15, encoder=None)
-    run = pretrain._Run(Path(name), None, None, outcome)
-    assert pretrain._finish(TrainConfig(), torch.device("cpu"), run) == 143
+    monkeypatch.setattr(end_of_run, "summarise", lambda *_: None)
+    monkeypatch.setattr(end_of_run, "write_atomically", lambda *_: None)
+    outcome = Outcome(step=1, total=2, seconds=1.0, signal=15, encoder=None)
+    run = end_of_run.TrainedRun(Path(name), None, None, outcome)
+    assert end_of_run.finish(TrainConfig(), torch.device("cpu"), run) == 143
     command = capsys.readouterr().out.splitlines()[-1]
     assert shlex.split(command) == ["bodvcl", "train", "--resume", "--run-dir", str(Path(name))]
     print_copy(CopyReport(Path(name), source=name))

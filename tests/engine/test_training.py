@@ -283,7 +283,7 @@ def test_a_failing_probe_does_not_spoil_a_finished_training(tiny, tmp_path, monk
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("bodvcl.cli.pretrain.evaluate_run", fails)
+    monkeypatch.setattr("bodvcl.cli.end_of_run.evaluate_run", fails)
     run = tmp_path / "my run"
     assert main([*tiny, "--epochs", "1", "--run-dir", str(run)]) == 0
     captured = capsys.readouterr()

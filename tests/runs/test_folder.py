@@ -267,7 +267,7 @@ def test_a_run_is_locked_until_its_report_is_written(tiny, tmp_path, monkeypatch
             pass
         seen["report"] = str(refusal.value)
 
-    monkeypatch.setattr("bodvcl.cli.pretrain.write_report", report)
+    monkeypatch.setattr("bodvcl.cli.end_of_run.write_report", report)
     run = tmp_path / "r"
     assert main([*tiny, "--log.no-probe", "--max-steps", "1", "--run-dir", str(run)]) == 0
     assert f"process {os.getpid()} " in seen["report"]

@@ -1,26 +1,34 @@
-"""What a run would find where it is to begin: for a dry run, which writes nothing."""
+"""``bodvcl train --dry-run``: what would be trained, and what the run would find. Nothing is written."""
 
 from __future__ import annotations
 
 import torch
 
+from bodvcl.cli.announce import announcement
+from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import built_in, open_dataset
 from bodvcl.engine.checkpoint import LAST, read_checkpoint
+from bodvcl.engine.ranks import World
 from bodvcl.runs.folder import newest_run, refuse_other_run
 from bodvcl.runs.lock import refuse_locked
 from bodvcl.text.words import counted
 
 
-def prospects(config: TrainConfig) -> list[str]:
-    """Lines about the data and about the checkpoint to go on from. No video is opened.
+def dry_run(config: TrainConfig, device: torch.device, world: World) -> None:
+    """Print what would be trained, the resolved configuration, the data and the checkpoint to resume.
 
     Raises:
-        UserError: what would stop the run and costs little to see: data that are not there or hold no video,
-            a run folder that is taken or written by another process, a checkpoint that does not belong to it.
+        UserError: what would stop the run and costs little to see: arithmetic that the device lacks, no data,
+            a run folder that is taken or that another process writes, a checkpoint of another run.
     """
-    return [*_data(config), *_folder(config)]
+    first = world.rank == 0
+    for line in announcement(config, device, world.size) if first else ():
+        print(line)
+    print("\n" + dump_yaml(config))
+    for line in [*_data(config), *_folder(config)] if first else ():
+        print(line)
 
 
 def _data(config: TrainConfig) -> list[str]:
@@ -44,6 +52,6 @@ def _folder(config: TrainConfig) -> list[str]:
         return [f"{run_dir} has no checkpoint yet: it would start"]
     state, changed = read_checkpoint(run_dir, config, torch.device("cpu"), listed=not built_in(config.data))
     return [
-        f"{run_dir} would go on at step {state['step']}; whether its videos are the same is not checked here",
+        f"{run_dir} would continue at step {state['step']}; whether its videos changed is not checked here",
         *(f"  changed since the checkpoint: {line}" for line in changed),
     ]

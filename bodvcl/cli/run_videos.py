@@ -1,0 +1,49 @@
+"""The videos of a run: found, announced, and divided into those to train on and those to probe with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bodvcl.config.schema import TrainConfig
+from bodvcl.data.files.scan import ScanResult, scan
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sets import BuiltInSettings
+from bodvcl.data.sets.split_names import of_the_probe
+from bodvcl.evaluate.splits import without_shared
+from bodvcl.text.words import counted
+
+
+@dataclass(frozen=True)
+class RunVideos:
+    """The videos of a run.
+
+    Attributes:
+        found: everything that the scan found.
+        train: videos to train on.
+        probe: videos for the probe after training: the splits named probe_*, or all videos if there are none.
+            The probe then keeps to the data's own train and test splits, and tests no video that trains it.
+    """
+
+    found: ScanResult
+    train: list[VideoInfo]
+    probe: list[VideoInfo]
+
+
+def find_run_videos(config: TrainConfig) -> RunVideos:
+    """Find the videos of a run and print what was found.
+
+    Raises:
+        DataError: no usable video; ``--augment.flip`` where left and right matter for a class.
+    """
+    settings = BuiltInSettings(config.shapes, config.digits)
+    found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
+    found.refuse_flip(config.augment.flip)
+    for line in found.summary():
+        print(line)
+    print(found.training_part().text)
+    to_probe = [video for video in found.videos if of_the_probe(video.split)] or found.videos
+    videos = RunVideos(found, found.training(), without_shared(to_probe))
+    left_out = len(to_probe) - len(videos.probe)
+    if config.log.probe and left_out:
+        print(f"the probe after training does not test on {counted(left_out, 'video')} that it trains on")
+    return videos
