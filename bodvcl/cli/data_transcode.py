@@ -59,7 +59,7 @@ def transcode_verb(arguments: Sequence[str]) -> int:
 
 def print_copy(report: CopyReport) -> None:
     """Say what was written, what failed, and how to use the copy."""
-    from bodvcl.data.files.transcode import FAILED
+    from bodvcl.data.files.copy_folder import FAILED
 
     kept = f", {report.kept:,} were there" if report.kept else ""
     share = f" ({report.after / report.before:.0%})" if report.before else ""

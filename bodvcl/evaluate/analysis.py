@@ -77,4 +77,5 @@ def example_frames(clips: Tensor) -> NDArray[np.uint8]:
         return clips.cpu().numpy()
     size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     pictures = F.interpolate(clips.flatten(0, 1).permute(0, 3, 1, 2).float(), size=size, mode="area")
-    return pictures.round().byte().permute(0, 2, 3, 1).unflatten(0, (count, -1)).cpu().numpy()
+    small: Tensor = pictures.round().byte().permute(0, 2, 3, 1).unflatten(0, (count, -1))
+    return small.cpu().numpy()

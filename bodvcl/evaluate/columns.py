@@ -107,7 +107,7 @@ def impossible(values: Sequence[Any], train: NDArray[np.bool_] | None, seed: int
         seed: see ``train``.
     """
     part = halves(values, seed) if train is None else train
-    trained, tested = ([values[row] for row in np.flatnonzero(chosen)] for chosen in (part, ~part))
+    trained, tested = ([values[row] for row in np.flatnonzero(chosen).tolist()] for chosen in (part, ~part))
     skipped = class_task(trained, tested).skipped
     alone = only_in(tested, trained)
     if skipped is not None or train is None or not alone:

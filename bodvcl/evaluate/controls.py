@@ -1,15 +1,15 @@
 """Controlled clips (section 3.2 of the paper): static semantics without motion, motion without appearance.
 
-Static control: one frame of the clip, repeated. All clips then move alike, that is not at all.
+Static control: one frame of the clip, repeated, so that no clip moves.
 
 Dynamic control, after Ilic, Pock and Wildes, "Is Appearance Free Action Recognition Possible?" (ECCV 2022):
-a frame of noise, uniform and independent for every pixel and channel, is carried along by the optical flow of
-the video, from each frame to the next. Where the flow brings nothing (beyond the edge of the frame, and where
-something is uncovered) there is new noise.
+a frame of noise, uniform and independent for every pixel and channel, is moved by the optical flow of the
+video, from each frame to the next. Where nothing moves to (beyond the edge of the frame, and in uncovered
+regions) there is new noise.
 
 Motion of less than a pixel adds up over frames, and no noise sample appears twice in a frame. A single frame
-is therefore exactly what the first one is, independent uniform noise, whatever the video shows: appearance is
-gone by construction, and only the relation between frames is left.
+is therefore independent uniform noise like the first one, whatever the video shows: appearance is gone by
+construction, and only the relation between frames is left.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def still_clip(frames: Frames, which: int) -> Frames:
 
 
 def warped_noise(flow: NDArray[np.floating], rng: np.random.Generator) -> Frames:
-    """Noise that moves as the flow says.
+    """Noise that the flow moves.
 
     A pixel of frame t + 1 gets the noise sample of frame t that lies nearest to where the pixel was. How far
     the sample then is from the pixel's centre is remembered, so that motion of less than a pixel adds up. A
@@ -46,13 +46,13 @@ def warped_noise(flow: NDArray[np.floating], rng: np.random.Generator) -> Frames
     Args:
         flow: ``(F - 1, H, W, 2)`` float, backward flow in pixels: what is at pixel (x, y) of frame t + 1 was
             at (x + dx, y + dy) in frame t, ``(dx, dy) = flow[t, y, x]``.
-        rng: draws the noise.
+        rng: generator of the noise.
 
     Returns:
         uint8 ``(F, H, W, 3)``. Each frame by itself is independent uniform noise.
     """
     steps, height, width = flow.shape[:3]
-    pixels = np.stack(np.indices((height, width))[::-1], axis=-1).reshape(-1, 2).astype(np.float64)
+    pixels = np.stack(list(np.indices((height, width))[::-1]), axis=-1).reshape(-1, 2).astype(np.float64)
     offset = np.zeros_like(pixels)  # from the centre of each pixel to the place of its sample
     noise = rng.integers(0, 256, (steps + 1, len(pixels), 3), dtype=np.uint8)
     frames = [noise[0]]
@@ -67,25 +67,36 @@ def warped_noise(flow: NDArray[np.floating], rng: np.random.Generator) -> Frames
 
 
 class Control(Protocol):
-    """What is done to the clips of one video before an encoder sees them."""
+    """Changes the clips of one video before an encoder sees them."""
 
-    name: str
-    on_workers: bool
-    """Whether it may run in the decoding processes."""
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def on_workers(self) -> bool:
+        """Whether it may run in the decoding processes."""
+        ...
 
     def decoded(self, clip: ClipConfig) -> ClipConfig:
-        """The clips to decode, where others are needed than the encoder is to see."""
+        """The clips to decode: those that the encoder sees, or more frames of them."""
         ...
 
     def __call__(self, clips: Frames, video: int) -> Frames:
-        """Controlled clips uint8 ``(V, L, H, W, 3)`` from decoded ones ``(V, F, H, W, 3)``.
+        """Change decoded clips.
 
-        ``video``: the video's number, which with the seed decides all draws.
+        Args:
+            clips: uint8 ``(V, F, H, W, 3)``: V clips of the video, as :meth:`decoded` describes them.
+            video: number of the video; with the seed it decides all draws.
+
+        Returns:
+            uint8 ``(V, L, H, W, 3)``.
         """
         ...
 
     def key(self) -> dict[str, str | int]:
-        """All that the result depends on beside the clips."""
+        """Everything that the result depends on, except the clips."""
         ...
 
 
@@ -102,7 +113,7 @@ class StaticControl:
 
     def __call__(self, clips: Frames, video: int) -> Frames:
         chosen = generator(self.seed, _FRAME, 0, video).integers(clips.shape[1], size=len(clips))
-        return np.stack([still_clip(clip, which) for clip, which in zip(clips, chosen)])
+        return np.stack([still_clip(clip, which) for clip, which in zip(clips, chosen.tolist())])
 
     def key(self) -> dict[str, str | int]:
         return {"control": "static", "seed": self.seed}
@@ -110,7 +121,7 @@ class StaticControl:
 
 @dataclass(frozen=True)
 class DynamicControl:
-    """Noise carried along by the optical flow between all frames of the video that a clip spans.
+    """Noise moved by the optical flow between all frames of the video that a clip spans.
 
     The flow is that of the cropped and resized clip, and noise has the clip's resolution.
     """
@@ -118,7 +129,7 @@ class DynamicControl:
     seed: int
     flow: Flow
     stride: int
-    """Of the clips: of the frames that are decoded, each ``stride``-th is kept."""
+    """Stride of the clips: every ``stride``-th decoded frame is kept."""
 
     @property
     def name(self) -> str:
@@ -164,7 +175,7 @@ def _nearest_sample(
 
 
 def _is_best(key: NDArray[np.int64], rank: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Of all entries with the same key, is this the one of the lowest rank?"""
+    """Whether each entry has the lowest rank of all entries with the same key."""
     order = np.lexsort((rank, key))
     best = np.ones(len(key), dtype=bool)
     best[order[1:]] = key[order[1:]] != key[order[:-1]]

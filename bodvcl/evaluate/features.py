@@ -39,8 +39,8 @@ class VideoFeatures:
 
 def video_clips(batch: ClipBatch, augment: AugmentConfig, device: torch.device | str) -> Tensor:
     """A batch on the device and normalised, as float32 ``(N, V, 3, L, S, S)`` with V clips per video."""
-    finished: Tensor = finish(batch, augment, device)
-    return finished.unflatten(0, (len(batch.videos), -1))
+    clips: Tensor = finish(batch, augment, device).unflatten(0, (len(batch.videos), -1))
+    return clips
 
 
 def batch_features(

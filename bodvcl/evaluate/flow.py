@@ -50,7 +50,8 @@ class TVL1:
 
         gray = frames.astype(np.float32) @ _LUMA / 255
         pairs = [optical_flow_tvl1(later, earlier) for earlier, later in itertools.pairwise(gray)]
-        return np.stack(pairs)[:, ::-1].transpose(0, 2, 3, 1).astype(np.float32)
+        flow: NDArray[np.float32] = np.stack(pairs)[:, ::-1].transpose(0, 2, 3, 1).astype(np.float32)
+        return flow
 
 
 class RAFT:

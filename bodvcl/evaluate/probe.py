@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,6 @@ Features = Tensor | NDArray[np.floating]
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 MetricHits = tuple[str, NDArray[np.bool_], float]
 """Name of a metric, its hits by test video, and its chance level."""
-
-T = TypeVar("T")
 
 
 def probe_table(
@@ -79,8 +77,8 @@ def probe_table(
     for probe in probes:
         if probe not in PROBES:
             raise ValueError(f"no probe named {probe!r}; there are: {', '.join(PROBES)}")
-    kinds_train, kinds_test = _named(features_train, "features"), _named(features_test, "features")
-    columns_train, columns_test = _named(labels_train, "label"), _named(labels_test, "label")
+    kinds_train, kinds_test = _kinds(features_train), _kinds(features_test)
+    columns_train, columns_test = _columns(labels_train), _columns(labels_test)
     _refuse_other_names("features", kinds_train, kinds_test)
     _refuse_other_names("labels", columns_train, columns_test)
     _refuse_other_lengths(kinds_train, columns_train)
@@ -218,8 +216,12 @@ def _drawn(total: int, counts: NDArray[np.int64], rank: int, wanted: NDArray[np.
     return float(1 - misses[wanted].mean())
 
 
-def _named(values: T | Mapping[str, T], name: str) -> dict[str, T]:
-    return dict(values) if isinstance(values, Mapping) else {name: values}
+def _kinds(features: Features | Mapping[str, Features]) -> dict[str, Features]:
+    return dict(features) if isinstance(features, Mapping) else {"features": features}
+
+
+def _columns(labels: Labels) -> dict[str, Sequence[Any]]:
+    return dict(labels) if isinstance(labels, Mapping) else {"label": labels}
 
 
 def _array(values: Features) -> Array:

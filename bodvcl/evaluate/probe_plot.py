@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
 COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")
 MAX_CLASSES = 120
-"""Columns with more classes get no bars: nobody could read them."""
+"""Columns with more classes get no bars: they would be unreadable."""
 _LONGEST = 40  # characters of a name
 _BAR = 0.16  # inches of height for a class
 
@@ -34,10 +35,17 @@ def check_plot_path(path: Path) -> None:
 
 @styled
 def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: str = "") -> Figure | None:
-    """A line of panels for each label column: R@k, and accuracy by class of the first classifier.
+    """A row of panels for each label column: R@k, and accuracy by class of the first classifier.
 
-    Colours tell the kinds of features apart; the other encoder, called ``name``, is dashed (R@k) or a dot
-    (classes). None where there is nothing to draw.
+    Each kind of features has its colour; the other encoder is drawn dashed (R@k) or as dots (classes).
+
+    Args:
+        scores: scores of the encoder.
+        against: scores of the other encoder.
+        name: name of the other encoder, for the legend.
+
+    Returns:
+        The figure; None if there is nothing to draw.
     """
     usable = [score for score in scores if score.hits is not None]
     lines = [
@@ -49,7 +57,7 @@ def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: s
         return None
     heights = [max(_height(panel) for panel in panels) for _, panels in lines]
     figure = Figure(figsize=(9.2, sum(heights)), layout="constrained", facecolor="white")
-    parts = np.ravel(figure.subfigures(len(lines), 1, height_ratios=heights))
+    parts = figure.subfigures(len(lines), 1, squeeze=False, height_ratios=heights).ravel()
     for part, (semantic, panels) in zip(parts, lines):
         part.set_facecolor("white")
         part.suptitle(_text(semantic), x=0.01, ha="left", fontweight="bold")
@@ -61,7 +69,7 @@ def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: s
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write the picture as PNG or SVG, by the name's ending, atomically.
+    """Write the picture atomically, as PNG or SVG by the ending of its name.
 
     Raises:
         UserError: the file cannot be written.
@@ -80,7 +88,7 @@ def save_plot(figure: Figure, path: Path) -> None:
 
 
 def _text(name: str) -> str:
-    """A name from outside as text of the picture: no formula, and short enough to leave room for the bars."""
+    """A name from the data as text of the picture: not a formula, and shortened."""
     text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
     return text.replace("$", r"\$")
 
@@ -111,7 +119,7 @@ def _draw_retrieval(axes: Axes, panel: Panel, others: Sequence[Score], name: str
         other = [score for score in others if score.probe == "retrieval" and score.features == kind]
         if other:
             values = [score.value for score in other]
-            style = {"color": COLOURS[kind], "linestyle": (0, (4, 2)), "linewidth": 1.2}
+            style: dict[str, Any] = {"color": COLOURS[kind], "linestyle": (0, (4, 2)), "linewidth": 1.2}
             axes.plot(ranks, values, **style)
     first = [score for score in panel if score.features == panel[0].features]
     chance = [score.chance for score in first]

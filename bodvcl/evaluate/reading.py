@@ -52,8 +52,7 @@ def read_clips(
     workers = min(default_workers() if workers is None else workers, len(tasks))
     for batch in _in_order(read, tasks, workers):
         if batch is not None:
-            late = control is not None and on_workers is None
-            yield _controlled(batch, control) if late else batch
+            yield batch if control is None or control.on_workers else _controlled(batch, control)
 
 
 class _Read:

@@ -1,222 +1,119 @@
-"""Table and plot of the comparison: mean and spread over seeds, and the difference to the plain method."""
+"""Report the finished trainings of the comparison: files in its folder and a table on the terminal."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import numpy as np
-
-from bodvcl.experiments.statistics import mean_interval
-from bodvcl.experiments.variants import PLAIN
-from bodvcl.text.tables import Listing, Row
-
-FEATURES = {"backbone": "z", "static": "Z_A", "dynamic": "Z_M"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of the comparison before the seeds: data set, method, variant."""
-
-    data: str
-    method: str
-    variant: str
+from bodvcl.errors import ConfigError, DataError
+from bodvcl.experiments.compare_plan import CompareOptions, Task, is_finished
+from bodvcl.experiments.compare_summary import (
+    Cell,
+    Ending,
+    ProbeRows,
+    costs,
+    skipped_labels,
+    summarise,
+)
+from bodvcl.experiments.compare_tables import markdown, plot, tables
+from bodvcl.runs.folder import write_atomically
+from bodvcl.text.tables import show
 
 
-@dataclass(frozen=True)
-class Line:
-    """One semantic read from one kind of features in one cell. Accuracies in %.
+def reported(tasks: Sequence[Task]) -> list[Task]:
+    """The finished trainings that can be compared: in each data set and method, the seeds that all variants
+    have. A variant that shares no seed with those before it is left out."""
+    finished: dict[tuple[str, str], dict[Cell, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for task in tasks:
+        if is_finished(task):
+            finished[task.cell.data, task.cell.method][task.cell].add(task.seed)
+    seeds: dict[Cell, set[int]] = {}
+    for cells in finished.values():
+        common = next(iter(cells.values()))
+        kept = []
+        for cell, own in cells.items():
+            if common & own:
+                common = common & own
+                kept.append(cell)
+        seeds |= dict.fromkeys(kept, common)
+    return [task for task in tasks if task.seed in seeds.get(task.cell, ())]
 
-    Attributes:
-        kind: static or dynamic.
-        mean, spread: over seeds; the spread is the standard deviation, None for one seed.
-        untrained: mean accuracy of the untrained encoders.
-        gain, margin: mean difference to the plain method with the same seed and half its 95% interval; None
-        for the
-            plain method itself, and where there is only one seed the margin.
+
+def report(options: CompareOptions, tasks: Sequence[Task]) -> None:
+    """Write the table as .md and .json, the trainings that it leaves out as .left_out.json, and a plot as
+    .png, all named after the group; print the table.
+
+    Raises:
+        ConfigError: no training is finished.
+        DataError: no label could be probed in any finished training.
     """
-
-    data: str
-    method: str
-    variant: str
-    semantic: str
-    kind: str
-    features: str
-    mean: float
-    spread: float | None
-    untrained: float
-    gain: float | None
-    margin: float | None
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How one training ended.
-
-    Attributes:
-        seconds: of training, without evaluation.
-        empty: share of the clips of the last logged batch whose static or dynamic stream is empty; None for
-            a method without these streams.
-    """
-
-    seconds: float
-    empty: float | None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one cell took, and whether its streams lived.
-
-    Attributes:
-        time: training time relative to the plain method with the same seed, mean over seeds; None where
-            there is no plain method to compare with.
-        empty: largest share of empty streams at the end over seeds, None without streams.
-    """
-
-    data: str
-    method: str
-    variant: str
-    time: float | None
-    empty: float | None
-
-
-def costs(endings: Mapping[Cell, Sequence[Ending]]) -> list[Cost]:
-    """One line per cell; ``endings``: one per seed, the same seeds in every cell."""
-    lines = []
-    for cell, ends in endings.items():
-        plain = endings.get(Cell(cell.data, cell.method, PLAIN))
-        time = plain and float(np.mean([e.seconds / p.seconds for e, p in zip(ends, plain, strict=True)]))
-        empty = max((e.empty for e in ends if e.empty is not None), default=None)
-        lines.append(Cost(cell.data, cell.method, cell.variant, time, empty))
-    return lines
-
-
-def summarise(runs: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]) -> list[Line]:
-    """From the probe rows of every seed to one line per cell, semantic and kind of features.
-
-    Args:
-        runs: cell to the ``rows`` of ``probe.json``, one list per seed, the same seeds in every cell.
-    """
-    accuracy: dict[tuple[Cell, str, str], list[float]] = {}
-    untrained: dict[tuple[Cell, str, str], list[float]] = {}
-    kinds: dict[str, str] = {}
-    for cell, seeds in runs.items():
-        for rows in seeds:
-            for row in rows:
-                key = (cell, row["semantic"], row["features"])
-                accuracy.setdefault(key, []).append(100 * row["pretrained"])
-                untrained.setdefault(key, []).append(100 * row["untrained"])
-                kinds[row["semantic"]] = row["kind"]
-    lines = []
-    for (cell, semantic, features), values in accuracy.items():
-        plain = accuracy.get((Cell(cell.data, cell.method, PLAIN), semantic, features))
-        gain = margin = None
-        if plain is not None and cell.variant != PLAIN:
-            gain, half = mean_interval([a - b for a, b in zip(values, plain, strict=True)])
-            margin = None if math.isnan(half) else half
-        lines.append(
-            Line(
-                cell.data,
-                cell.method,
-                cell.variant,
-                semantic,
-                kinds[semantic],
-                FEATURES[features],
-                float(np.mean(values)),
-                float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                float(np.mean(untrained[cell, semantic, features])),
-                gain,
-                margin,
-                len(values),
-            )
+    shown = reported(tasks)
+    if not shown:
+        raise ConfigError(
+            f"no run was finished within {options.minutes:g} minutes: "
+            "give the same command again, with more --minutes, to go on"
         )
-    return lines
+    cells = {task.cell for task in shown}
+    probed: dict[Cell, list[ProbeRows]] = {task.cell: [] for task in tasks if task.cell in cells}
+    endings: dict[Cell, list[Ending]] = {cell: [] for cell in probed}
+    for task in shown:
+        probed[task.cell].append(_json(task.folder / "run" / "probe.json")["rows"])
+        endings[task.cell].append(_ending(task.folder / "run"))
+    summary, cost, skipped = summarise(probed), costs(endings), skipped_labels(probed)
+    if not summary:
+        raise DataError(f"no label could be probed ({'; '.join(skipped)}); use more videos for the probe")
+    left_out = [task for task in tasks if task not in shown]
+    listings = tables(summary, cost)
+    more = [_left_out(left_out)] if left_out else []
+    more += [f"Not probed: {'; '.join(skipped)}.\n"] if skipped else []
+    text = "\n".join([markdown(listings), *more])
+    write_atomically(options.out / f"{options.group}.md", text.encode())
+    write_atomically(
+        options.out / f"{options.group}.json",
+        json.dumps(
+            {"accuracy": [asdict(line) for line in summary], "cost": [asdict(line) for line in cost]},
+            indent=1,
+        ).encode(),
+    )
+    write_atomically(
+        options.out / f"{options.group}.left_out.json",
+        json.dumps(
+            [{**asdict(task.cell), "seed": task.seed, "finished": is_finished(task)} for task in left_out],
+            indent=1,
+        ).encode(),
+    )
+    plot(summary, options.out / f"{options.group}.png")
+    show(*listings, *more)
+    print(f"{options.group}.md, .json and .png are in\n  {options.out}")
 
 
-def tables(lines: Sequence[Line], costs: Sequence[Cost]) -> list[Listing]:
-    """One table per data set and method: a row per variant, a column per semantic and kind of features, and
-    what the variant costs."""
-    found = []
-    cost_of = {(cost.data, cost.method, cost.variant): cost for cost in costs}
-    for data, method in dict.fromkeys((line.data, line.method) for line in lines):
-        chosen = [line for line in lines if (line.data, line.method) == (data, method)]
-        first = {_column(line): f"{line.untrained:.1f}" for line in reversed(chosen)}
-        rows = [Row(("untrained",), first)]
-        for variant in dict.fromkeys(line.variant for line in chosen):
-            cells = {_column(line): _cell(line) for line in chosen if line.variant == variant}
-            cost = cost_of[data, method, variant]
-            time = "" if cost.time is None else f"{cost.time:.2f}x"
-            empty = "" if cost.empty is None else f"{100 * cost.empty:.1f}%"
-            rows.append(Row((variant,), {**cells, "training time": time, "empty streams": empty}))
-        columns = [*dict.fromkeys(map(_column, chosen)), "training time", "empty streams"]
-        title = (
-            f"{data}, {method}: accuracy in %, mean ± standard deviation over {chosen[0].seeds} seeds "
-            "(difference to plain ± 95% interval)"
-        )
-        found.append(Listing(title, ("variant",), columns, rows))
-    return found
+def _ending(run: Path) -> Ending:
+    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    empty = [last[name] for name in ("empty_static", "empty_dynamic") if name in last]
+    return Ending(_json(run / "summary.json")["seconds"], max(empty, default=None))
 
 
-def markdown(tables: Sequence[Listing]) -> str:
-    """The tables as Markdown."""
-    parts = []
-    for table in tables:
-        names = [*table.names, *table.columns]
-        rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-        for row in table.rows:
-            cells = [*row.names, *(row.values.get(column, "") for column in table.columns)]
-            rows.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
-        name, _, what = table.title.partition(": ")
-        parts.append(f"**{name}**: {what}\n\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+def _left_out(tasks: Sequence[Task]) -> str:
+    """A paragraph that names the trainings that are not in the table."""
+    lines = []
+    reasons = {False: "Not finished", True: "Finished, but not for every variant shown"}
+    for finished, why in reasons.items():
+        seeds: dict[Cell, list[str]] = defaultdict(list)
+        for task in tasks:
+            if is_finished(task) is finished:
+                seeds[task.cell].append(str(task.seed))
+        named = [
+            f"{cell.data}, {cell.method}, {cell.variant} (seed {', '.join(numbers)})"
+            for cell, numbers in seeds.items()
+        ]
+        if named:
+            lines.append(f"{why}, and left out: {'; '.join(named)}.\n")
+    return "\n".join(lines)
 
 
-def plot(lines: Sequence[Line], path: Path) -> None:
-    """Accuracy read from z: a panel per data set, method and semantic, a point per variant with its
-    spread."""
-    shown = [line for line in lines if line.features == "z"]
-    groups = list(dict.fromkeys((line.data, line.method) for line in shown))
-    semantics = {g: list(dict.fromkeys(x.semantic for x in shown if (x.data, x.method) == g)) for g in groups}
-    variants = list(dict.fromkeys(line.variant for line in shown))
-    columns = max(len(names) for names in semantics.values())
-    size = (3.2 * columns + 1.5, len(groups) * (0.28 * len(variants) + 1.2))
-    figure, axes = plt.subplots(len(groups), columns, figsize=size, squeeze=False, constrained_layout=True)
-    for row, group in zip(axes, groups):
-        for axis in row[len(semantics[group]) :]:
-            axis.set_axis_off()
-        for axis, semantic in zip(row, semantics[group]):
-            of = {x.variant: x for x in shown if (x.data, x.method) == group and x.semantic == semantic}
-            places = np.arange(len(of))[::-1]
-            means = [line.mean for line in of.values()]
-            colours = ["#666666" if name == PLAIN else "#0072b2" for name in of]
-            axis.errorbar(
-                means, places, xerr=[x.spread or 0 for x in of.values()], fmt="none", ecolor="#999999"
-            )
-            axis.scatter(means, places, c=colours, zorder=3)
-            if PLAIN in of:
-                axis.axvline(of[PLAIN].mean, color="#666666", linewidth=0.8, linestyle=":")
-            axis.set_yticks(places, list(of) if axis is row[0] else [""] * len(of))
-            axis.set_title(f"{group[0]}, {group[1]}: {semantic} ({next(iter(of.values())).kind})", fontsize=9)
-            axis.set_xlabel("accuracy, %", fontsize=8)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
-def _column(line: Line) -> str:
-    return f"{line.semantic} ({line.kind}), {line.features}"
-
-
-def _cell(line: Line) -> str:
-    text = f"{line.mean:.1f}" + (f" ± {line.spread:.1f}" if line.spread is not None else "")
-    if line.gain is None:
-        return text
-    margin = f" ± {line.margin:.1f}" if line.margin is not None else ""
-    return f"{text} ({line.gain:+.1f}{margin})"
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

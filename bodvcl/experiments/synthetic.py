@@ -1,8 +1,9 @@
-"""``python -m bodvcl.experiments.synthetic``: section 5.5 of the paper, repeated.
+"""``python -m bodvcl.experiments.synthetic``: section 5.5 of the paper, reproduced.
 
 Two small networks, one on the first frame and one on the motion field, are pre-trained with one loss on the
 sum of their outputs (unified) or with one loss each (decoupled), on videos whose semantics are correlated
-or not. Written are Figures 6 and 7 with our curves, a table, and in words which of the paper's claims held.
+or not. The results are Figures 6 and 7 with our curves, a table, and a list of the paper's claims that says
+which of them held.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ RUNS: tuple[tuple[Correlation, Loss], ...] = (
 
 
 @dataclass
-class Options:
+class SyntheticOptions:
     """Section 5.5: what correlated semantics do to a unified loss, and what a decoupled loss changes."""
 
     __pydantic_config__ = STRICT
@@ -57,13 +58,13 @@ class Options:
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, batches and videos."""
     steps: Annotated[int, Field(ge=50, multiple_of=50)] = 500
-    """Optimiser steps of a run; bfloat16 where the processor has it."""
+    """Optimiser steps per run, in bfloat16 if the processor has it."""
     train_videos: Annotated[int, Field(ge=64)] = 1024
     """Videos to pre-train on."""
     probe_videos: Annotated[int, Field(ge=32, multiple_of=2)] = 768
-    """Videos of the linear probe; one half trains it, the other tests it. Always uncorrelated."""
+    """Videos of the linear probe: one half trains it, the other half tests it. Always uncorrelated."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Runs at a time, one thread each. None: one per core."""
+    """Runs at a time, each with one thread. None: one per core."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def experiment() -> int:
-        options = parse(Options, arguments, prog="python -m bodvcl.experiments.synthetic")
+        options = parse(SyntheticOptions, arguments, prog="python -m bodvcl.experiments.synthetic")
         results = run_all(options)
         report(options.out, results)
         return 0
@@ -82,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 Results = dict[tuple[Correlation, Loss], list[list[Record]]]
 
 
-def run_all(options: Options) -> Results:
-    """Every setting and seed, in parallel; finished ones are read back."""
+def run_all(options: SyntheticOptions) -> Results:
+    """Run every setting and seed in parallel; finished runs are read from their files."""
     options.out.mkdir(parents=True, exist_ok=True)
     tasks = [(setting, seed) for seed in range(options.seeds) for setting in RUNS]
     missing = [task for task in tasks if not _fits(options, *task)]
@@ -106,8 +107,8 @@ def run_all(options: Options) -> Results:
 
 
 def report(out: Path, results: Results) -> None:
-    """Figures, ``summary.json`` and ``findings.md`` in the folder; the table and the verdict on the
-    terminal."""
+    """Write the figures, ``summary.json`` and ``findings.md`` into the folder; print the table and the
+    verdict."""
     figure6(results, out / "figure6.png")
     figure7(results, out / "figure7.png")
     lines = verdict(results)
@@ -126,7 +127,7 @@ def report(out: Path, results: Results) -> None:
     print(f"figure6.png, figure7.png, findings.md and summary.json are in\n  {out}")
 
 
-def _run_one(options: Options, setting: tuple[Correlation, Loss], seed: int) -> None:
+def _run_one(options: SyntheticOptions, setting: tuple[Correlation, Loss], seed: int) -> None:
     correlation, loss = setting
     videos = make_videos(options.train_videos, correlation, seed=3 * seed)
     half = options.probe_videos // 2
@@ -142,15 +143,15 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def _identity(options: Options) -> dict[str, int]:
+def _identity(options: SyntheticOptions) -> dict[str, int]:
     return {name: getattr(options, name) for name in ("steps", "train_videos", "probe_videos")}
 
 
-def _path(options: Options, setting: tuple[Correlation, Loss], seed: int) -> Path:
+def _path(options: SyntheticOptions, setting: tuple[Correlation, Loss], seed: int) -> Path:
     return options.out / f"{setting[0]}-{setting[1]}-{seed}.json"
 
 
-def _fits(options: Options, setting: tuple[Correlation, Loss], seed: int) -> bool:
+def _fits(options: SyntheticOptions, setting: tuple[Correlation, Loss], seed: int) -> bool:
     path = _path(options, setting, seed)
     if not path.exists():
         return False

@@ -19,12 +19,12 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from bodvcl.engine.precision import pick_arithmetic
 from bodvcl.experiments.two_stream_data import SEMANTICS, Videos
-from bodvcl.experiments.two_stream_nets import DynamicNet, StaticNet
+from bodvcl.experiments.two_stream_nets import DynamicNet, StaticNet, TwoStreamNet
 from bodvcl.ops.contrastive import info_nce
 
 Loss = Literal["unified", "decoupled"]
@@ -172,7 +172,7 @@ def turn(frames: Tensor, motion: Tensor, quarters: int, mirror: bool) -> tuple[T
 
 
 @torch.no_grad()
-def probe_networks(nets: tuple[nn.Module, nn.Module], probe: tuple[Videos, Videos]) -> dict[str, float]:
+def probe_networks(nets: tuple[TwoStreamNet, TwoStreamNet], probe: tuple[Videos, Videos]) -> dict[str, float]:
     """Test accuracy in [0, 1] of a linear classifier per semantic, on the features of clips without
     augmentation."""
     training = [net.training for net in nets]

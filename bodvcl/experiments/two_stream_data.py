@@ -102,7 +102,6 @@ def _scene(config: ShapesConfig, index: int) -> Scene:
         axis=1,
     )
     share = (time / RAMP * (1 if labels["brightness"] == "brightening" else -1) + rng.random()) % 1
-    plain = {"amplitude": 0.0}
     return replace(
         base,
         labels=labels,
@@ -113,15 +112,16 @@ def _scene(config: ShapesConfig, index: int) -> Scene:
         radius=0.2 * size,
         background_colour=np.asarray(BASE_COLOUR[labels["background"]]),
         shape_colour=np.full(3, 0.9),
-        background_texture=replace(base.background_texture, **plain),
-        shape_texture=replace(base.shape_texture, **plain),
+        background_texture=replace(base.background_texture, amplitude=0.0),
+        shape_texture=replace(base.shape_texture, amplitude=0.0),
     )
 
 
 def _draw(scene: Scene, coverage: np.ndarray) -> np.ndarray:
     background = 255 * scene.gain[:, None, None, None] * scene.background_colour
     alpha = coverage[..., None]
-    return (background + alpha * (255 * scene.shape_colour - background)).astype(np.uint8)
+    pixels = background + alpha * (255 * scene.shape_colour - background)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def _motion(scene: Scene, coverage: np.ndarray) -> np.ndarray:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 WIDTH, EMBED_DIM = 16, 64
 
 
-class _Net(nn.Module):
+class TwoStreamNet(nn.Module):
     """Convolutions, mean over all positions (:meth:`features`), two-layer projector (forward).
 
-    Without the projector's batch normalisation the networks stay for hundreds of steps where only the simple
-    semantics are known.
+    Without the projector's batch normalisation the networks learn only the simple semantics in the first
+    hundreds of steps.
     """
 
     layout: torch.memory_format
@@ -30,14 +30,16 @@ class _Net(nn.Module):
         )
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, 3, ...) to (N, D)."""
-        return self.layers(x.contiguous(memory_format=self.layout)).float().flatten(2).mean(-1)
+        """Features (N, D) of inputs (N, 3, ...): the mean over all positions."""
+        maps: Tensor = self.layers(x.contiguous(memory_format=self.layout))
+        return maps.float().flatten(2).mean(-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projector(self.features(x))
+        embeddings: Tensor = self.projector(self.features(x))
+        return embeddings
 
 
-class StaticNet(_Net):
+class StaticNet(TwoStreamNet):
     """First frames (N, 3, S, S) to embeddings (N, 64)."""
 
     layout = torch.channels_last
@@ -51,7 +53,7 @@ class StaticNet(_Net):
         super().__init__(nn.Sequential(*layers), widths[-1])
 
 
-class DynamicNet(_Net):
+class DynamicNet(TwoStreamNet):
     """Motion (N, 3, L, S / 2, S / 2) to embeddings (N, 64)."""
 
     layout = torch.channels_last_3d

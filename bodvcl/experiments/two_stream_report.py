@@ -14,9 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bodvcl.experiments.statistics import mean_interval
-from bodvcl.experiments.two_stream import Record
+from bodvcl.experiments.two_stream import Loss, Record
+from bodvcl.experiments.two_stream_data import Correlation
 
-Results = Mapping[tuple[str, str], Sequence[Sequence[Record]]]
+Results = Mapping[tuple[Correlation, Loss], Sequence[Sequence[Record]]]
 
 KIND = {
     "background": "simple static",
@@ -27,7 +28,10 @@ KIND = {
 COLOUR = {"background": "#0072b2", "shape": "#56b4e9", "brightness": "#d55e00", "trajectory": "#e69f00"}
 """Okabe-Ito colours: blue for static, orange for dynamic."""
 
-PAIRS = {"sc": ("background", "trajectory"), "dc": ("brightness", "shape")}
+PAIRS: dict[Correlation, tuple[str, str]] = {
+    "sc": ("background", "trajectory"),
+    "dc": ("brightness", "shape"),
+}
 """Correlation to (easy semantic, the semantic that it suppresses)."""
 
 _TITLE = {
@@ -65,7 +69,7 @@ def verdict(results: Results) -> list[str]:
     lowest = min(np.mean(accuracies(free, semantic)) for semantic in KIND)
     each = ", ".join(f"{semantic} {_show(accuracies(free, semantic))}" for semantic in KIND)
     lines.append(
-        f"Figure 7 (all four are learned where nothing is correlated): {_held(lowest >= 95)}; {each}."
+        f"Figure 7 (all four are learned where nothing is correlated): {_held(bool(lowest >= 95))}; {each}."
     )
     for setting, (easy, hard) in PAIRS.items():
         unified, decoupled = results[setting, "unified"], results[setting, "decoupled"]
@@ -132,7 +136,8 @@ def _plot_accuracy(axis: Axes, runs: Sequence[Sequence[Record]]) -> None:
 def _plot_norms(axis: Axes, runs: Sequence[Sequence[Record]]) -> None:
     steps = [record.step for record in runs[0][1:]]
     for column, (name, colour) in enumerate((("static network", "#0072b2"), ("dynamic network", "#d55e00"))):
-        values = np.array([[record.gradient_norm[column] for record in run[1:]] for run in runs])  # type: ignore[index]
+        norms = [[record.gradient_norm for record in run[1:]] for run in runs]
+        values = np.array([[norm[column] for norm in run if norm is not None] for run in norms])
         axis.plot(steps, values.mean(0), color=colour, label=name)
         axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
     axis.set(xlabel="step", yscale="log")

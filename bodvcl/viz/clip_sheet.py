@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as vision
 
 from bodvcl.viz.svg import DYNAMIC, INK, MUTED, PAPER
@@ -17,7 +18,7 @@ from bodvcl.viz.svg import DYNAMIC, INK, MUTED, PAPER
 DPI = 100
 CELL = 112
 """Height of a frame on the sheet in pixels."""
-LEGEND = "Upper row: whole frames, with what is cut out. Lower row: what the network gets."
+LEGEND = "Upper row: whole frames with the crop. Lower row: what the network gets."
 _MARGIN, _GAP, _ROW_GAP = 24, 6, 8
 _TEXT_WIDTH = 250
 _LINE, _HEADING, _TITLE, _LABEL = 19, 50, 62, 18
@@ -28,20 +29,21 @@ _LONGEST_NAME = 110
 class SheetView(NamedTuple):
     """One clip.
 
-    name: what it is called.
-    lines: what was drawn for it, a fact per line.
-    labels: one per frame.
-    before: uint8 (frames, h, w, 3), whole frames.
-    box: top, left, height, width of the crop as shares of the frame.
-    after: uint8 (frames, S, S, 3), what the network sees.
+    Attributes:
+        name: its heading.
+        lines: what was drawn for it, one fact per line.
+        labels: one label per frame.
+        before: uint8 (frames, h, w, 3), whole frames.
+        box: top, left, height, width of the crop as shares of the frame.
+        after: uint8 (frames, S, S, 3), what the network gets.
     """
 
     name: str
     lines: Sequence[str]
     labels: Sequence[str]
-    before: np.ndarray
+    before: NDArray[np.uint8]
     box: tuple[float, float, float, float]
-    after: np.ndarray
+    after: NDArray[np.uint8]
 
 
 class SheetVideo(NamedTuple):
@@ -53,13 +55,13 @@ class SheetVideo(NamedTuple):
 
 
 def draw_sheet(title: str, videos: Sequence[SheetVideo]) -> Figure:
-    """Video below video, clip below clip; of each clip the frames as they were, below them as they became.
+    """Draw the clips of every video, below each other, each before and after augmentation.
 
-    Save it with ``dpi=DPI``: a pixel of the figure is then a pixel of the file.
+    Save it with ``dpi=DPI``: then one pixel of the figure is one pixel of the file.
 
     Args:
-        title: above everything; "" for none.
-        videos: what to show; all clips have as many frames.
+        title: heading of the sheet; "" for none.
+        videos: videos to show; all clips have the same number of frames.
     """
     views = [view for video in videos for view in video.views]
     columns = max(len(view.labels) for view in views)
@@ -115,7 +117,7 @@ def _draw_view(axes: Axes, view: SheetView, top: int, width_of_cell: int) -> Non
         )
 
 
-def _place(axes: Axes, image: np.ndarray, left: int, top: int, width: int, height: int) -> None:
+def _place(axes: Axes, image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> None:
     planar = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     scaled = vision.resize(planar, [height, width], antialias=True).permute(1, 2, 0).numpy()
     axes.imshow(
@@ -123,8 +125,8 @@ def _place(axes: Axes, image: np.ndarray, left: int, top: int, width: int, heigh
     )
 
 
-def _write(axes: Axes, x: float, y: float, text: str, **style: object) -> None:
-    axes.text(x, y, text, verticalalignment="top", parse_math=False, **({"color": INK} | style))
+def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **style: Any) -> None:
+    axes.text(x, y, text, verticalalignment="top", parse_math=False, color=color, **style)
 
 
 def _shortened(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The figures of the report. Each function draws one panel; a page lays them out side by side."""
+"""The figures of the report. Each function draws one panel; the page shows them side by side."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from numpy.typing import NDArray
 
 from bodvcl.runs.analysis import Analysis
-from bodvcl.viz.svg import BEFORE, DYNAMIC, GRID, INK, MUTED, STATIC, new_axes, styled
+from bodvcl.viz.svg import BEFORE, DYNAMIC, GRID, INK, MUTED, STATIC, new_figure, styled
 
 MAX_POINTS = 2000
-"""Eigenvalues drawn at most; of a larger set a random part."""
+"""Largest number of eigenvalues that are drawn; of more, a random part is drawn."""
 PLANE = 1.3
 """The complex plane is shown from -PLANE to PLANE on both axes."""
 
@@ -34,13 +34,15 @@ class Curve(NamedTuple):
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred moving average over a tenth of the points; NaN is left out, and stays where all is NaN."""
+    """Centred moving average over a tenth of the points. NaN does not count; of NaN alone it is NaN."""
     reach = len(values) // 20
     known = np.isfinite(values)
     kernel = np.ones(2 * reach + 1)
     total = np.convolve(np.where(known, values, 0.0), kernel)[reach : reach + len(values)]
     count = np.convolve(known, kernel)[reach : reach + len(values)]
-    return np.divide(total, count, out=np.full(len(values), math.nan), where=count > 0.5)
+    mean: NDArray[np.float64] = np.full(len(values), math.nan)
+    np.divide(total, count, out=mean, where=count > 0.5)
+    return mean
 
 
 @styled
@@ -54,10 +56,10 @@ def training_curves(
 ) -> Figure:
     """Curves over training steps: raw values thin, their moving average bold.
 
-    The vertical axis is logarithmic where all values are positive and span more than a factor of 30, unless
+    The vertical axis is logarithmic if all values are positive and span more than a factor of 30, unless
     ``share`` (values in [0, 1], shown in percent) or ``from_zero`` asks for a linear one.
     """
-    axes = new_axes()
+    figure, axes = new_figure()
     for curve in curves:
         if len(steps) > 20:
             axes.plot(steps, curve.values, color=curve.colour, linewidth=0.8, alpha=0.35)
@@ -81,17 +83,17 @@ def training_curves(
         _log_axis(axes)
     if len(curves) > 1:
         _legend_above(axes)
-    return axes.figure
+    return figure
 
 
 @styled
 def eigenvalue_plane(analysis: Analysis, koopman: dict[str, Any]) -> Figure:
-    """Eigenvalues of all clips on the complex plane (Figure 4a), coloured by the stream that gets more.
+    """Eigenvalues of all clips on the complex plane (Figure 4a), coloured by the stream with more of it.
 
     Draws the unit circle, the circle of radius ``koopman["xi"]`` around 1 and, with the smooth mask, the
     lines on which ``|m(lambda)|`` is 10%, 50% and 90%.
     """
-    axes = new_axes(4.6, 4.6)
+    figure, axes = new_figure(4.6, 4.6)
     values, weights = analysis.eigenvalues.ravel(), analysis.weights.ravel()
     known = np.isfinite(values)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(known))[:MAX_POINTS]
@@ -105,7 +107,7 @@ def eigenvalue_plane(analysis: Analysis, koopman: dict[str, Any]) -> Figure:
         xi = float(koopman["xi"])
         axes.add_patch(Circle((1, 0), xi, facecolor=STATIC, edgecolor="none", alpha=0.12))
         axes.add_patch(Circle((1, 0), xi, fill=False, edgecolor=STATIC, linewidth=1.6, zorder=4))
-    dots = {"marker": "o", "linestyle": "", "markersize": 3.8, "markeredgewidth": 0}
+    dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 3.8, "markeredgewidth": 0}
     for shown, colour, label in ((static, STATIC, "static"), (~static, DYNAMIC, "dynamic")):
         axes.plot(values.real[shown], values.imag[shown], color=colour, alpha=0.6, **dots)
         axes.plot([], [], color=colour, label=label, **dots | {"markersize": 6})
@@ -114,13 +116,13 @@ def eigenvalue_plane(analysis: Analysis, koopman: dict[str, Any]) -> Figure:
     axes.set_yticks([-1, 0, 1], ["-i", "0", "i"])
     axes.grid(visible=False)
     _legend_above(axes)
-    return axes.figure
+    return figure
 
 
 @styled
 def similarity_matrix(similarity: NDArray[np.float32]) -> Figure:
     """Mean cosine similarity ``(T, T)`` between a clip's frames (Figure 11a); with numbers up to T = 10."""
-    axes = new_axes(4.6, 4.0)
+    figure, axes = new_figure(4.6, 4.0)
     frames = len(similarity)
     low = min(float(np.nanmin(similarity)), 0.999)
     picture = axes.imshow(similarity, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest")
@@ -130,19 +132,19 @@ def similarity_matrix(similarity: NDArray[np.float32]) -> Figure:
     axes.set(xlabel="frame", ylabel="frame")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    bar = axes.figure.colorbar(picture, ax=axes, shrink=0.9, aspect=30)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.9, aspect=30)
     bar.outline.set_visible(False)
     if frames <= 10:
         for (row, column), value in np.ndenumerate(similarity):
             colour = "black" if value > (low + 1) / 2 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    return axes.figure
+    return figure
 
 
 @styled
 def similarity_over_lag(after: Analysis, before: Analysis | None) -> Figure:
-    """Mean frame similarity by lag (Figure 11b), the band from the 10th to the 90th percentile of clips."""
-    axes = new_axes(4.6, 4.0)
+    """Mean frame similarity by lag (Figure 11b), with a band from the 10th to the 90th percentile."""
+    figure, axes = new_figure(4.6, 4.0)
     lags = np.arange(len(after.lag_mean))
     if before is not None:
         axes.plot(lags, before.lag_mean, color=BEFORE, linestyle=(0, (4, 2)), label="untrained")
@@ -152,7 +154,7 @@ def similarity_over_lag(after: Analysis, before: Analysis | None) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if before is not None:
         _legend_above(axes)
-    return axes.figure
+    return figure
 
 
 def picture_uri(frame: NDArray[np.uint8]) -> str:
@@ -163,7 +165,7 @@ def picture_uri(frame: NDArray[np.uint8]) -> str:
 
 
 def outside_plane(analysis: Analysis) -> int:
-    """Number of eigenvalues too far away for :func:`eigenvalue_plane`."""
+    """Number of eigenvalues outside the picture of :func:`eigenvalue_plane`."""
     values = analysis.eigenvalues
     return int(((np.abs(values.real) > PLANE) | (np.abs(values.imag) > PLANE)).sum())
 
@@ -186,7 +188,7 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, borderaxespad=0.2, labelcolor=INK)
 
 
-def _plain(value: float, _position: int) -> str:
+def _plain(value: float, _position: float) -> str:
     """A tick label without exponent or trailing zeros."""
     return f"{value:g}"
 

@@ -6,12 +6,15 @@ import functools
 import io
 import re
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK = "#30343b"
 MUTED = "#767c87"
@@ -32,9 +35,9 @@ THEME = {
     EXTRA: "var(--extra)",
     BEFORE: "var(--before)",
 }
-"""Colour drawn by matplotlib -> CSS variable of the page. Static, dynamic and extra are Okabe and Ito's."""
+"""Colour of a figure to CSS variable of the page. Static, dynamic and extra are colours of Okabe and Ito."""
 
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -66,7 +69,7 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: run a drawing function in the report's style, then put matplotlib's settings back."""
+    """Decorator: run a drawing function in the report's style, then restore matplotlib's settings."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -76,21 +79,24 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def new_axes(width: float = 4.6, height: float = 3.1) -> Axes:
-    """Axes of a new figure of ``width`` x ``height`` inches that belongs to no window and no global list."""
+def new_figure(width: float = 4.6, height: float = 3.1) -> tuple[Figure, Axes]:
+    """A new figure of ``width`` x ``height`` inches with one panel; it has no window."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
-    return figure.add_subplot()
+    return figure, figure.add_subplot()
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an ``<svg>`` element for an HTML page.
 
-    ``name`` (letters, digits, dashes) makes the ids in it unique within the page; ``alt`` describes it to
-    those who do not see it and has been escaped.
+    Args:
+        figure: the figure.
+        name: letters, digits and dashes; makes the ids of the element unique within the page.
+        alt: description for screen readers, already escaped.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+    style: dict[RcKeyType, Any] = {**STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -18,7 +18,8 @@ from bodvcl.config.command_line import parse
 from bodvcl.config.parse import find_recipe, load_yaml, parse_config, validate
 from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
-from bodvcl.experiments import compare, synthetic
+from bodvcl.experiments import synthetic
+from bodvcl.experiments.compare_plan import CompareOptions
 
 
 def options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,7 +101,7 @@ def test_every_verb_refuses_them_in_one_line(argv, capsys):
 
 def test_experiments_refuse_them_too():
     with pytest.raises(ConfigError, match="minutes: input should be a finite number"):
-        parse(compare.Options, ["--minutes", "inf"], prog="experiment")
+        parse(CompareOptions, ["--minutes", "inf"], prog="experiment")
 
 
 # ------------------------------------------------------------------ ~
@@ -151,5 +152,5 @@ def test_paths_of_the_probe_know_home(home):
 def test_other_verbs_know_home(home, capsys):
     assert report.main(["~/nothing"]) == 2
     assert f"{home / 'nothing'} is not a folder" in capsys.readouterr().err
-    assert parse(compare.Options, ["--out=~/c"], prog="experiment").out == home / "c"
-    assert parse(synthetic.Options, ["--out=~/s"], prog="experiment").out == home / "s"
+    assert parse(CompareOptions, ["--out=~/c"], prog="experiment").out == home / "c"
+    assert parse(synthetic.SyntheticOptions, ["--out=~/s"], prog="experiment").out == home / "s"

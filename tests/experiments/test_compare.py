@@ -13,22 +13,25 @@ from pathlib import Path
 import pytest
 
 from bodvcl.config.parse import parse_config
-from bodvcl.errors import ConfigError
-from bodvcl.experiments import compare
-from bodvcl.experiments.compare_report import Cell, Ending, costs, markdown, plot, summarise, tables
+from bodvcl.errors import ConfigError, DataError
+from bodvcl.experiments import compare, compare_training
+from bodvcl.experiments.compare_plan import CompareOptions, plan
+from bodvcl.experiments.compare_report import report, reported
+from bodvcl.experiments.compare_summary import Cell, Ending, costs, skipped_labels, summarise
+from bodvcl.experiments.compare_tables import markdown, plot, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
 from bodvcl.text.tables import show
 
 
 def options(tmp_path, **changes):
-    return compare.Options(
+    return CompareOptions(
         **{"out": tmp_path, "data": ("shapes",), "methods": ("simclr",), "seeds": 2} | changes
     )
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_variant_is_a_valid_training(tmp_path, group):
-    tasks = list(compare.plan(options(tmp_path, group=group, data=tuple(DATA), seeds=1)))
+    tasks = list(plan(options(tmp_path, group=group, data=tuple(DATA), seeds=1)))
     assert len(tasks) == 2 * len(GROUPS[group])
     assert len({task.folder for task in tasks}) == len(tasks)
     configs = [parse_config(task.arguments) for task in tasks]
@@ -74,9 +77,42 @@ def test_differences_are_taken_seed_by_seed(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+def skipped(semantic, features, reason="all videos have the same label"):
+    return {"semantic": semantic, "kind": "static", "features": features, "classes": 1, "skipped": reason}
+
+
+def test_a_label_that_a_probe_skipped_is_named_and_does_not_count():
+    plain, bod = Cell("shapes", "simclr", "plain"), Cell("shapes", "simclr", "+ BOD-VCL")
+    runs = {
+        plain: [
+            [row("shape", "backbone", 0.5), skipped("path", "backbone")],
+            [row("shape", "backbone", 0.7)],
+        ],
+        bod: [[skipped("shape", "backbone", "too few")], [row("shape", "backbone", 0.9)]],
+    }
+    first, second = summarise(runs)
+    assert (first.semantic, first.mean, first.seeds) == ("shape", pytest.approx(60), 2)
+    assert (second.semantic, second.mean, second.seeds) == ("shape", pytest.approx(90), 1)
+    assert second.gain == pytest.approx(20)  # over the plain method with the same seed
+    assert skipped_labels(runs) == [
+        "shapes, path: all videos have the same label", "shapes, shape: too few"
+    ]  # fmt: skip
+
+
+def test_a_comparison_without_any_label_says_so(tmp_path):
+    chosen = options(tmp_path, seeds=1, variants=("plain",))
+    tasks = list(plan(chosen))
+    for task in tasks:
+        finish(task)
+        probe = task.folder / "run" / "probe.json"
+        probe.write_text(json.dumps({"rows": [skipped("shape", "backbone", "two videos")]}))
+    with pytest.raises(DataError, match=r"no label could be probed \(shapes, shape: two videos\)"):
+        report(chosen, tasks)
+
+
 def test_what_matters_most_is_trained_first(tmp_path):
     chosen = options(tmp_path, data=("shapes", "digits"), variants=("+ BOD-VCL", "plain"))
-    order = [(task.seed, task.cell.variant, task.cell.data) for task in compare.plan(chosen)]
+    order = [(task.seed, task.cell.variant, task.cell.data) for task in plan(chosen)]
     assert order == [
         (seed, variant, data)
         for seed in (0, 1)
@@ -84,11 +120,11 @@ def test_what_matters_most_is_trained_first(tmp_path):
         for data in ("shapes", "digits")
     ]
     with pytest.raises(ConfigError, match=r"'BOD': comparison has 'plain', .*'\+ BOD-VCL'"):
-        list(compare.plan(options(tmp_path, variants=("plain", "BOD"))))
+        list(plan(options(tmp_path, variants=("plain", "BOD"))))
 
 
 def test_options_after_the_dashes_override_decoding_in_the_process(tmp_path):
-    (task, *_) = compare.plan(options(tmp_path), ["--workers", "3"])
+    (task, *_) = plan(options(tmp_path), ["--workers", "3"])
     assert parse_config(task.arguments).workers == 3
 
 
@@ -104,7 +140,7 @@ def finish(task, value=0.5):
 
 def test_a_table_has_the_same_seeds_of_every_variant_and_names_what_it_leaves_out(tmp_path):
     chosen = options(tmp_path, data=("shapes", "digits"), variants=("plain", "+ BOD-VCL", "+ L_pred"))
-    tasks = list(compare.plan(chosen))
+    tasks = list(plan(chosen))
     done = {
         ("shapes", "plain", 0), ("shapes", "plain", 1), ("shapes", "+ BOD-VCL", 1), ("digits", "plain", 0),
         ("digits", "+ BOD-VCL", 1),
@@ -112,8 +148,8 @@ def test_a_table_has_the_same_seeds_of_every_variant_and_names_what_it_leaves_ou
     for task in tasks:
         if (task.cell.data, task.cell.variant, task.seed) in done:
             finish(task, 0.6 + 0.1 * task.seed)
-    compare.report(chosen, tasks)
-    shown = {(task.cell.data, task.cell.variant, task.seed) for task in compare.reported(tasks)}
+    report(chosen, tasks)
+    shown = {(task.cell.data, task.cell.variant, task.seed) for task in reported(tasks)}
     assert shown == {("shapes", "plain", 1), ("shapes", "+ BOD-VCL", 1), ("digits", "plain", 0)}
     lines = json.loads((tmp_path / "comparison.json").read_text())["accuracy"]
     assert {(line["data"], line["variant"], line["mean"], line["seeds"]) for line in lines} == {
@@ -138,13 +174,13 @@ def endless(monkeypatch):
         started.append(popen([sys.executable, "-c", "import time; time.sleep(1000)"], **options))
         return started[-1]
 
-    monkeypatch.setattr(compare.subprocess, "Popen", start)
-    monkeypatch.setattr(compare, "open_dataset", lambda *arguments, **options: None)
+    monkeypatch.setattr(compare_training.subprocess, "Popen", start)
+    monkeypatch.setattr(compare_training, "open_dataset", lambda *arguments, **options: None)
     return started
 
 
 def test_when_time_is_up_runs_are_stopped_and_the_rest_is_reported(tmp_path, endless):
-    finish(next(compare.plan(options(tmp_path))))
+    finish(next(plan(options(tmp_path))))
     command = ["--out", str(tmp_path), "--data", "shapes", "--methods", "simclr", "--seeds", "1"]
     command += ["--workers", "2", "--minutes", "0.02"]
     assert compare.main(command) == 0
@@ -162,7 +198,7 @@ def test_nothing_finished_is_said(tmp_path, endless, capsys):
 
 
 def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsys):
-    tasks = list(compare.plan(options(tmp_path, seeds=1)))
+    tasks = list(plan(options(tmp_path, seeds=1)))
     tasks[0].folder.mkdir(parents=True)
     (tasks[0].folder / "arguments.json").write_text("[]")
     command = ["--out", str(tmp_path), "--data", "shapes", "--methods", "simclr", "--seeds", "1"]
@@ -220,7 +256,7 @@ def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkey
     }
     assert all(line["seeds"] == 2 for line in lines)
     assert (tmp_path / "comparison.png").stat().st_size > 1000
-    monkeypatch.setattr(compare, "subprocess", None)
+    monkeypatch.setattr(compare_training, "subprocess", None)
     assert compare.main([*command, *extra]) == 0
     assert "difference to plain" in capsys.readouterr().out
 
@@ -229,7 +265,7 @@ def test_every_variant_of_the_search_changes_the_default(tmp_path):
     assert SEARCH["default"].options == ()
     configs = {
         task.cell.variant: parse_config(task.arguments)
-        for task in compare.plan(options(tmp_path, group="search", seeds=1))
+        for task in plan(options(tmp_path, group="search", seeds=1))
     }
     default = configs.pop("default")
     assert all(config != default for config in configs.values())

@@ -291,7 +291,7 @@ def test_each_file_alone_is_enough(run: Path, tmp_path: Path) -> None:
 def test_mask_contours_only_where_the_mask_is_smooth(run: Path, mask: str) -> None:
     write_config(run, mask)
     _, parsed = page(run)
-    assert ("Dashed lines" in parsed.text) == (mask == "smooth")
+    assert ("dashed lines" in parsed.text) == (mask == "smooth")
 
 
 def test_plain_method(run: Path) -> None:
@@ -395,6 +395,6 @@ def test_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     empty.mkdir()
     assert main([str(empty)]) == 2
     error = capsys.readouterr().err
-    assert "holds nothing of a run" in error
+    assert "holds no file of a run" in error
     assert error.count("\n") == 1
     assert list(empty.iterdir()) == []

@@ -1,0 +1,100 @@
+"""Which trainings the comparison consists of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bodvcl.config.schema import STRICT, UserPath
+from bodvcl.errors import ConfigError
+from bodvcl.experiments.compare_summary import Cell
+from bodvcl.experiments.variants import DATA, GROUPS
+
+
+@dataclass
+class CompareOptions:
+    """Compare the plain method, + L_pred and + BOD-VCL on built-in data, or search for settings.
+
+    Options after ` -- ` go to every `bodvcl train`: ... compare --seeds 3 -- --model.width 8"""
+
+    __pydantic_config__ = STRICT
+
+    out: UserPath = Path("runs/compare")
+    """Folder of the runs and of the results. Runs that are already finished there are not repeated."""
+    group: Literal["comparison", "search"] = "comparison"
+    """comparison: plain, + L_pred, + BOD-VCL, and plain on data without correlations.
+    search: BOD-VCL with one setting changed at a time."""
+    data: tuple[Literal["shapes", "digits"], ...] = ("shapes", "digits")
+    """Built-in data sets."""
+    methods: tuple[Literal["simclr", "byol", "moco", "swav"], ...] = ("simclr", "byol")
+    """Contrastive methods."""
+    variants: tuple[str, ...] | None = None
+    """Variants of the group, in the order of training: --variants plain "+ BOD-VCL". None: all."""
+    seeds: Annotated[int, Field(ge=1)] = 5
+    """Repetitions, each with its own weights, order and augmentation."""
+    epochs: Annotated[int, Field(ge=1)] = 12
+    """Passes over the training videos."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Runs at a time, each with one thread (unless OMP_NUM_THREADS is set) and without decoding processes
+    (unless --workers follows ` -- `). None: one per core."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Time limit in minutes. Then running trainings are stopped and the finished ones are reported; the same
+    command continues later. None: no limit."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: its folder and its options of ``bodvcl train``."""
+
+    cell: Cell
+    seed: int
+    folder: Path
+    arguments: tuple[str, ...]
+
+
+def plan(options: CompareOptions, extra: Sequence[str] = ()) -> Iterator[Task]:
+    """Every training of the comparison, ordered by seed, then by variant.
+
+    Args:
+        options: what to compare.
+        extra: further options of every ``bodvcl train``.
+
+    Raises:
+        ConfigError: a variant that the group does not have.
+    """
+    group = GROUPS[options.group]
+    names = tuple(group) if options.variants is None else options.variants
+    if unknown := [name for name in names if name not in group]:
+        raise ConfigError(f"--variants {unknown[0]!r}: {options.group} has " + ", ".join(map(repr, group)))
+    for seed in range(options.seeds):
+        for name in names:
+            variant = group[name]
+            words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
+            for data in options.data:
+                for method in options.methods:
+                    arguments = [*DATA[data], "--method", method, "--seed", str(seed), "--workers", "0"]
+                    arguments += ["--epochs", str(options.epochs)]
+                    arguments += [*extra, *variant.options]
+                    folder = options.out / data / method / words / str(seed)
+                    yield Task(Cell(data, method, name), seed, folder, tuple(arguments))
+
+
+def is_finished(task: Task) -> bool:
+    """Whether the folder of the training holds a finished run.
+
+    Raises:
+        ConfigError: the run was made with other options.
+    """
+    made_with = task.folder / "arguments.json"
+    if not made_with.exists():
+        return False
+    if json.loads(made_with.read_text(encoding="utf-8")) != list(task.arguments):
+        raise ConfigError(
+            f"{task.folder} holds a run made with other options: choose another --out, or remove that folder"
+        )
+    return (task.folder / "run" / "probe.json").exists()
