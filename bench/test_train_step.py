@@ -17,12 +17,11 @@ import pytest
 import torch
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config.passes import bilevel_of
+from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
+from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
-from bodvcl.engine.learner import build_learner
-from bodvcl.engine.loop import passes_per_step
 from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
@@ -90,7 +89,7 @@ def make_config(case: Case, method: str, fast: bool, precision: str) -> TrainCon
 def make_step(case: Case, config: TrainConfig):
     """A function that makes one step and returns its loss."""
     arithmetic = pick_arithmetic(config.precision, config.fast, DEVICE)
-    lower = pick_lower(config, arithmetic, DEVICE)
+    lower = pick_lower(config.lower_precision, bilevel_of(config), arithmetic, DEVICE)
     set_float32(arithmetic, lower)
     layout = memory_layout(config.fast)
     learner = build_learner(config).to(DEVICE, memory_format=layout).train()
@@ -103,7 +102,7 @@ def make_step(case: Case, config: TrainConfig):
 
     def step() -> float:
         problem = BatchProblem(
-            learner, clips, videos, config, arithmetic.autocast, lower_autocast=lower.autocast
+            learner, clips, videos, loss_options(config), arithmetic.autocast, lower_autocast=lower.autocast
         )
         found = step_gradient(solve, params, [(1.0, problem)], ALONE, None)
         for name, p in params.items():
@@ -145,14 +144,14 @@ def test_step(benchmark, name, method, fast):
     median = benchmark.stats.stats.median
     if method == "none":
         PLAIN[name, fast] = median
-    found = {"clips": clips, "clips_per_second": clips / median, "passes": passes_per_step(config)}
+    found = {"clips": clips, "clips_per_second": clips / median, "passes": passes(bilevel_of(config))[:2]}
     if (name, fast) in PLAIN:
         found["ratio_to_plain"] = median / PLAIN[name, fast]
     if DEVICE.type == "cuda":
         found["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
     arithmetic = pick_arithmetic(config.precision, fast, DEVICE)
     if peak := peak_of(DEVICE, arithmetic.name):
-        operations = step_flops(forward_flops(case.model, case.clip), passes_per_step(config))
+        operations = step_flops(forward_flops(case.model, case.clip), passes(bilevel_of(config)))
         found["mfu"] = operations * clips / median / peak
     benchmark.extra_info |= found
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.models.streams import koopman_streams, prediction_loss
-from bodvcl.objectives.base import info_nce_in_batch, row_ids, stacked
+from bodvcl.objectives.tensors import info_nce_in_batch, row_ids, stacked
 from bodvcl.ops.contrastive.checks import INTEGERS
 from bodvcl.ops.distributed import world_size
 from bodvcl.ops.koopman.spec import Mask, Mode, Weights

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 import bodvcl
 from bodvcl.config.schema import ClipConfig, KoopmanConfig, ModelConfig, PredictionConfig, TrainConfig
-from bodvcl.engine.learner import build_learner
+from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.ops.koopman import koopman_split
 
@@ -41,12 +41,12 @@ def test_values_and_gradients_are_those_of_a_training_step():
     )  # all else as `bodvcl train` has it
     learner = build_learner(config).train()
     clips, ids = torch.randn(8, 3, 8, 16, 16), torch.arange(4).repeat_interleave(2)
-    problem = BatchProblem(learner, clips, ids, config, None)
+    problem = BatchProblem(learner, clips, ids, loss_options(config), None)
     params = learner.trainable()
     lower, upper = problem.both(params)
     want = torch.autograd.grad(lower + upper, list(params.values()))
 
-    problem.undo_buffers()
+    problem.replay.undo_buffers()
     losses = bodvcl.DecoupledInfoNCE()(learner.encoder(clips), ids)
     got = torch.autograd.grad(sum(losses.values()), list(params.values()))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bodvcl.bilevel.problem import Params, Problem
+from bodvcl.bilevel.problem import BilevelProblem, Params
 from bodvcl.bilevel.vectors import leaves
 
 _FEATURES = "features of the backbone"
@@ -38,7 +38,7 @@ class Levels:
     finish: Callable[[Params], Params]
 
 
-def levels_of(problem: Problem, params: Params, scope: str) -> Levels:
+def levels_of(problem: BilevelProblem, params: Params, scope: str) -> Levels:
     """The levels of a problem at theta.
 
     Args:

@@ -30,7 +30,8 @@ def neumann_series(product: Product, v: Params, gamma: Tensor | float, iteration
     It converges where every eigenvalue of gamma H is below 1 in absolute value. ``mixed`` is summed over the
     terms below k, so that both are correct to the order :math:`\gamma^k`.
     """
-    term, u, mixed = v, v, {}
+    term, u = v, v
+    mixed: Params = {}
     for _ in range(iterations):
         found = product(term)
         mixed = _add(mixed, _others(found, v), 1.0)

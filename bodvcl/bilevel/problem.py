@@ -11,7 +11,7 @@ Params = dict[str, Tensor]
 """Parameters, or one tensor per parameter, by name."""
 
 
-class Problem(Protocol):
+class BilevelProblem(Protocol):
     """Both levels' losses of one batch as pure functions of the parameters.
 
     Every call sees the same clips and random draws; BatchNorm buffers advance only at the first call. A

@@ -33,12 +33,13 @@ from bodvcl.bilevel.curvature import (
 )
 from bodvcl.bilevel.levels import Levels, levels_of
 from bodvcl.bilevel.linear import Solution, conjugate_gradients, neumann_series
-from bodvcl.bilevel.problem import Params, Problem, Step
+from bodvcl.bilevel.problem import BilevelProblem, Params, Step
 from bodvcl.bilevel.vectors import difference, filled, gradient, leaves, moved, norm, only
 from bodvcl.config.checks import bilevel_contradictions
 from bodvcl.config.schema import BilevelConfig
 
-Solver = Callable[[Params, Problem], Step]
+Solver = Callable[[Params, BilevelProblem], Step]
+LinearSolver = Callable[[Product, Params, Tensor | float, int], Solution]
 Reduce = Callable[[Params], Params]
 """Mean of every tensor over the ranks."""
 
@@ -86,35 +87,29 @@ def make_solver(config: BilevelConfig | None, reduce: Reduce | None = None) -> S
     problems = list(bilevel_contradictions(config))
     if problems:
         raise ValueError("; ".join(problems))
-    if config.solver == "single":
-        return single
+    if config.solver in SOLVERS:
+        return SOLVERS[config.solver]
     average = reduce or _as_it_is
     inner = Inner(config.gamma, config.inner_steps, config.max_inner_norm)
-    if config.solver in ("cg", "neumann"):
-        solve = conjugate_gradients if config.solver == "cg" else neumann_series
+    if config.solver in LINEAR_SOLVERS:
+        solve = LINEAR_SOLVERS[config.solver]
         return lambda params, problem: implicit(
             levels_of(problem, params, config.scope), inner, solve, config.iterations, average
         )
-    curvature = {
-        "first_order": slope_only,
-        "fd": one_sided(config.fd_scale),
-        "fd_central": central(config.fd_scale),
-        "itd": kept_graph,
-        "hvp": recomputed_graph,
-    }[config.solver]
+    curvature = CURVATURES[config.solver](config.fd_scale)
     return lambda params, problem: unrolled(
         levels_of(problem, params, config.scope), inner, curvature, average
     )
 
 
-def plain(params: Params, problem: Problem) -> Step:
+def plain(params: Params, problem: BilevelProblem) -> Step:
     """The gradient of the upper loss at theta; no lower level."""
     at = leaves(params)
     upper = problem.upper(at)
     return Step(filled(gradient(upper, at), params), None, upper.detach())
 
 
-def single(params: Params, problem: Problem) -> Step:
+def single(params: Params, problem: BilevelProblem) -> Step:
     """Single level (Table 8): the gradient of lower + upper at theta."""
     at = leaves(params)
     lower, upper = problem.both(at)
@@ -156,7 +151,7 @@ def unrolled(levels: Levels, inner: Inner, curvature: Curvature, reduce: Reduce)
 def implicit(
     levels: Levels,
     inner: Inner,
-    solve: Callable[[Product, Params, Tensor | float, int], Solution],
+    solve: LinearSolver,
     iterations: int,
     reduce: Reduce,
 ) -> Step:
@@ -200,6 +195,20 @@ def implicit(
     return _step(levels, value, upper, total, here, slope, v)
 
 
+SOLVERS: dict[str, Solver] = {"single": single}
+"""Solvers without an inner step, by the name that ``--bilevel.solver`` takes."""
+CURVATURES: dict[str, Callable[[float], Curvature]] = {
+    "first_order": lambda fd_scale: slope_only,
+    "fd": one_sided,
+    "fd_central": central,
+    "itd": lambda fd_scale: kept_graph,
+    "hvp": lambda fd_scale: recomputed_graph,
+}
+"""How solvers with explicit inner steps take products with second derivatives, from ``fd_scale``."""
+LINEAR_SOLVERS: dict[str, LinearSolver] = {"cg": conjugate_gradients, "neumann": neumann_series}
+"""Linear solvers for the implicit inner step."""
+
+
 def _upper(levels: Levels, star: Params) -> tuple[Tensor, Params]:
     at = leaves(star)
     upper = levels.upper(at)
@@ -208,7 +217,7 @@ def _upper(levels: Levels, star: Params) -> tuple[Tensor, Params]:
 
 def _step(
     levels: Levels,
-    lower: Tensor,
+    lower: Tensor | None,
     upper: Tensor,
     total: Params,
     star: Params,

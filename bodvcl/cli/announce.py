@@ -9,7 +9,8 @@ from bodvcl.config.methods import TITLES
 from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.order import check_share
-from bodvcl.engine.memory import estimate_memory, refuse_absurd
+from bodvcl.engine.assemble import step_memory
+from bodvcl.engine.memory import refuse_absurd
 from bodvcl.engine.precision import pick_arithmetic, pick_lower
 from bodvcl.models.backbones.weights import weights_report
 from bodvcl.models.encoder import build_encoder
@@ -29,7 +30,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     """
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
     arithmetic = pick_arithmetic(config.precision, config.fast, device)
-    pick_lower(config, arithmetic, device)
+    lower = pick_lower(config.lower_precision, bilevel_of(config), arithmetic, device)
     check_share(config.batch_size, 0, world_size)
     where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
     with torch.device("meta"):
@@ -52,7 +53,7 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
         lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
     if config.accumulate > 1:
         lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
-    estimate = estimate_memory(config, arithmetic.autocast, world_size)
+    estimate = step_memory(config, arithmetic, lower, world_size)
     if not config.dry_run:
         refuse_absurd(estimate, device)
     else:

@@ -50,7 +50,8 @@ def _folder(config: TrainConfig) -> list[str]:
         return []
     if not (run_dir / LAST).exists():
         return [f"{run_dir} has no checkpoint yet: it would start"]
-    state, changed = read_checkpoint(run_dir, config, torch.device("cpu"), listed=not built_in(config.data))
+    listed = not built_in(config.data)
+    state, changed = read_checkpoint(run_dir, dump_yaml(config), torch.device("cpu"), listed)
     return [
         f"{run_dir} would continue at step {state['step']}; whether its videos changed is not checked here",
         *(f"  changed since the checkpoint: {line}" for line in changed),

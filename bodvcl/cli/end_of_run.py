@@ -16,11 +16,12 @@ import torch
 import bodvcl
 from bodvcl.cli import info
 from bodvcl.cli.run_videos import RunVideos
+from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.sets import built_in
 from bodvcl.data.sources.source import ClipSource
 from bodvcl.engine.learner import untrained_encoder
-from bodvcl.engine.loop import Outcome, passes_per_step
+from bodvcl.engine.loop import TrainingOutcome
 from bodvcl.engine.signals import requeue
 from bodvcl.evaluate.end_of_run import evaluate_run
 from bodvcl.evaluate.probe_console import probe_summary
@@ -43,7 +44,7 @@ class TrainedRun:
     folder: Path
     videos: RunVideos
     source: ClipSource
-    outcome: Outcome
+    outcome: TrainingOutcome
 
 
 def finish(config: TrainConfig, device: torch.device, run: TrainedRun) -> int:
@@ -75,7 +76,7 @@ def finish(config: TrainConfig, device: torch.device, run: TrainedRun) -> int:
 
 def summarise(config: TrainConfig, device: torch.device, run: TrainedRun) -> dict[str, Any]:
     """The content of ``summary.json``: versions, device, steps, time and videos of a run."""
-    forward, backward = passes_per_step(config)
+    forward, backward, _ = passes(bilevel_of(config))
     return {
         "bodvcl": bodvcl.__version__,
         "torch": torch.__version__,
@@ -97,7 +98,7 @@ def _probe(config: TrainConfig, device: torch.device, run: TrainedRun) -> None:
     entry = built_in(config.data)
     try:
         rows = evaluate_run(
-            untrained_encoder(config),
+            untrained_encoder(config.model, config.seed),
             run.outcome.encoder,
             run.videos.probe,
             run.folder,

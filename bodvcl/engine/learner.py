@@ -1,4 +1,4 @@
-"""Everything that a training step changes apart from the optimiser: encoder, objective, momentum encoder."""
+"""The modules that a training step changes: encoder, objective and momentum encoder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import ModelConfig
 from bodvcl.models.encoder import VideoEncoder, initial_encoder
 from bodvcl.models.momentum import momentum_at, momentum_copy, shuffled_over_ranks
 from bodvcl.models.strict import strict_twin
 from bodvcl.objectives.base import Objective
-from bodvcl.objectives.build import build_objective
 from bodvcl.objectives.queue import KeyQueue
 from bodvcl.optim.ema import ema_update
 
@@ -21,19 +20,20 @@ Result = TypeVar("Result")
 
 
 class Learner(nn.Module):
-    """The modules of a run; its ``state_dict`` is what a checkpoint keeps of them.
+    """The modules of a run. A checkpoint holds their ``state_dict``.
 
-    ``learner(compute)`` is ``compute(learner)``: with :func:`torch.func.functional_call` any computation of
-    the learner runs with other parameters or buffers than its own.
+    ``learner(compute)`` is ``compute(learner)``. So :func:`torch.func.functional_call` can run any
+    computation of the learner with other parameters or buffers.
 
     Args:
-        encoder: clips to per-frame embeddings.
-        objective: losses of its streams; where it has a momentum, a slow copy of the encoder is kept.
-        shuffle: deal the slow copy's clips to the processes at random (shuffle-BN): for batch normalisation
-            with the statistics of one process.
+        encoder: maps clips to per-frame embeddings.
+        objective: the losses. If it has a momentum, the learner keeps a momentum encoder.
+        shuffle: send the momentum encoder's clips to random processes (shuffle-BN). Use it where batch
+            normalisation has the statistics of one process.
 
     Attributes:
-        target: the momentum encoder (Eq. 3), with batch statistics of its own; None where there is none.
+        target: the momentum encoder (Eq. 3), with batch statistics of its own; None: the objective has no
+            momentum.
     """
 
     def __init__(self, encoder: VideoEncoder, objective: Objective, shuffle: bool = False) -> None:
@@ -47,23 +47,35 @@ class Learner(nn.Module):
         return compute(self)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that the optimiser moves, by name: ``encoder.*``, then ``objective.*``."""
+        """The parameters that the optimiser changes, by name: ``encoder.*``, then ``objective.*``."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
-        """What follows the optimiser's step: the momentum encoder, and what the objective remembers.
+        """Update the momentum encoder and the state of the objective after a step of the optimiser.
 
         Args:
-            keys: :attr:`BatchProblem.keys` of each micro-batch of the step.
-            progress: share of the run that is done with this step, in [0, 1].
+            keys: :attr:`BatchProblem.keys` of each part of the batch.
+            progress: share of the run that is done after this step, in [0, 1].
         """
-        if self.target is not None:
+        if self.target is not None and self.objective.momentum is not None:
             ema_update(self.target, self.encoder, momentum_at(self.objective.momentum, progress))
         self.objective.after_step(keys, progress)
 
     def targets(self, clips: Tensor) -> Tensor:
-        """Per-frame embeddings ``(N, T, M)`` of the momentum encoder, without gradient."""
-        return shuffled_over_ranks(self.target, clips) if self.shuffle else self.target(clips)
+        """Per-frame embeddings ``(N, T, M)`` of the momentum encoder.
+
+        Args:
+            clips: ``(N, 3, L, H, W)``.
+
+        Raises:
+            ValueError: the objective has no momentum encoder.
+        """
+        if self.target is None:
+            raise ValueError(f"{type(self.objective).__name__} has no momentum encoder")
+        if self.shuffle:
+            return shuffled_over_ranks(self.target, clips)
+        embeddings: Tensor = self.target(clips)
+        return embeddings
 
     def strict_encoder(self) -> nn.Module:
         """The encoder's :func:`~bodvcl.models.strict.strict_twin`, made at the first call."""
@@ -72,19 +84,13 @@ class Learner(nn.Module):
         return self._twin[0]
 
     def pass_buffers(self) -> dict[str, Tensor]:
-        """The buffers that a pass may change, by name: all but the queue's."""
+        """The buffers that a pass may change, by name: all except those of the queue."""
         queues = [f"{name}." for name, m in self.named_modules() if isinstance(m, KeyQueue)]
         return {n: b for n, b in self.named_buffers() if not n.startswith(tuple(queues))}
 
 
-def build_learner(config: TrainConfig) -> Learner:
-    """The learner before the first step, a function of the seed."""
-    encoder = untrained_encoder(config)
-    shuffle = config.method == "moco" and not config.sync_norm
-    return Learner(encoder, build_objective(config, encoder), shuffle)
-
-
-def untrained_encoder(config: TrainConfig) -> VideoEncoder:
-    """The encoder as it is before the first step, a function of the seed and of ``model.weights``."""
-    torch.manual_seed(config.seed)
-    return initial_encoder(config.model)
+def untrained_encoder(model: ModelConfig, seed: int) -> VideoEncoder:
+    """The encoder before the first step, a function of the seed and of ``model.weights``. It seeds PyTorch's
+    global generator."""
+    torch.manual_seed(seed)
+    return initial_encoder(model)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from bodvcl.config.passes import differentiates_twice
-from bodvcl.config.schema import TrainConfig
-from bodvcl.engine.learner import build_learner
+from bodvcl.config.passes import TWICE
+from bodvcl.config.schema import BilevelConfig
+from bodvcl.engine.learner import Learner
 from bodvcl.errors import ConfigError
 
-_STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # parameter-sized tensors that each optimiser keeps
-
-_KEPT = {"fd": 2, "fd_central": 1, "hvp": 1}  # parameter-sized tensors for every further inner step
-
-_ABSURD = 4  # times the memory there is: beyond what swap, or an error of the estimate, could account for
-
-_TWICE = 3  # a graph that is differentiated twice holds the backward pass too: 2.9 times, on a small network
+_STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}
+"""Tensors of the size of the parameters that each optimiser keeps."""
+_KEPT = {"fd": 2, "fd_central": 1, "hvp": 1}
+"""Tensors of the size of the parameters that a solver keeps for every inner step after the first."""
+_ABSURD = 4
+"""A run is refused above this many times the memory of the device: neither swap nor an error of the estimate
+explains that."""
+_TWICE = 3
+"""Memory of a graph that is differentiated twice, relative to a graph that is not: 2.9 on a small network."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class MemoryEstimate:
     """Bytes on one device.
 
     Attributes:
-        weights: parameters and buffers, momentum copies and queues among them.
-        gradients: of the parameters, with the copies that the look-ahead makes at each inner step.
+        weights: parameters and buffers, with momentum encoder and queue.
+        gradients: gradients of the parameters, with the copies that the look-ahead makes at each inner step.
         optimizer: state of the optimiser.
-        activations: what the backbone and the projector save for one backward pass.
+        activations: what the backbone and the projector save for the backward pass.
         clips: the augmented clips of one part of a batch.
     """
 
@@ -43,7 +45,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.clips
 
     def __str__(self) -> str:
@@ -54,48 +56,54 @@ class MemoryEstimate:
         return f"{_human(self.total)} ({', '.join(parts)})"
 
 
-def estimate_memory(config: TrainConfig, autocast: torch.dtype | None, world_size: int = 1) -> MemoryEstimate:
-    """Count what a step keeps, on shapes alone. The work space of convolutions, the losses, what the decoder
-    takes and fragmentation come on top.
+def estimate_memory(
+    learner: Learner,
+    shape: tuple[int, ...],
+    *,
+    optimizer: str,
+    bilevel: BilevelConfig | None,
+    upper: torch.dtype | None,
+    lower: torch.dtype | None,
+) -> MemoryEstimate:
+    """Count what a step keeps, from shapes alone. It does not count the work space of convolutions, the
+    losses, the decoder and fragmentation.
 
     Args:
-        config: the run.
-        autocast: dtype of the backbone in the upper level; None: float32.
-        world_size: processes that share the batch.
+        learner: learner on the meta device, in training mode.
+        shape: ``(N, 3, L, H, W)``, the clips of one part of a batch that pass through the encoder together.
+        optimizer: name of the optimiser.
+        bilevel: options of the bi-level step; None: there is no lower level.
+        upper: autocast dtype of the backbone in the upper level; None: float32.
+        lower: the same for the lower level.
     """
-    config = replace(config, model=replace(config.model, weights=None))
-    with torch.device("meta"):
-        learner = build_learner(config).train()
     trainable = sum(p.numel() * p.element_size() for p in learner.trainable().values())
     weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values())
-    bilevel = config.bilevel
-    lookahead = config.decouple != "none" and bilevel.solver != "single" and bilevel.scope == "all"
-    twice = lookahead and differentiates_twice(config)
-    views = config.clip.views + (config.method == "dualvar")  # its shuffled clips pass with the others
-    clips = -(-config.batch_size // (world_size * config.accumulate)) * views
-    shape = (clips, 3, config.clip.frames, config.clip.size, config.clip.size)
-    wide = autocast is None or (lookahead and config.lower_precision != "upper")
-    further = bilevel.inner_steps - 1
-    graphs = _TWICE * (bilevel.inner_steps if bilevel.solver == "itd" else 1) if twice else 1
+    copies, graphs, dtype = 1, 1, upper
+    if bilevel is not None and bilevel.solver != "single" and bilevel.scope == "all":
+        copies = 4 + (bilevel.inner_steps - 1) * _KEPT.get(bilevel.solver, 0)
+        if bilevel.solver in TWICE:
+            graphs = _TWICE * (bilevel.inner_steps if bilevel.solver == "itd" else 1)
+        if lower is None:
+            dtype = None
     return MemoryEstimate(
         weights=weights,
-        gradients=trainable * (4 + further * _KEPT.get(bilevel.solver, 0) if lookahead else 1),
-        optimizer=trainable * _STATE[config.optim.name],
-        activations=saved_bytes(learner.encoder, shape, torch.float32 if wide else autocast) * graphs,
+        gradients=trainable * copies,
+        optimizer=trainable * _STATE[optimizer],
+        activations=saved_bytes(learner.encoder, shape, dtype or torch.float32) * graphs,
         clips=4 * torch.Size(shape).numel(),
     )
 
 
 def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:
-    """Refuse a run that needs several times the memory of its device, before the system ends it or others.
+    """Refuse a run that needs several times the memory of its device, before the system kills processes.
 
     Raises:
-        ConfigError: says what takes how much, and what there is.
+        ConfigError: the message says how much each part takes and how much memory the device has.
     """
-    there = _memory_of(device)
-    if estimate.total > _ABSURD * there:
+    available = _memory_of(device)
+    if estimate.total > _ABSURD * available:
         raise ConfigError(
-            f"a step would take {estimate}, and {device} has {_human(there)}: lower --batch-size, "
+            f"a step would take {estimate}, and {device} has {_human(available)}: lower --batch-size, "
             "--clip.size, --clip.frames or the width of the model"
         )
 
@@ -107,12 +115,12 @@ def _memory_of(device: torch.device) -> int:
 
 
 def saved_bytes(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Bytes that a module on the meta device saves for its backward pass, its parameters left out.
+    """Bytes that a module on the meta device saves for its backward pass, without its parameters.
 
     Args:
-        module: on the meta device.
-        shape: of its input.
-        dtype: that it computes in.
+        module: module on the meta device.
+        shape: shape of its input.
+        dtype: dtype of its arithmetic.
     """
     module = module.to(dtype)
     own = {t.untyped_storage()._cdata for t in module.state_dict(keep_vars=True).values()}
@@ -121,7 +129,7 @@ def saved_bytes(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()._cdata
         if storage not in own:
-            seen[storage] = tensor  # keeps it alive: its address is not used twice
+            seen[storage] = tensor  # keep the tensor alive, so that its address is not used again
         return tensor
 
     with saved_tensors_hooks(note, lambda tensor: tensor):

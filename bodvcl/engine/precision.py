@@ -1,4 +1,4 @@
-"""The arithmetic of a run: what was asked for, what the machine has, and what both come to."""
+"""The arithmetic of a run, from the options and what the machine supports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import BilevelConfig
 from bodvcl.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ class Arithmetic:
 
     Attributes:
         name: "fp32", "tf32", "bf16" or "fp16".
-        autocast: dtype to cast to; None: none.
+        autocast: dtype of autocast; None: no autocast.
     """
 
     name: str
@@ -24,20 +24,20 @@ class Arithmetic:
 
     @property
     def scaled(self) -> bool:
-        """Whether the loss must be scaled so that gradients do not vanish."""
+        """Whether the loss must be scaled, so that gradients do not underflow."""
         return self.autocast == torch.float16
 
 
 def pick_arithmetic(precision: str, fast: bool, device: torch.device) -> Arithmetic:
-    """What ``--precision`` comes to on a device.
+    """The arithmetic of the upper level on a device.
 
     Args:
         precision: "auto", "fp32", "tf32", "bf16" or "fp16".
-        fast: the reference route never leaves fp32 by itself.
-        device: where it runs.
+        fast: whether "auto" may choose bf16; False (the reference route): "auto" is fp32.
+        device: device of the training.
 
     Raises:
-        ConfigError: the device cannot; the message names what it can.
+        ConfigError: the device does not support this arithmetic; the message names one that it supports.
     """
     has_bf16, has_tf32 = _has_bf16(device), _has_tf32(device)
     if precision == "auto":
@@ -51,33 +51,42 @@ def pick_arithmetic(precision: str, fast: bool, device: torch.device) -> Arithme
     return Arithmetic(precision, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision))
 
 
-def pick_lower(config: TrainConfig, upper: Arithmetic, device: torch.device) -> Arithmetic:
-    """The arithmetic of a lower level of its own.
+def pick_lower(
+    precision: str, bilevel: BilevelConfig | None, upper: Arithmetic, device: torch.device
+) -> Arithmetic:
+    """The arithmetic of the passes of the lower level alone.
+
+    Args:
+        precision: "fp32", "tf32" or "upper".
+        bilevel: options of the bi-level step; None: there is no lower level.
+        upper: arithmetic of the upper level.
+        device: device of the training.
 
     Raises:
-        ConfigError: TF32 on a device without it; a rounding that a solver's finite differences would magnify.
+        ConfigError: the device has no TF32; the solver takes finite differences, which this arithmetic would
+            round to noise.
     """
-    if config.decouple == "none":
+    if bilevel is None:
         return upper
-    if config.lower_precision == "tf32" and not _has_tf32(device):
+    if precision == "tf32" and not _has_tf32(device):
         raise ConfigError(f"--lower-precision tf32: {_NO_TF32[device.type]}; use fp32 or upper")
-    chosen = {"fp32": Arithmetic("fp32"), "tf32": Arithmetic("tf32"), "upper": upper}[config.lower_precision]
-    if upper.name == "tf32" and chosen.name == "fp32":  # the switch is one for both levels
+    chosen = {"fp32": Arithmetic("fp32"), "tf32": Arithmetic("tf32"), "upper": upper}[precision]
+    if upper.name == "tf32" and chosen.name == "fp32":  # PyTorch has one TF32 switch for both levels
         chosen = upper
-    solver = config.bilevel.solver
-    if chosen.name != "fp32" and solver.startswith("fd"):
+    if chosen.name != "fp32" and bilevel.solver.startswith("fd"):
         raise ConfigError(
-            f"--bilevel.solver {solver} takes differences of lower gradients, which {chosen.name} rounds to "
-            "noise: use --lower-precision fp32 (with --precision bf16, say), or --bilevel.solver first_order"
+            f"--bilevel.solver {bilevel.solver} takes differences of lower gradients, which {chosen.name} "
+            "rounds to noise: use --lower-precision fp32 (for example with --precision bf16), or "
+            "--bilevel.solver first_order"
         )
     return chosen
 
 
 def set_float32(*used: Arithmetic) -> None:
-    """Let float32 products and convolutions on a GPU round to TF32, or forbid it.
+    """Allow or forbid that float32 products and convolutions on a GPU round to TF32.
 
-    PyTorch lets convolutions do so by default. Here only an arithmetic named "tf32" does, and then for all
-    passes in float32.
+    PyTorch allows it for convolutions by default. Here it is allowed if one of the arithmetics is "tf32", and
+    then for all passes in float32.
     """
     how = "tf32" if any(arithmetic.name == "tf32" for arithmetic in used) else "ieee"
     torch.backends.cuda.matmul.fp32_precision = how

@@ -1,47 +1,67 @@
-"""Both levels' losses of one batch, as a bi-level solver wants them."""
+"""L_pred and the contrastive loss of one batch: the two levels that a bi-level solver works on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from bodvcl.bilevel.solvers import Params
-from bodvcl.config.schema import TrainConfig
+from bodvcl.bilevel.problem import Params
+from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.engine.learner import Learner
+from bodvcl.engine.replay import Replay
 from bodvcl.models.backbones.vit import attention_route
-from bodvcl.models.streams import Streams, koopman_streams, prediction_loss, stream_health, video_stream
-from bodvcl.models.strict import central_slice
-from bodvcl.objectives.base import ClipObjective, StreamBatch
+from bodvcl.models.stream_health import stream_health
+from bodvcl.models.streams import SplitOutput, koopman_streams, prediction_loss, video_stream
+from bodvcl.objectives.base import ClipObjective, ObjectiveInput
 
-Result = TypeVar("Result")
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the losses of a batch take from the configuration of a run.
+
+    Attributes:
+        views: rho, clips per video.
+        decouple: "none", "pred" or "bod".
+        koopman: options of the Koopman estimation and split.
+        prediction: options of L_pred.
+        lower_share: share of the videos, the first ones, that L_pred is computed on; in (0, 1].
+        fast: True: fused operators; False: the paper's formulas.
+    """
+
+    views: int
+    decouple: str
+    koopman: KoopmanConfig
+    prediction: PredictionConfig
+    lower_share: float = 1.0
+    fast: bool = True
 
 
 class BatchProblem:
-    """L_pred and the contrastive loss of one batch of clips, as functions of the learner's parameters.
+    """Both losses of one batch of clips, as functions of the learner's parameters.
 
-    A module's first pass updates its buffers (BatchNorm statistics); later passes work on copies, so that
-    the buffers advance once per step. Every pass starts from the same random state.
+    All passes over the batch see the same random draws, and BatchNorm statistics advance once
+    (:class:`~bodvcl.engine.replay.Replay`).
 
     Args:
-        learner: encoder and objective; the parameters that a call is given take the place of its own.
-        clips: ``(N, 3, L, H, W)``.
-        videos: ``(N,)`` integers: which video a row is a clip of.
-        config: what to compute, and how.
-        autocast: dtype of the backbone's arithmetic in the upper level; None: that of the weights.
-        lower_autocast: likewise in a lower level of its own; finite differences need None.
-        health: put :func:`~bodvcl.models.streams.stream_health` into the log; it waits for the device.
+        learner: encoder and objective; the parameters given to a call replace its own.
+        clips: ``(N, 3, L, H, W)``, sorted by video.
+        videos: ``(N,)`` integers, the video that each row is a clip of.
+        options: what to compute.
+        autocast: dtype of the backbone's arithmetic in the upper level; None: the dtype of the weights.
+        lower_autocast: the same for the lower level; finite differences need None.
+        health: add :func:`~bodvcl.models.stream_health.stream_health` to the log; it waits for the device.
 
     Attributes:
         head: names of the projector's parameters.
-        keys: stream name to ``(N, M)`` of the momentum encoder, what the objective may remember of this
-            batch; empty before the first upper pass, and where there is no such encoder.
+        keys: stream name to ``(N, M)`` of the momentum encoder, for the objective to remember; empty before
+            the first upper pass, and without momentum encoder.
         log: losses and diagnostics of the last upper pass, without gradient.
+        replay: runs the passes; it can restore the learner's buffers.
     """
 
     def __init__(
@@ -49,51 +69,54 @@ class BatchProblem:
         learner: Learner,
         clips: Tensor,
         videos: Tensor,
-        config: TrainConfig,
+        options: LossOptions,
         autocast: torch.dtype | None,
         *,
         lower_autocast: torch.dtype | None = None,
         health: bool = False,
     ) -> None:
         self.learner, self.clips, self.videos = learner, clips, videos
-        self.config, self.autocast, self.health = config, autocast, health
+        self.options, self.autocast, self.health = options, autocast, health
         self.lower_autocast = lower_autocast
         self.head = frozenset(f"encoder.{name}" for name in learner.encoder.head_names())
         self.keys: dict[str, Tensor] = {}
         self.log: dict[str, Tensor] = {}
-        self._advanced: set[str] = set()
-        self._buffers_before = {name: b.clone() for name, b in learner.pass_buffers().items()}
-        self._random = _random_state(clips.device)
+        self.replay = Replay(learner, clips.device)
 
     def features(self, params: Params) -> Tensor:
-        """``(N, T, D)`` of the backbone alone, in the upper level's arithmetic."""
+        """``(N, T, D)``, features of the backbone alone, in the arithmetic of the upper level."""
         with self._arithmetic(self.autocast):
-            return self._call(
+            return self.replay.run(
                 params, ("encoder.backbone",), lambda learner: learner.encoder.frames(self.clips)
             )
 
     def lower(self, params: Params, features: Tensor | None = None, *, twice: bool = False) -> Tensor:
-        """L_pred (Eq. 19), in the lower level's arithmetic: finite differences in bfloat16 are noise.
+        """L_pred (Eq. 19), a scalar, in the arithmetic of the lower level.
 
-        A pass over a share of the clips, or through the strict network, leaves the buffers alone.
+        A pass over a share of the clips, or through the strict network, does not change the buffers.
 
         Args:
-            params: of the learner, by name.
-            features: start from these and evaluate the projector only.
-            twice: by operators that can be differentiated twice.
+            params: parameters of the learner, by name.
+            features: features of the backbone to start from; None: compute them.
+            twice: use operators that can be differentiated twice.
         """
         rows = self._lower_rows()
         with attention_route(twice):
-            if self.config.prediction.strict and features is None:
+            if self.options.prediction.strict and features is None:
                 embeddings = self._embed_strict(params, _first(self.clips, rows))
             else:
                 embeddings = self._embed(params, features, self.lower_autocast, rows)
         return self._predict(embeddings, twice)
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:
-        """The contrastive losses summed over streams (Eq. 22, or Eq. 1 for the plain method)."""
+        """The contrastive losses, summed over streams (Eq. 22, or Eq. 1 for the plain method).
+
+        Args:
+            params: parameters of the learner, by name.
+            features: as in :meth:`lower`.
+        """
         if isinstance(self.learner.objective, ClipObjective):
-            return self._contrast_clips(params)
+            return self._contrast_clips(params, self.learner.objective)
         embeddings = self._embed(params, features, self.autocast)
         return self._contrast(params, self._split(embeddings, with_lower=False))
 
@@ -101,110 +124,103 @@ class BatchProblem:
         """(lower, upper) from one pass."""
         embeddings = self._embed(params, None, self.autocast)
         rows = self._lower_rows()
-        if self.config.decouple == "bod" and rows == len(self.clips):
+        if self.options.decouple == "bod" and rows == len(self.clips):
             streams = self._split(embeddings, with_lower=True)
             assert streams.lower is not None
             return streams.lower, self._contrast(params, streams)
         lower = self._predict(_first(embeddings, rows), False)
         return lower, self._contrast(params, self._split(embeddings, with_lower=False))
 
-    def undo_buffers(self) -> None:
-        """Put the learner's buffers back to what they were before the first pass."""
-        for name, buffer in self.learner.pass_buffers().items():
-            buffer.copy_(self._buffers_before[name])
-
     def _lower_rows(self) -> int:
-        """Clips of the first ``lower_share`` of the videos."""
-        views = self.config.clip.views
-        return math.ceil(self.config.bilevel.lower_share * (len(self.clips) // views)) * views
+        """Number of clips of the first ``lower_share`` of the videos."""
+        views = self.options.views
+        return math.ceil(self.options.lower_share * (len(self.clips) // views)) * views
 
     def _predict(self, embeddings: Tensor, twice: bool) -> Tensor:
-        config = self.config
-        return prediction_loss(embeddings, config.koopman, config.prediction, fast=config.fast, twice=twice)
-
-    def _split(self, embeddings: Tensor, with_lower: bool) -> Streams:
-        config = self.config
-        if config.decouple != "bod":
-            return video_stream(embeddings)
-        return koopman_streams(
-            embeddings, config.koopman, config.prediction if with_lower else None, fast=config.fast
+        options = self.options
+        return prediction_loss(
+            embeddings, options.koopman, options.prediction, fast=options.fast, twice=twice
         )
 
-    def _contrast(self, params: Params, streams: Streams) -> Tensor:
-        batch = StreamBatch(streams.embeddings, self.videos, self.config.clip.views, self._targets())
-        losses = self._call(params, ("objective",), lambda learner: learner.objective(batch))
+    def _split(self, embeddings: Tensor, with_lower: bool) -> SplitOutput:
+        options = self.options
+        if options.decouple != "bod":
+            return video_stream(embeddings)
+        return koopman_streams(
+            embeddings, options.koopman, options.prediction if with_lower else None, fast=options.fast
+        )
+
+    def _contrast(self, params: Params, streams: SplitOutput) -> Tensor:
+        batch = ObjectiveInput(streams.embeddings, self.videos, self.options.views, self._targets())
+        losses: dict[str, Tensor] = self.replay.run(
+            params, ("objective",), lambda learner: learner.objective(batch)
+        )
         return self._logged(losses, streams)
 
-    def _contrast_clips(self, params: Params) -> Tensor:
-        views = self.config.clip.views
-        with self._arithmetic(self.autocast):
-            losses, embeddings = self._call(
-                params,
-                ("encoder", "objective"),
-                lambda learner: learner.objective(learner.encoder, self.clips, self.videos, views),
-            )
-        return self._logged(losses, Streams({"video": embeddings}, None, {}))
+    def _contrast_clips(self, params: Params, objective: ClipObjective) -> Tensor:
+        views = self.options.views
 
-    def _logged(self, losses: dict[str, Tensor], streams: Streams) -> Tensor:
+        def compute(learner: Learner) -> tuple[dict[str, Tensor], Tensor]:
+            found: tuple[dict[str, Tensor], Tensor] = objective(
+                learner.encoder, self.clips, self.videos, views
+            )
+            return found
+
+        with self._arithmetic(self.autocast):
+            losses, embeddings = self.replay.run(params, ("encoder", "objective"), compute)
+        return self._logged(losses, SplitOutput({"video": embeddings}, None, {}))
+
+    def _logged(self, losses: dict[str, Tensor], streams: SplitOutput) -> Tensor:
         self.log = {f"loss_{name}": loss.detach() for name, loss in losses.items()} | streams.diagnostics
         if self.health:
-            self.log |= stream_health(streams, self.config.clip.views) | self.learner.objective.diagnostics()
+            self.log |= stream_health(streams, self.options.views) | self.learner.objective.diagnostics()
         return torch.stack(list(losses.values())).sum()
 
     @torch.no_grad()
     def _targets(self) -> dict[str, Tensor] | None:
-        """Streams of the momentum encoder, whose only pass over this batch is the first call."""
+        """Streams of the momentum encoder, which passes over the batch once, at the first call."""
         if self.learner.target is None:
             return None
         if not self.keys:
-            with self._arithmetic(self.autocast), _replayed(self._random):
+            with self._arithmetic(self.autocast), self.replay.random_draws():
                 embeddings = self.learner.targets(self.clips)
             self.keys = self._split(_wide(embeddings), with_lower=False).embeddings
         return self.keys
 
     def _embed_strict(self, params: Params, clips: Tensor) -> Tensor:
-        prefix = "encoder."
-        encoder, twin = self.learner.encoder, self.learner.strict_encoder()
-        own = {n.removeprefix(prefix): p for n, p in params.items() if n.startswith(prefix)}
-        buffers = {name: b.clone() for name, b in encoder.named_buffers()}
-        with _replayed(self._random), self._arithmetic(self.lower_autocast):
-            return _wide(functional_call(twin, central_slice(own, encoder) | buffers, (clips,)))
+        with self._arithmetic(self.lower_autocast):
+            return _wide(self.replay.run_strict(params, clips))
 
     def _embed(
         self, params: Params, features: Tensor | None, autocast: torch.dtype | None, rows: int | None = None
     ) -> Tensor:
         """``(N, T, M)`` of the first ``rows`` clips, float32 or wider."""
         rows = len(self.clips) if rows is None else rows
+        whole = rows == len(self.clips)
         with self._arithmetic(autocast):
             if features is None:
-                compute, parts = lambda learner: learner.encoder(_first(self.clips, rows)), ("encoder",)
-            else:
-                features = _first(features, rows)
-                given = features if autocast is not None else _wide(features)
-                compute, parts = lambda learner: learner.encoder.project(given), ("encoder.projector",)
-            return _wide(self._call(params, parts, compute, advance=rows == len(self.clips)))
-
-    def _call(
-        self,
-        params: Params,
-        parts: tuple[str, ...],
-        compute: Callable[[Learner], Result],
-        advance: bool = True,
-    ) -> Result:
-        """``compute(learner)`` with these parameters; buffers of ``parts`` that have advanced, or should not,
-        are copies."""
-        prefixes = tuple(f"{part}." for part in parts)
-        touched = {n: b for n, b in self.learner.pass_buffers().items() if n.startswith(prefixes)}
-        copies = {n: b.clone() for n, b in touched.items() if not advance or n in self._advanced}
-        if advance:
-            self._advanced |= touched.keys()
-        with _replayed(self._random):
-            return functional_call(self.learner, {**params, **copies}, (compute,))
+                clips = _first(self.clips, rows)
+                return _wide(self.replay.run(params, ("encoder",), _encode(clips), advance=whole))
+            features = _first(features, rows)
+            given = features if autocast is not None else _wide(features)
+            return _wide(self.replay.run(params, ("encoder.projector",), _project(given), advance=whole))
 
     @contextmanager
     def _arithmetic(self, dtype: torch.dtype | None) -> Iterator[None]:
         with torch.autocast(self.clips.device.type, dtype, enabled=dtype is not None):
             yield
+
+
+def _encode(clips: Tensor) -> Callable[[Learner], Tensor]:
+    def compute(learner: Learner) -> Tensor:
+        embeddings: Tensor = learner.encoder(clips)
+        return embeddings
+
+    return compute
+
+
+def _project(features: Tensor) -> Callable[[Learner], Tensor]:
+    return lambda learner: learner.encoder.project(features)
 
 
 def _first(x: Tensor, rows: int) -> Tensor:
@@ -213,19 +229,3 @@ def _first(x: Tensor, rows: int) -> Tensor:
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = (device, torch.cuda.get_rng_state(device))
-    return state
-
-
-@contextmanager
-def _replayed(state: dict[str, Any]) -> Iterator[None]:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        device, cuda_state = state["cuda"]
-        torch.cuda.set_rng_state(cuda_state, device)
-    yield

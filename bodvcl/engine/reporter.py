@@ -1,4 +1,4 @@
-"""What a running training tells: the progress line, the logs, and what there is to worry about."""
+"""What a running training reports: progress line, logs and warnings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
-import yaml
 
-from bodvcl.config.parse import dump_yaml
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import LogConfig
 from bodvcl.engine.flops import peak_of
 from bodvcl.engine.health import HISTORY, health_warnings
 from bodvcl.engine.metrics import LogError, MetricsLog, ProgressLine, Stopwatch
@@ -22,24 +21,31 @@ from bodvcl.engine.wandb_log import WandbLog
 
 
 class Reporter:
-    """Speaks for the run while entered. On a rank other than 0 it only measures, and says nothing.
+    """Reports the progress of a run while entered. On ranks other than 0 it reports nothing.
 
     Args:
-        config: of the run.
-        run_dir: where the logs go.
-        device: of the training.
+        log: what to log, and how often.
+        run_dir: folder of the run; the logs go there.
+        device: device of the training.
+        settings: the configuration of the run, shown by Weights & Biases beside the curves.
         speaks: whether this is rank 0.
-        world_size: ranks, each of which does as much as this one.
-        step, total: steps done, and of the whole run.
+        world_size: number of ranks; each works on as many clips as this one.
+        step: steps that are done.
+        total: steps of the whole run.
         clip_flops: operations per clip and step, for the share of the device's peak.
         arithmetic: "fp32", "tf32", "bf16" or "fp16".
+
+    Raises:
+        LogError: the logs cannot be written.
+        ConfigError: Weights & Biases refuses.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
+        log: LogConfig,
         run_dir: Path,
         device: torch.device,
+        settings: Mapping[str, Any],
         *,
         speaks: bool,
         world_size: int,
@@ -48,7 +54,7 @@ class Reporter:
         clip_flops: int,
         arithmetic: str,
     ) -> None:
-        self._config, self._device, self._world_size, self._total = config, device, world_size, total
+        self._every, self._device, self._world_size, self._total = log.every, device, world_size, total
         self._watch = Stopwatch()
         self._clip_flops, self._peak = clip_flops, peak_of(device, arithmetic)
         self._history: deque[Mapping[str, float]] = deque(maxlen=HISTORY)
@@ -57,8 +63,8 @@ class Reporter:
         self._logs: list[MetricsLog | WandbLog] = []
         if speaks:
             self._logs.append(MetricsLog(run_dir, step))
-            if config.log.wandb is not None:
-                self._logs.append(WandbLog(config.log.wandb, run_dir, yaml.safe_load(dump_yaml(config))))
+            if log.wandb is not None:
+                self._logs.append(WandbLog(log.wandb, run_dir, settings))
 
     def __enter__(self) -> Reporter:
         return self
@@ -69,35 +75,38 @@ class Reporter:
         if self._line is not None:
             self._line.close()
         with contextlib.ExitStack() as stack:
-            if error is not None:  # which is what the user is to hear of
+            if error is not None:  # the user should see this error, not one of the logs
                 stack.enter_context(contextlib.suppress(LogError))
             for log in self._logs:
                 stack.callback(log.close)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what training stands still for: the next batch."""
+        """While entered, time counts as waiting for data."""
         asked = time.perf_counter()
         yield
         self._watch.waiting(time.perf_counter() - asked)
 
     def note(self, text: str) -> None:
-        """A line of its own above the progress line."""
+        """Print a line above the progress line."""
         if self._line is not None:
             self._line.note(text)
 
     def step(self, step: int, values: Mapping[str, float], clips: int) -> None:
-        """A step is done; now and then it is logged.
+        """Report a finished step; every ``log.every`` steps it is logged.
 
         Args:
-            step: its number, from 1.
-            values: what it found out.
-            clips: that this rank has seen in it.
+            step: number of the step, from 1.
+            values: losses and diagnostics by name.
+            clips: number of clips of this rank.
+
+        Raises:
+            LogError: the logs cannot be written.
         """
         self._watch.step(clips * self._world_size)
         if self._line is None:
             return
-        if step % self._config.log.every == 0 or step == self._total:
+        if step % self._every == 0 or step == self._total:
             line = dict(values) | self._watch.read() | self._machine()
             if self._peak is not None:
                 rate = line["clips_per_second"] * self._clip_flops / self._world_size
@@ -116,7 +125,7 @@ class Reporter:
                 self.note(f"warning: {finding.text}")
 
     def _machine(self) -> dict[str, float]:
-        """Most memory in use so far, in GB: of the device, or of this process on a CPU."""
+        """Peak memory so far in GB: of the GPU, or of this process on a CPU."""
         if self._device.type == "cuda":
             return {"memory_gb": torch.cuda.max_memory_allocated(self._device) / 1e9}
         return {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from bodvcl.bilevel.solvers import Params, Problem
+from bodvcl.bilevel.problem import BilevelProblem, Params
 
 
 class ScaledProblem:
-    """A :class:`~bodvcl.bilevel.solvers.Problem` with a scaled upper loss.
+    """A :class:`~bodvcl.bilevel.problem.BilevelProblem` with a scaled upper loss.
 
     In :meth:`both`, whose losses share one backward pass, the lower one is scaled as well.
 
@@ -26,7 +26,7 @@ class ScaledProblem:
         losses: the last losses that were scaled, as they were before: ``upper`` and perhaps ``lower``.
     """
 
-    def __init__(self, problem: Problem, scale: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, problem: BilevelProblem, scale: Callable[[Tensor], Tensor]) -> None:
         self._problem, self._scale = problem, scale
         self.head = problem.head
         self.losses: dict[str, Tensor] = {}

@@ -1,62 +1,36 @@
-"""The gradient of one step: over the parts of a batch, and over the ranks."""
+"""The gradient of one step: the mean over the parts of a batch and over the ranks."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from bodvcl.bilevel.solvers import Params, Problem, Step
-from bodvcl.data.clips.batch import ClipBatch, ClipParams
+from bodvcl.bilevel.problem import BilevelProblem, Params, Step
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks
 from bodvcl.engine.scaled import ScaledProblem
 
-Solve = Callable[[Params, Problem], Step]
+Solve = Callable[[Params, BilevelProblem], Step]
 
 _VALUES = "values for the log"
 
 
 @dataclass(frozen=True)
 class StepGradient:
-    """What a step found out.
+    """Gradient, losses and diagnostics of a step.
 
     Attributes:
-        gradient: mean over parts and ranks, laid out in memory as the parameters are.
-        values: losses and diagnostics by name, scalars, likewise.
-        keys: per part, what the objective remembers of it.
+        gradient: mean over parts and ranks, with the memory layout of the parameters.
+        values: losses and diagnostics by name: scalars, means over parts and ranks.
+        keys: for each part, the embeddings of the momentum encoder, for the objective to remember.
     """
 
     gradient: Params
     values: dict[str, Tensor]
     keys: list[Mapping[str, Tensor]]
-
-
-def videos_of(batch: ClipBatch, first: int, last: int, views: int) -> ClipBatch:
-    """The videos ``first .. last - 1`` of a batch, with all of their clips."""
-    if (first, last) == (0, len(batch.videos)):
-        return batch
-    rows = slice(first * views, last * views)
-    params = ClipParams(*(getattr(batch.params, f.name)[rows] for f in fields(ClipParams)))
-    return replace(
-        batch,
-        clips=batch.clips[rows],
-        params=params,
-        videos=batch.videos[first:last],
-        frames=batch.frames[rows],
-    )
-
-
-def parts_of(batch: ClipBatch, count: int, views: int) -> list[ClipBatch]:
-    """A batch cut into ``count`` parts of whole videos, as equal as can be; fewer where a part would have
-    less than two videos."""
-    videos = len(batch.videos)
-    count = max(1, min(count, videos // 2))
-    ends = [part * videos // count for part in range(count + 1)]
-    return [videos_of(batch, first, last, views) for first, last in itertools.pairwise(ends)]
 
 
 def step_gradient(
@@ -66,14 +40,14 @@ def step_gradient(
     ranks: Ranks,
     scale: Callable[[Tensor], Tensor] | None,
 ) -> StepGradient:
-    """Solve each part's bi-level problem by itself and average.
+    """Solve the bi-level problem of each part and average the gradients.
 
     Args:
         solve: the bi-level solver.
-        params: the learner's.
-        problems: per part its share of this rank's videos, and the problem; made when it is their turn.
-        ranks: to average over, in one all-reduce.
-        scale: multiplies the loss; the gradient that is returned is that of the scaled loss.
+        params: parameters of the learner, by name.
+        problems: for each part, its share of this rank's videos and its problem.
+        ranks: the processes to average over, in one all-reduce.
+        scale: scales the loss, and so the gradient that is returned; None: no scaling.
     """
     gradient: Params = {}
     values: dict[str, Tensor] = {}
@@ -101,7 +75,7 @@ def _solve_scaled(
 ) -> Step:
     scaled = ScaledProblem(problem, scale)
     step = solve(params, scaled)
-    return replace(step, **scaled.losses)
+    return replace(step, upper=scaled.losses["upper"], lower=scaled.losses.get("lower", step.lower))
 
 
 def _add(total: Mapping[str, Tensor], part: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -113,7 +87,7 @@ def _add(total: Mapping[str, Tensor], part: Mapping[str, Tensor], share: float) 
 
 
 def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A fused optimiser walks over memory: a gradient must have its parameter's strides."""
+    """The gradient with its parameter's strides, which a fused optimiser needs."""
     if gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)

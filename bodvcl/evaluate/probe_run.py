@@ -132,7 +132,7 @@ def _open(path: Path, clip: ClipOptions) -> tuple[VideoEncoder, TrainConfig]:
 
 def _other(against: str, clip: ClipOptions, config: TrainConfig) -> tuple[VideoEncoder, TrainConfig]:
     if against == UNTRAINED:
-        return untrained_encoder(config), config
+        return untrained_encoder(config.model, config.seed), config
     return _open(Path(against), clip)
 
 

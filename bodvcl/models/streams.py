@@ -1,33 +1,39 @@
 """Stream splitters: per-frame embeddings to the named embeddings that an objective compares.
 
-An objective never knows about Koopman, and Koopman never knows about an objective: this is where they meet.
+Koopman and objectives meet here and nowhere else. This is also the one place where the Koopman options of a
+run become arguments of :mod:`bodvcl.ops.koopman`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
+from bodvcl.ops.koopman.api import Backend, Mask, Weights
 
 
 def stream_names(decouple: str) -> tuple[str, ...]:
-    """Names of the streams of ``decouple`` "none", "pred" or "bod", in order."""
+    """Names of the streams, in order.
+
+    Args:
+        decouple: "none", "pred" or "bod".
+    """
     return ("static", "dynamic") if decouple == "bod" else ("video",)
 
 
-class Streams(NamedTuple):
-    """What one forward pass gives to the losses.
+class SplitOutput(NamedTuple):
+    """What a splitter makes of the embeddings of N clips.
 
     Attributes:
-        embeddings: stream name to ``(N, M)``; ``{"video"}`` or ``{"static", "dynamic"}``.
-        lower: L_pred, a scalar; None where it was not asked for.
-        diagnostics: name to a scalar tensor without gradient, for the log.
-        split: what the streams were made from; None for the plain method.
+        embeddings: stream name to ``(N, M)``; the names are "video", or "static" and "dynamic".
+        lower: L_pred, a scalar; None: not requested.
+        diagnostics: scalars by name, without gradient, for the log.
+        split: result of the Koopman split; None for the plain method.
     """
 
     embeddings: dict[str, Tensor]
@@ -36,45 +42,35 @@ class Streams(NamedTuple):
     split: KoopmanSplit | None = None
 
 
-def video_stream(embeddings: Tensor) -> Streams:
+def video_stream(embeddings: Tensor) -> SplitOutput:
     """The plain method: ``{"video": mean(F)}`` of per-frame embeddings ``(N, T, M)``."""
-    return Streams({"video": embeddings.mean(1)}, None, {})
+    return SplitOutput({"video": embeddings.mean(1)}, None, {})
 
 
 def koopman_streams(
     embeddings: Tensor, koopman: KoopmanConfig, prediction: PredictionConfig | None, *, fast: bool = True
-) -> Streams:
-    """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, where ``prediction`` is given, L_pred
-    (Eq. 19).
+) -> SplitOutput:
+    """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, with ``prediction``, L_pred (Eq. 19).
 
     Args:
         embeddings: ``(N, T, M)`` per-frame embeddings.
-        koopman: estimation and split.
-        prediction: the lower-level loss, from the same Gram matrix; None: not computed.
-        fast: fused operators; False: the paper's formulas.
+        koopman: options of the estimation and the split.
+        prediction: options of L_pred, which is computed from the same Gram matrix; None: no L_pred.
+        fast: True: fused operators; False: the paper's formulas.
     """
     frames = _frames(embeddings, koopman, fast)
-    split_options = {
-        "xi": koopman.xi,
-        "mask": koopman.mask,
-        "smooth_power": koopman.smooth_power,
-        "weights": koopman.weights,
-        "max_gain": koopman.max_gain,
-        **_estimation(koopman, fast),
-    }
+    options = _split_options(koopman, fast)
     if prediction is None:
-        split, lower = koopman_split(frames, **split_options), None
+        split, lower = koopman_split(frames, **options), None
     else:
-        split, losses = koopman_split_and_loss(
-            frames, mode=prediction.mode, nu=prediction.nu, **split_options
-        )
+        split, losses = koopman_split_and_loss(frames, mode=prediction.mode, nu=prediction.nu, **options)
         lower = losses.pred
     diagnostics = {
         "static_modes": split.static_modes.mean(),
         "empty_static": _share_of_empty(split.static),
         "empty_dynamic": _share_of_empty(split.dynamic),
     }
-    return Streams({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
+    return SplitOutput({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
 
 
 def prediction_loss(
@@ -85,28 +81,38 @@ def prediction_loss(
     fast: bool = True,
     twice: bool = False,
 ) -> Tensor:
-    """L_pred (Eq. 19), a scalar, of per-frame embeddings ``(N, T, M)``.
+    """L_pred (Eq. 19), a scalar.
 
-    With ``twice`` by the route in plain PyTorch, which can be differentiated twice.
+    Args:
+        embeddings: ``(N, T, M)`` per-frame embeddings.
+        koopman: options of the estimation.
+        prediction: options of L_pred.
+        fast: True: fused operators; False: the paper's formulas.
+        twice: use plain PyTorch operators, which can be differentiated twice.
     """
-    options = _estimation(koopman, fast)
+    options = _estimation_options(koopman, fast)
     if twice:
         options["backend"] = "torch"
-    return koopman_prediction_loss(
-        _frames(embeddings, koopman, fast), mode=prediction.mode, nu=prediction.nu, **options
-    )
+    frames = _frames(embeddings, koopman, fast)
+    return koopman_prediction_loss(frames, mode=prediction.mode, nu=prediction.nu, **options)
 
 
-def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:
-    """Frames as the operator is fitted on them. The paper's formulas need float64: in float32 their gradient
-    through the eigenvectors is off by up to 10%."""
-    embeddings = embeddings.to(
-        torch.promote_types(embeddings.dtype, torch.float32 if fast else torch.float64)
-    )
-    return normalize(embeddings, dim=-1) if koopman.normalize else embeddings
+class _EstimationOptions(TypedDict):
+    rtol: float | None
+    ridge: float
+    rank: int | None
+    backend: Backend
 
 
-def _estimation(koopman: KoopmanConfig, fast: bool) -> dict[str, object]:
+class _SplitOptions(_EstimationOptions):
+    xi: float
+    mask: Mask
+    smooth_power: int
+    weights: Weights
+    max_gain: float | None
+
+
+def _estimation_options(koopman: KoopmanConfig, fast: bool) -> _EstimationOptions:
     return {
         "rtol": koopman.rtol,
         "ridge": koopman.ridge,
@@ -115,52 +121,24 @@ def _estimation(koopman: KoopmanConfig, fast: bool) -> dict[str, object]:
     }
 
 
-@torch.no_grad()
-def stream_health(streams: Streams, views: int) -> dict[str, Tensor]:
-    """What the embeddings of a batch look like, from what a pass left behind; scalars by name.
-
-    Per stream: ``mean_cosine_*`` between clips of different videos, 1 where all have collapsed to one point;
-    ``effective_rank_*``, the exponential of the entropy of the singular values of the unit embeddings (Roy
-    and Vetterli 2007), between 1 and min(N, M). ``stream_cosine``: mean over clips of the cosine between Z_A
-    and Z_M, 1 where the split does not separate anything.
-
-    Of the operators: ``circle_distance``, mean of ``| 1 - |lambda| |`` over the eigenvalues that were kept,
-    how fast what was seen decays or grows; ``split_margin``, mean over clips of the distance of the
-    nearest eigenvalue to the mask's circle (hard mask: how far the split is from a jump) or to 1 (smooth).
-
-    Args:
-        streams: of N clips, those of one video next to each other.
-        views: clips per video.
-    """
-    health = {}
-    for name, z in streams.embeddings.items():
-        u = normalize(z.nan_to_num(posinf=0.0, neginf=0.0), dim=-1)
-        health[f"mean_cosine_{name}"] = _mean_cosine(u.unflatten(0, (-1, views)))
-        health[f"effective_rank_{name}"] = _effective_rank(u)
-    if streams.split is not None:
-        alike = cosine_similarity(streams.split.static, streams.split.dynamic, dim=-1)
-        health["stream_cosine"] = alike.nan_to_num().mean()
-        radius = streams.split.eigenvalues().abs()
-        kept = torch.arange(radius.shape[-1], device=radius.device) < streams.split.rank[..., None]
-        off = torch.where(kept, (1 - radius).abs(), 0.0)
-        health["circle_distance"] = off.sum() / kept.sum().clamp_min(1)
-        margin = streams.split.distance()
-        some = torch.isfinite(margin)
-        health["split_margin"] = torch.where(some, margin, 0.0).sum() / some.sum().clamp_min(1)
-    return health
+def _split_options(koopman: KoopmanConfig, fast: bool) -> _SplitOptions:
+    return {
+        "xi": koopman.xi,
+        "mask": koopman.mask,
+        "smooth_power": koopman.smooth_power,
+        "weights": koopman.weights,
+        "max_gain": koopman.max_gain,
+        **_estimation_options(koopman, fast),
+    }
 
 
-def _mean_cosine(u: Tensor) -> Tensor:
-    """Mean dot product of unit (or zero, left out) vectors ``(B, V, M)`` of different videos."""
-    counts = (u.abs().amax(-1) > 0).to(u.dtype).sum(1)
-    pairs = counts.sum().square() - counts.square().sum()
-    total = u.sum((0, 1)).square().sum() - u.sum(1).square().sum()
-    return total / pairs.clamp_min(1)
-
-
-def _effective_rank(u: Tensor) -> Tensor:
-    values = torch.linalg.svdvals(u)
-    return torch.distributions.Categorical(values + torch.finfo(u.dtype).tiny).entropy().exp()
+def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:
+    """The frames that the operator is fitted to. The paper's formulas need float64: in float32 their gradient
+    through the eigenvectors has an error of up to 10%."""
+    embeddings = embeddings.to(
+        torch.promote_types(embeddings.dtype, torch.float32 if fast else torch.float64)
+    )
+    return normalize(embeddings, dim=-1) if koopman.normalize else embeddings
 
 
 def _share_of_empty(stream: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""V-BYOL: each clip predicts what the momentum encoder makes of the other clips of its video."""
+r"""V-BYOL: each clip predicts the momentum encoder's embeddings of the other clips of its video."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from bodvcl.models.projector import FrameMLP
-from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import ObjectiveInput, StreamObjective
+from bodvcl.objectives.tensors import by_video, mean_over_ranks, nonempty, stacked
 from bodvcl.ops.contrastive import negative_cosine
 
 
 class BYOL(StreamObjective):
     r"""Minus the mean cosine of predictions and targets, over all ordered pairs of different clips (Eq. 4).
 
-    Both encoders end with the projector, frame by frame; the split comes next; the predictor q is applied to
-    the online network's streams, each with its own:
+    Both encoders end with the projector, which works frame by frame. The split into streams follows. Each
+    stream of the online network then has a predictor q of its own:
 
     .. math:: \ell = -\frac{1}{N (\rho - 1)} \sum_{i, j} \sum_{k \ne j}
               \cos\big(q(z_{ij}), \mathrm{sg}(z'_{ik})\big), \quad
               z = \mathrm{split}(f_\theta(x)), \; z' = \mathrm{split}(f_{\theta_m}(x))
 
-    A zero row enters the predictor's batch statistics, without a gradient, and nothing else.
+    A zero row (an empty stream) counts in the predictor's batch statistics, without gradient, and nowhere
+    else.
 
     Args:
-        streams: names; each has a predictor of its own.
+        streams: names of the streams; each has a predictor of its own.
         dim: M, width of an embedding.
         hidden: width of the predictor's hidden layer.
-        momentum: of the momentum encoder at the start.
+        momentum: momentum of the momentum encoder at the start of the run.
     """
 
     def __init__(self, streams: Sequence[str], dim: int, hidden: int, momentum: float) -> None:
@@ -36,7 +38,7 @@ class BYOL(StreamObjective):
         self.momentum = momentum
         self.predictor = nn.ModuleDict({name: FrameMLP(dim, hidden, dim, 2, norm=True) for name in streams})
 
-    def forward(self, batch: StreamBatch) -> dict[str, Tensor]:
+    def forward(self, batch: ObjectiveInput) -> dict[str, Tensor]:
         assert batch.targets is not None
         prediction = torch.stack([self._predict(name, z) for name, z in batch.streams.items()])
         target = stacked(batch.targets).to(prediction.dtype)
@@ -50,9 +52,10 @@ class BYOL(StreamObjective):
     def _predict(self, name: str, z: Tensor) -> Tensor:
         predictor = self.predictor[name]
         z = torch.where(nonempty(z)[:, None], z, z.detach())
-        return predictor(z.to(next(predictor.parameters()).dtype))
+        prediction: Tensor = predictor(z.to(next(predictor.parameters()).dtype))
+        return prediction
 
 
 def _turned(z: Tensor, views: int, shift: int) -> Tensor:
-    """``(H, N, M)`` whose row of clip j is the row of clip ``j + shift`` (mod rho) of the same video."""
-    return z.unflatten(1, (-1, views)).roll(-shift, 2).flatten(1, 2)
+    """``(H, N, M)``: the row of clip j becomes the row of clip ``j + shift`` (mod rho) of the same video."""
+    return by_video(z, views, 1).roll(-shift, 2).flatten(1, 2)

@@ -1,9 +1,9 @@
-r"""HDC-style: a spatial and a temporal sub-task at several depths of the network. A reconstruction.
+"""HDC: a spatial and a temporal sub-task at several depths of the network. A reconstruction.
 
-After "Hierarchically Decoupled Spatial-Temporal Contrast" (Zhang and Crandall, WACV 2022), of which no code
-was published: two contrastive sub-tasks whose emphasis is set by which clips are positives, at several
-depths, with the depths' measured invariance as loss weights. What the abstract leaves open is chosen here;
-no figure of that paper is reproduced.
+It follows "Hierarchically Decoupled Spatial-Temporal Contrast" (Zhang and Crandall, WACV 2022). No code of
+that paper was published. At several depths there are two contrastive sub-tasks, which differ in their
+positive clips. The loss of a depth is weighted by its measured invariance. Details that the paper's abstract
+leaves open are our choices. No number of that paper has been reproduced.
 """
 
 from __future__ import annotations
@@ -17,33 +17,37 @@ from torch.nn.functional import normalize
 
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.projector import FrameMLP
-from bodvcl.objectives.base import ClipObjective, info_nce_in_batch, row_ids
+from bodvcl.objectives.base import ClipObjective
+from bodvcl.objectives.tensors import by_video, info_nce_in_batch, row_ids
 from bodvcl.ops.distributed import world_size
 
 TASKS = ("spatial", "temporal")
 AVERAGING = 0.99
-"""Share that the moving average of the invariance keeps per step."""
+"""Decay of the moving average of the invariance, per step."""
 SMALLEST = 0.01
-"""Smallest invariance that is counted, so that no depth is lost for good."""
+"""Lower limit of the measured invariance, so that the weight of a depth cannot stay at 0."""
 
 
 class HDC(ClipObjective):
     r"""Sum over tasks of :math:`\sum_l w_l L_l`, each :math:`L_l` an InfoNCE of the embeddings of depth l.
 
-    - ``spatial``: positives are the clips of the same video that show other frames: only the appearance is
-      shared. The pair of equal frames is not compared.
-    - ``temporal``: positives are the two clips with equal frames, augmented apart: the motion is shared;
-      negatives are all others, those of the same video at other times among them.
+    - ``spatial``: positives are clips of the same video with other frames. They share the appearance only.
+      The two clips with equal frames are not compared.
+    - ``temporal``: positives are the two clips with equal frames and different augmentations. They share the
+      motion. All other clips are negatives, also those of the same video at other times.
 
-    Embeddings are a projector's, one per depth and task, of the temporal mean of that depth's features; the
-    encoder's own projector is that of the deepest depth and the spatial task.
+    Each depth and task has a projector; it maps the temporal mean of the features of that depth to an
+    embedding. The encoder's own projector serves the deepest depth in the spatial task.
 
-    The weights of a task sum to 1 and are in proportion to its invariance: the moving average of (mean cosine
-    of positives) - (mean cosine of all clips), without gradient.
+    The weights of a task sum to 1. They are proportional to its invariance: the moving average of (mean
+    cosine of positives) - (mean cosine of all clips), without gradient.
 
     Args:
         dims: widths of the features of the depths used, the deepest last.
-        hidden, embed_dim, layers, norm: of the projectors.
+        hidden: width of the projectors' hidden layers.
+        embed_dim: width of an embedding.
+        layers: linear layers of a projector.
+        norm: whether the projectors' hidden layers have batch normalisation.
         tau: temperature.
     """
 
@@ -72,7 +76,7 @@ class HDC(ClipObjective):
             spatial = [head(x) for head, x in zip((*self.spatial, encoder.project), features, strict=True)]
             temporal = [head(x) for head, x in zip(self.temporal, features, strict=True)]
             rows = row_ids(len(clips), clips.device)
-            windows = rows.unflatten(0, (-1, views))
+            windows = by_video(rows, views)
             windows = torch.cat([windows[:, :-1], windows[:, :1]], 1).flatten()
             names = tuple(f"depth {depth + 1}" for depth in range(self.depths))
             losses = torch.stack(
@@ -88,7 +92,7 @@ class HDC(ClipObjective):
 
     @torch.no_grad()
     def _measure(self, z: Tensor, videos: Tensor, windows: Tensor, rows: Tensor) -> None:
-        """Note the invariance of embeddings ``(2, depths, N, M)`` of all processes."""
+        """Store the invariance of the embeddings ``(2, depths, N, M)`` of all processes."""
         u = normalize(z, dim=-1)
         same_video, same_window = (ids[:, None] == ids for ids in (videos, windows))
         positive = torch.stack([same_video & ~same_window, same_window & (rows[:, None] != rows)])

@@ -1,4 +1,4 @@
-r"""V-MoCo: positives come from the momentum encoder, negatives from a queue of its earlier keys."""
+"""V-MoCo: positives come from the momentum encoder, negatives from a queue of its earlier keys."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import ObjectiveInput, StreamObjective
 from bodvcl.objectives.queue import KeyQueue
+from bodvcl.objectives.tensors import mean_over_ranks, nonempty, stacked
 from bodvcl.ops.contrastive import InfoNCEParts, info_nce_parts, merge
 
 
 class MoCo(StreamObjective):
     """InfoNCE (Eqs. 1 and 2) of each clip against keys of the momentum encoder.
 
-    Positives of clip j are the keys of the other clips of its video, negatives the queue; keys of other
-    videos of the batch count from the next step on, when they are in the queue. Until the first keys are
-    there the loss is 0.
+    The positives of clip j are the keys of the other clips of its video, the negatives are the queue. Keys of
+    the other videos of the batch enter the queue after the step. While the queue is empty, the loss is 0.
 
     Args:
-        streams: names; each has a queue of its own.
+        streams: names of the streams; each has a queue of its own.
         dim: M, width of an embedding.
         tau: temperature.
-        queue: keys per stream.
-        momentum: of the momentum encoder at the start.
+        queue: number of keys that are kept per stream.
+        momentum: momentum of the momentum encoder at the start of the run.
     """
 
     def __init__(self, streams: Sequence[str], dim: int, tau: float, queue: int, momentum: float) -> None:
@@ -32,7 +32,7 @@ class MoCo(StreamObjective):
         self.streams, self.tau, self.momentum = tuple(streams), tau, momentum
         self.queue = KeyQueue(len(self.streams), queue, dim)
 
-    def forward(self, batch: StreamBatch) -> dict[str, Tensor]:
+    def forward(self, batch: ObjectiveInput) -> dict[str, Tensor]:
         assert batch.targets is not None
         z, keys = stacked(batch.streams), stacked(batch.targets)
         parts = merge(self._positives(z, keys, batch.views), self._negatives(z, batch.videos))
@@ -41,14 +41,14 @@ class MoCo(StreamObjective):
         return dict(zip(batch.streams, losses.unbind()))
 
     def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
-        for micro_batch in keys:
-            self.queue.enqueue(stacked(micro_batch))
+        for part in keys:
+            self.queue.enqueue(stacked(part))
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"queue_filled": self.queue.filled()}
 
     def _positives(self, z: Tensor, keys: Tensor, views: int) -> InfoNCEParts:
-        """Every video by itself: ``H * B`` problems of rho rows and rho keys."""
+        """Each video on its own: ``H * B`` comparisons of rho rows with rho keys."""
         streams = z.shape[0]
         rows = torch.arange(views, device=z.device)
         same = torch.zeros_like(rows)
@@ -62,7 +62,7 @@ class MoCo(StreamObjective):
             temperature=self.tau,
             check_finite=False,
         )
-        return InfoNCEParts(*(x.unflatten(-2, (streams, -1)).flatten(-2) for x in parts))
+        return InfoNCEParts(*(torch.unflatten(x, -2, (streams, -1)).flatten(-2) for x in parts))
 
     def _negatives(self, z: Tensor, videos: Tensor) -> InfoNCEParts:
         return info_nce_parts(

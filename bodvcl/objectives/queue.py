@@ -1,4 +1,4 @@
-"""The memory of MoCo: the keys of earlier steps, one ring per stream."""
+"""The memory of MoCo: keys of earlier steps, one ring buffer per stream."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bodvcl.ops.distributed import gather
 
 
 class KeyQueue(nn.Module):
-    """The newest keys of H streams, unit vectors; the places that were never filled are zero.
+    """The newest keys of H streams as unit vectors; places that were never filled are zero.
 
-    A zero vector has no direction and counts for nobody, so a filling queue needs no mask. Keys of all
-    processes are put in, in the order of their ranks: the queue is the same in every process.
+    A zero vector has no direction and is ignored, so a queue that is not full needs no mask. The keys of all
+    processes enter in the order of their ranks: the queue is the same on every process.
 
     Args:
-        streams: H.
+        streams: H, number of streams.
         size: Q, keys per stream.
-        dim: M, their width.
+        dim: M, width of a key.
 
     Attributes:
         keys: buffer ``(H, Q, M)``.
-        count: buffer, int64: how many keys were ever put into each stream.
+        count: buffer, int64: number of keys that have entered each stream since the start.
     """
 
     keys: Tensor
@@ -35,12 +35,12 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put ``(H, K, M)`` keys in the place of the oldest; of more than Q the last are kept."""
+        """Replace the oldest keys by ``keys``, ``(H, K, M)``. With K > Q only the last Q are kept."""
         new = gather(normalize(keys.to(self.keys.dtype), dim=-1), 1)[:, -self.keys.shape[1] :]
         places = (self.count + torch.arange(new.shape[1], device=new.device)) % self.keys.shape[1]
         self.keys.index_copy_(1, places, new)
         self.count += new.shape[1]
 
     def filled(self) -> Tensor:
-        """Share of the places that hold a key, float32 in [0, 1]."""
+        """Share of the places that hold a key: a float32 scalar in [0, 1]."""
         return (self.count / self.keys.shape[1]).clamp_max(1).float()

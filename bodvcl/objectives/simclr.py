@@ -1,14 +1,15 @@
-"""V-SimCLR: the other clips of the same video are positives, the clips of other videos negatives."""
+"""V-SimCLR: the other clips of the same video are positives, the clips of other videos are negatives."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from bodvcl.objectives.base import StreamBatch, StreamObjective, info_nce_in_batch, row_ids, stacked
+from bodvcl.objectives.base import ObjectiveInput, StreamObjective
+from bodvcl.objectives.tensors import info_nce_in_batch, row_ids, stacked
 
 
 class SimCLR(StreamObjective):
-    """InfoNCE (Eqs. 1 and 2) of every stream by itself; with the streams "static" and "dynamic" it is Eq. 22.
+    """InfoNCE (Eqs. 1 and 2) of each stream on its own. With the streams "static" and "dynamic" it is Eq. 22.
 
     Args:
         tau: temperature.
@@ -18,7 +19,7 @@ class SimCLR(StreamObjective):
         super().__init__()
         self.tau = tau
 
-    def forward(self, batch: StreamBatch) -> dict[str, Tensor]:
+    def forward(self, batch: ObjectiveInput) -> dict[str, Tensor]:
         clips = row_ids(len(batch.videos), batch.videos.device)
         losses = info_nce_in_batch(
             stacked(batch.streams), batch.videos, clips, self.tau, tuple(batch.streams)

@@ -1,4 +1,4 @@
-r"""V-SwAV: each clip predicts which prototypes the other clips of its video are assigned to."""
+"""V-SwAV: each clip predicts the prototypes that the other clips of its video are assigned to."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bodvcl.objectives.base import StreamBatch, StreamObjective, mean_over_ranks, nonempty, stacked
+from bodvcl.objectives.base import ObjectiveInput, StreamObjective
+from bodvcl.objectives.tensors import by_video, mean_over_ranks, nonempty, stacked
 from bodvcl.ops.sinkhorn import swapped_prediction
 
 ASSIGN_VIEWS = 2
-"""Clips of a video that give assignments, as in SwAV; the others only predict."""
+"""Number of clips of a video that are assigned to prototypes, as in SwAV; the others only predict."""
 
 
 class SwAV(StreamObjective):
-    r"""Swapped prediction: the cross-entropy of one clip's softmax over prototypes with the balanced
-    assignment of another, over the pairs P of an assigning and another, predicting clip of a video.
+    r"""Swapped prediction: the cross-entropy between one clip's softmax over prototypes and the balanced
+    assignment of another clip.
+
+    The pairs (j, k) in P are two clips of one video: clip j predicts, clip k is assigned.
 
     .. math:: \ell = -\frac{1}{|P|} \sum_{(j, k) \in P} \sum_p q_{kp} \log
               \frac{\exp(z_j \cdot c_p / \tau)}{\sum_{p'} \exp(z_j \cdot c_{p'} / \tau)}
 
-    with unit vectors z and prototypes c, and q by Sinkhorn-Knopp over the batch of all processes, clip by
-    clip. The prototypes are scaled to unit length after each step, and get no gradient in the first share
-    ``freeze`` of the run.
+    z and c are unit vectors (embeddings and prototypes). Sinkhorn-Knopp gives q, over the batch of all
+    processes, separately for each clip position. The prototypes are scaled to unit length after each step.
+    They get no gradient during the first share ``freeze`` of the run.
 
     Args:
-        streams: names; each has prototypes of its own.
+        streams: names of the streams; each has prototypes of its own.
         dim: M, width of an embedding.
         tau: temperature.
-        prototypes: P, per stream.
-        epsilon: entropy of the assignments.
-        iterations: of Sinkhorn-Knopp.
-        freeze: share of the run in [0, 1].
+        prototypes: number of prototypes per stream.
+        epsilon: entropy regularisation of the assignments.
+        iterations: iterations of Sinkhorn-Knopp.
+        freeze: share of the run, in [0, 1], during which the prototypes stay as they were drawn.
     """
 
     frozen: Tensor
@@ -53,7 +56,7 @@ class SwAV(StreamObjective):
         self.prototypes = nn.Parameter(normalize(torch.randn(len(streams), prototypes, dim), dim=-1))
         self.register_buffer("frozen", torch.tensor(freeze > 0))
 
-    def forward(self, batch: StreamBatch) -> dict[str, Tensor]:
+    def forward(self, batch: ObjectiveInput) -> dict[str, Tensor]:
         z = normalize(stacked(batch.streams), dim=-1)
         prototypes = torch.where(self.frozen, self.prototypes.detach(), self.prototypes).to(z.dtype)
         scores = _by_view(z @ prototypes.mT, batch.views)
@@ -77,4 +80,4 @@ class SwAV(StreamObjective):
 
 def _by_view(x: Tensor, views: int) -> Tensor:
     """``(H, N, ...)`` to ``(H, views, videos, ...)``."""
-    return x.unflatten(1, (-1, views)).transpose(1, 2)
+    return by_video(x, views, 1).transpose(1, 2)

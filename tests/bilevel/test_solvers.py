@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from bilevel_problems import (
     solve,
 )
 
+from bodvcl.bilevel import solvers as registry
 from bodvcl.bilevel.solvers import make_solver
+from bodvcl.config.schema import BilevelConfig
 
 UNROLLED = ("fd", "fd_central", "itd", "hvp")
 TOLERANCE = {"fd": 1e-2, "fd_central": 1e-4, "itd": 1e-12, "hvp": 1e-12}
@@ -208,3 +211,9 @@ def test_differences_on_the_head_are_not_rounded_to_the_features_precision(solve
     assert relative_error(step.gradient, want.gradient) < 0.03
     assert want.hessian_share > 0.1
     assert all(g.dtype == torch.float32 for g in step.gradient.values())
+
+
+def test_every_solver_of_the_options_is_registered_once():
+    options = get_args(get_type_hints(BilevelConfig)["solver"])
+    registered = [*registry.SOLVERS, *registry.CURVATURES, *registry.LINEAR_SOLVERS]
+    assert sorted(registered) == sorted(options)

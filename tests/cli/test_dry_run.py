@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torchvision.models import video
 
 from bodvcl.cli.train import main
+from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import ENCODER, LAST, load_run, read_checkpoint
 from bodvcl.errors import CheckpointError
@@ -79,7 +80,7 @@ def test_whatever_a_file_holds_it_is_one_line(start, rest):
         with pytest.raises(CheckpointError):
             load_run(path)
         with pytest.raises(CheckpointError):
-            read_checkpoint(Path(folder), TrainConfig(), torch.device("cpu"), listed=False)
+            read_checkpoint(Path(folder), dump_yaml(TrainConfig()), torch.device("cpu"), listed=False)
 
 
 def test_weights_with_nan_are_refused(tmp_path, capsys):

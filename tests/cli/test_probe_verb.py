@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from bodvcl.cli.main import main
+from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import ClipConfig, DigitsConfig, ModelConfig, ShapesConfig, TrainConfig
 from bodvcl.data.made import shapes
 from bodvcl.engine.checkpoint import save_encoder
@@ -39,7 +40,7 @@ def runs(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> list[
         torch.manual_seed(seed)
         folder = tmp_path_factory.mktemp("run")
         (folder / "checkpoint").mkdir()
-        save_encoder(folder, 1, config, build_encoder(config.model))
+        save_encoder(folder, 1, dump_yaml(config), config.model, build_encoder(config.model))
         folders.append(folder)
     return folders
 
@@ -145,7 +146,7 @@ def test_another_encoder_with_longer_clips(
     for stride, code, message in ((3, 0, ""), (5, 2, "every video is too short for the other encoder")):
         longer = replace(config, clip=replace(config.clip, stride=stride))
         (other / "checkpoint").mkdir(parents=True, exist_ok=True)
-        save_encoder(other, 1, longer, build_encoder(config.model))
+        save_encoder(other, 1, dump_yaml(longer), longer.model, build_encoder(config.model))
         options = ("--data", listed, "--against", str(other), "--labels", "shape", "--probe", "ridge")
         found, _, error = probe(*options)
         assert (found, message in error) == (code, True)
@@ -181,7 +182,9 @@ def test_the_moving_digits_are_known_by_name(probe, config: TrainConfig, tmp_pat
     small = DigitsConfig(cache=tmp_path / "digits", train_videos=8, probe_videos=32, frames=12, size=32)
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     encoder = build_encoder(config.model)
-    save_encoder(tmp_path / "run", 1, replace(config, data="digits", digits=small), encoder)
+    save_encoder(
+        tmp_path / "run", 1, dump_yaml(replace(config, data="digits", digits=small)), config.model, encoder
+    )
     plot = tmp_path / "probe.svg"
     code, text, _ = probe("--checkpoint", str(tmp_path / "run"), "--plot", str(plot))
     assert code == 0
@@ -480,7 +483,9 @@ def test_the_data_of_a_run_is_found_from_another_folder(
         folder.mkdir(parents=True)
     write_list(home / "list.csv", [{"path": row["path"], "shape": row["shape"]} for row in rows])
     monkeypatch.chdir(home)
-    save_encoder(run, 1, replace(config, data="list.csv"), build_encoder(config.model))
+    save_encoder(
+        run, 1, dump_yaml(replace(config, data="list.csv")), config.model, build_encoder(config.model)
+    )
     assert "where training ran" not in probe("--probe", "ridge", checkpoint=run)[1]
     monkeypatch.chdir(away)
     code, text, _ = probe("--probe", "ridge", checkpoint=run)
@@ -512,7 +517,10 @@ def test_a_checkpoint_that_does_not_say_where_it_ran_is_probed_as_before(
 def save_state(folder: Path, config: TrainConfig, /, **changed: object) -> Path:
     """An encoder file with some entries changed, or removed where they are None."""
     (folder / "checkpoint").mkdir(exist_ok=True)
-    state = torch.load(save_encoder(folder, 1, config, build_encoder(config.model)), weights_only=True)
+    state = torch.load(
+        save_encoder(folder, 1, dump_yaml(config), config.model, build_encoder(config.model)),
+        weights_only=True,
+    )
     state = {name: value for name, value in {**state, **changed}.items() if value is not None}
     torch.save(state, folder / "changed.pt")
     return folder / "changed.pt"

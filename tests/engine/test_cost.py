@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from bodvcl.config.passes import Passes
 from bodvcl.config.schema import BilevelConfig, ClipConfig, ModelConfig, TrainConfig
+from bodvcl.engine.assemble import build_learner, step_memory
 from bodvcl.engine.flops import forward_flops, peak_flops, peak_of, step_flops
 from bodvcl.engine.memory import estimate_memory, saved_bytes
+from bodvcl.engine.precision import Arithmetic
 from bodvcl.models.encoder import build_encoder
 
 MODEL = ModelConfig(width=4, embed_dim=12, hidden_dim=16)
 CLIP = ClipConfig(frames=6, size=32)
+FP32 = Arithmetic("fp32")
 
 
 def test_operations_of_the_tiny_backbone_are_those_of_its_convolutions():
@@ -26,7 +28,7 @@ def test_operations_of_the_tiny_backbone_are_those_of_its_convolutions():
     )
     macs += frames * (16 * 16 + 16 * 12)
     assert forward_flops(MODEL, CLIP) == 2 * macs
-    assert step_flops(100, (3, 3)) == 900
+    assert step_flops(100, Passes(3, 3)) == 900
 
 
 @pytest.mark.parametrize(
@@ -66,31 +68,53 @@ def test_what_is_saved_for_the_backward_pass_is_counted_as_it_is():
     assert counted == sum(t.untyped_storage().nbytes() for t in saved.values())
 
 
-def test_the_estimate_follows_batch_optimiser_and_parts():
-    config = TrainConfig(model=MODEL, clip=CLIP, batch_size=16, decouple="none")
+def estimate(clips=32, bilevel=None, upper=None, lower=None, optimizer="adamw"):
+    with torch.device("meta"):
+        learner = build_learner(TrainConfig(model=MODEL, clip=CLIP)).train()
+    shape = (clips, 3, CLIP.frames, CLIP.size, CLIP.size)
+    return estimate_memory(learner, shape, optimizer=optimizer, bilevel=bilevel, upper=upper, lower=lower)
+
+
+def test_the_estimate_follows_clips_optimiser_and_arithmetic():
     parameters = 4 * sum(p.numel() for p in build_encoder(MODEL).parameters())
-    whole = estimate_memory(config, None)
+    whole = estimate()
     assert whole.gradients == parameters
     assert whole.optimizer == 2 * parameters
-    assert whole.clips == 4 * 16 * 2 * 3 * 6 * 32 * 32
-    parts = estimate_memory(dataclasses.replace(config, accumulate=4), None)
-    shared = estimate_memory(config, None, world_size=4)
-    assert parts.activations == shared.activations
-    assert parts.activations == pytest.approx(whole.activations / 4, rel=0.01)
-    half = estimate_memory(config, torch.bfloat16)
+    assert estimate(optimizer="sgd").optimizer == parameters
+    assert whole.clips == 4 * 32 * 3 * 6 * 32 * 32
+    assert estimate(8).activations == pytest.approx(whole.activations / 4, rel=0.01)
+    half = estimate(upper=torch.bfloat16)
     assert half.activations == pytest.approx(whole.activations / 2, rel=0.1)
     assert "activations" in str(whole)
 
 
-def test_further_inner_steps_take_what_their_solver_keeps():
-    def estimate(solver, steps, scope="all"):
-        bilevel = BilevelConfig(solver=solver, scope=scope, inner_steps=steps)
-        return estimate_memory(TrainConfig(model=MODEL, clip=CLIP, batch_size=4, bilevel=bilevel), None)
+def test_a_lower_level_in_float32_decides_what_is_saved():
+    whole, bilevel, narrow = estimate(), BilevelConfig(solver="fd", scope="all"), torch.bfloat16
+    assert estimate(bilevel=bilevel, upper=narrow).activations == whole.activations
+    assert estimate(bilevel=bilevel, upper=narrow, lower=narrow).activations < whole.activations
+    head = BilevelConfig(solver="fd", scope="head")
+    assert estimate(bilevel=head, upper=narrow).activations < whole.activations
 
-    parameters = estimate("fd", 1).gradients // 4
-    assert estimate("fd", 3).gradients == 8 * parameters
-    assert estimate("fd_central", 3).gradients == 6 * parameters
-    assert estimate("first_order", 3).gradients == 4 * parameters
-    assert estimate("itd", 3).activations == 3 * estimate("itd", 1).activations
-    assert estimate("hvp", 3).activations == estimate("itd", 1).activations
-    assert estimate("fd", 3, "head").gradients == parameters, "the backbone does not look ahead"
+
+@pytest.mark.parametrize(
+    ("options", "clips"),
+    [({}, 32), ({"accumulate": 4}, 8), ({"method": "dualvar", "decouple": "none"}, 48)],
+)
+def test_a_run_counts_the_clips_that_pass_together(options, clips):
+    config = TrainConfig(model=MODEL, clip=CLIP, batch_size=16, **options)
+    alone, shared = (step_memory(config, FP32, FP32, world_size) for world_size in (1, 4))
+    assert alone.clips == 4 * clips * 3 * 6 * 32 * 32
+    assert shared.clips == alone.clips // 4
+
+
+def test_further_inner_steps_take_what_their_solver_keeps():
+    def with_solver(solver, steps, scope="all"):
+        return estimate(8, BilevelConfig(solver=solver, scope=scope, inner_steps=steps))
+
+    parameters = with_solver("fd", 1).gradients // 4
+    assert with_solver("fd", 3).gradients == 8 * parameters
+    assert with_solver("fd_central", 3).gradients == 6 * parameters
+    assert with_solver("first_order", 3).gradients == 4 * parameters
+    assert with_solver("itd", 3).activations == 3 * with_solver("itd", 1).activations
+    assert with_solver("hvp", 3).activations == with_solver("itd", 1).activations
+    assert with_solver("fd", 3, "head").gradients == parameters, "the backbone does not look ahead"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bodvcl.cli.train import main
-from bodvcl.config.parse import load_yaml
+from bodvcl.config.parse import dump_yaml, load_yaml
 from bodvcl.engine.checkpoint import ENCODER, LAST, NotFinite, load_encoder, save_checkpoint, save_encoder
 from bodvcl.engine.finite import copied, not_finite
 from bodvcl.engine.loop import Trainer
@@ -103,10 +103,10 @@ def test_no_poisoned_encoder_is_written(finished_run, tmp_path):
             value = tensor.clone()
             tensor[(0,) * tensor.ndim] = math.nan
             with pytest.raises(NotFinite, match=f"encoder.{name} is not finite"):
-                save_encoder(tmp_path, 1, config, encoder)
+                save_encoder(tmp_path, 1, dump_yaml(config), config.model, encoder)
             tensor.copy_(value)
     assert not list((tmp_path / "checkpoint").iterdir())
-    save_encoder(tmp_path, 1, config, encoder)
+    save_encoder(tmp_path, 1, dump_yaml(config), config.model, encoder)
 
 
 def _weights(trainer: Trainer) -> None:

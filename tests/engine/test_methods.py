@@ -12,8 +12,8 @@ from same_training import assert_same_movement
 
 from bodvcl.cli.train import main
 from bodvcl.config.parse import load_yaml
+from bodvcl.engine.assemble import build_learner
 from bodvcl.engine.checkpoint import LAST
-from bodvcl.engine.learner import build_learner
 from bodvcl.engine.metrics import METRICS
 
 STREAM_METHODS = ("simclr", "moco", "byol", "swav")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bodvcl.config.schema import ClipConfig, MocoConfig, ModelConfig, SwavConfig, TrainConfig
-from bodvcl.engine.learner import build_learner
+from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.models.streams import koopman_streams, prediction_loss
 
@@ -32,7 +32,7 @@ def make(method="simclr", decouple="bod", share=1.0, strict=False, autocast=None
         queue = learner.objective.queue
         queue.enqueue(torch.randn(*queue.keys.shape, generator=g, dtype=torch.float64))
     videos = torch.arange(VIDEOS).repeat_interleave(views)
-    return BatchProblem(learner, clips, videos, config, autocast, health=health)
+    return BatchProblem(learner, clips, videos, loss_options(config), autocast, health=health)
 
 
 def moved(problem, by=0.01):
@@ -66,7 +66,7 @@ def test_buffers_advance_once_however_many_passes_and_can_be_put_back(method):
     for name, t in problem.learner.state_dict().items():
         assert torch.equal(t, advanced[name]), name
     assert any(not torch.equal(before[name], advanced[name]) for name in before)
-    problem.undo_buffers()
+    problem.replay.undo_buffers()
     for name, t in problem.learner.state_dict().items():
         assert torch.equal(t, before[name]), name
 
@@ -109,7 +109,7 @@ def test_the_head_is_the_projector():
 @pytest.mark.parametrize("decouple", ["pred", "bod"])
 def test_the_lower_level_may_look_at_a_share_of_the_videos(share, videos, decouple):
     problem = make(decouple=decouple, share=share)
-    params, config = problem.learner.trainable(), problem.config
+    params, config = problem.learner.trainable(), problem.options
     if share < 1 and videos < VIDEOS:
         problem.lower(params)
         assert set(counts(problem).values()) == {0}, "statistics are those of the whole batch"
@@ -187,7 +187,7 @@ def test_the_momentum_encoder_sees_a_batch_once_and_gives_the_keys(method, monke
     problem.both(params)
     assert len(calls) == 1
     other = make(method).learner.target
-    want = koopman_streams(other(problem.clips), problem.config.koopman, None).embeddings
+    want = koopman_streams(other(problem.clips), problem.options.koopman, None).embeddings
     for name, key in problem.keys.items():
         torch.testing.assert_close(key, want[name])
         assert not key.requires_grad
@@ -197,9 +197,9 @@ def test_the_momentum_encoder_sees_a_batch_once_and_gives_the_keys(method, monke
 def test_health_is_in_the_log_where_it_is_asked_for(method):
     problem = make(method, health=True)
     problem.upper(problem.learner.trainable())
-    streams = ("static", "dynamic") if problem.config.decouple == "bod" else ("video",)
+    streams = ("static", "dynamic") if problem.options.decouple == "bod" else ("video",)
     asked = {f"{kind}_{s}" for kind in ("mean_cosine", "effective_rank") for s in streams}
-    if problem.config.decouple == "bod":
+    if problem.options.decouple == "bod":
         asked |= {
             "stream_cosine",
             "circle_distance",

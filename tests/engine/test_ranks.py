@@ -44,7 +44,8 @@ def assert_same_training(run, reference, steps):
     for got, want in zip(metrics(run), metrics(reference), strict=True):
         for name in ("loss", "loss_static", "loss_dynamic", "loss_pred", "static_modes", "grad_norm"):
             assert got[name] == pytest.approx(want[name], rel=2e-2, abs=1e-5), (got["step"], name)
-    start = untrained_encoder(load_yaml(reference / "config.yaml")).state_dict()
+    config = load_yaml(reference / "config.yaml")
+    start = untrained_encoder(config.model, config.seed).state_dict()
     saved = [torch.load(r / LAST, weights_only=True) for r in (run, reference)]
     assert [s["step"] for s in saved] == [steps, steps]
     got, want = (s["learner"] for s in saved)

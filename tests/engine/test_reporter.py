@@ -7,18 +7,18 @@ import json
 import pytest
 import torch
 
-from bodvcl.config.schema import LogConfig, TrainConfig
+from bodvcl.config.schema import LogConfig
 from bodvcl.engine.health import WINDOW
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.reporter import Reporter
 
 
 def report(run, steps, values, *, speaks=True, world_size=1, every=1):
-    config = TrainConfig(log=LogConfig(every=every))
     with Reporter(
-        config,
+        LogConfig(every=every),
         run,
         torch.device("cpu"),
+        {},
         speaks=speaks,
         world_size=world_size,
         step=0,

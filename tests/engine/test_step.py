@@ -10,8 +10,9 @@ import torch
 from bodvcl.bilevel.solvers import Step
 from bodvcl.config.parse import parse_config
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
+from bodvcl.engine.parts import parts_of, videos_of
 from bodvcl.engine.ranks import Ranks, World
-from bodvcl.engine.step import parts_of, step_gradient, videos_of
+from bodvcl.engine.step import step_gradient
 from bodvcl.errors import ConfigError
 
 ALONE = Ranks(World(), torch.device("cpu"))

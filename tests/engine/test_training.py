@@ -19,8 +19,9 @@ from bodvcl.bilevel.solvers import make_solver
 from bodvcl.cli.train import main
 from bodvcl.config.parse import load_yaml
 from bodvcl.config.schema import ModelConfig, TrainConfig
+from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.checkpoint import LAST, load_encoder
-from bodvcl.engine.learner import build_learner, untrained_encoder
+from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.errors import DataError
@@ -131,7 +132,8 @@ def test_fast_and_reference_routes_agree_in_float32(tiny, tmp_path, decouple, so
             if name in a:
                 assert a[name] == pytest.approx(b[name], rel=1e-2, abs=1e-5), (a["step"], name)
     fast, reference = weights(runs["--fast"]), weights(runs["--no-fast"])
-    start = untrained_encoder(load_yaml(runs["--fast"] / "config.yaml")).state_dict()
+    config = load_yaml(runs["--fast"] / "config.yaml")
+    start = untrained_encoder(config.model, config.seed).state_dict()
     assert_same_movement(fast, reference, start)
 
 
@@ -150,7 +152,7 @@ def test_fast_and_reference_gradients_agree_in_float64(decouple, solver, scope):
         generator = torch.Generator().manual_seed(2)
         clips = torch.randn(8, 3, 8, 16, 16, generator=generator, dtype=torch.float64)
         videos = torch.arange(4).repeat_interleave(2)
-        problem = BatchProblem(learner, clips, videos, config, autocast=None)
+        problem = BatchProblem(learner, clips, videos, loss_options(config), autocast=None)
         step = make_solver(config.bilevel)(learner.trainable(), problem)
         gradients.append(torch.cat([g.flatten() for g in step.gradient.values()]))
     torch.testing.assert_close(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from torchvision.models import get_weight
 
 from bodvcl.config.backbones import GEOMETRY
 from bodvcl.config.schema import ModelConfig
-from bodvcl.models.backbones.build import build_backbone
+from bodvcl.models.backbones.build import BACKBONES, build_backbone
 from bodvcl.models.backbones.vit import TubeletViT, attention_route, position_code
 from bodvcl.models.layout import parameter_count
 
@@ -202,3 +204,10 @@ def test_attention_has_a_second_derivative_where_it_is_asked_for():
         gradients = torch.autograd.grad(loss, list(vit.parameters()), create_graph=True)
         sum(g.square().sum() for g in gradients).backward()
     assert vit.tubelets.weight.grad.abs().max() > 0
+
+
+def test_every_backbone_of_the_options_is_registered_once():
+    options = get_args(get_type_hints(ModelConfig)["backbone"])
+    assert set(BACKBONES) == set(GEOMETRY) == set(options)
+    with pytest.raises(ValueError, match="no backbone named 'none'; there are: tiny"):
+        build_backbone(ModelConfig(backbone="none"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bodvcl.objectives.base import StreamBatch
+from bodvcl.objectives.base import ObjectiveInput
 
 STREAMS = ("static", "dynamic")
 VIDEOS, DIM = 4, 5
@@ -20,10 +20,10 @@ def embeddings(views: int, seed: int = 0, empty: tuple[tuple[int, int], ...] = (
     return {s: x.requires_grad_() for s, x in z.items()}
 
 
-def batch(views: int, empty=(), empty_targets=(), targets: bool = True) -> StreamBatch:
+def batch(views: int, empty=(), empty_targets=(), targets: bool = True) -> ObjectiveInput:
     keys = {s: x.detach() for s, x in embeddings(views, 1, empty_targets).items()}
     ids = torch.arange(VIDEOS).repeat_interleave(views)
-    return StreamBatch(embeddings(views, 0, empty), ids, views, keys if targets else None)
+    return ObjectiveInput(embeddings(views, 0, empty), ids, views, keys if targets else None)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bodvcl.config.schema import ClipConfig, DualvarConfig, HdcConfig, ModelConfig, TrainConfig
+from bodvcl.engine.assemble import objective_options
 from bodvcl.models.encoder import VideoEncoder, build_encoder
 from bodvcl.objectives.base import ClipObjective
 from bodvcl.objectives.build import build_objective
@@ -30,7 +31,7 @@ def network(method: str, views: int = 3) -> tuple[VideoEncoder, ClipObjective]:
     torch.manual_seed(0)
     c = config(method, views)
     encoder = build_encoder(c.model)
-    return encoder.double().eval(), build_objective(c, encoder).double().eval()
+    return encoder.double().eval(), build_objective(method, objective_options(c), encoder).double().eval()
 
 
 def clips(views: int = 3, videos: int = VIDEOS) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bodvcl.models.momentum import shuffled_over_ranks
 from bodvcl.objectives import dualvar
-from bodvcl.objectives.base import ClipObjective, StreamBatch
+from bodvcl.objectives.base import ClipObjective, ObjectiveInput
 from bodvcl.objectives.byol import BYOL
 from bodvcl.objectives.moco import MoCo
 from bodvcl.objectives.simclr import SimCLR
@@ -65,7 +65,7 @@ def streams_of(method: str, objective: nn.Module, rank: int, ranks: int) -> dict
     out = {}
     for step in range(2):
         z, targets = x[:, mine] @ weight, x[:, mine] @ slow
-        batch = StreamBatch(
+        batch = ObjectiveInput(
             dict(zip(STREAMS, z)),
             torch.arange(VIDEOS).repeat_interleave(VIEWS)[mine],
             VIEWS,

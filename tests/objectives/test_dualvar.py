@@ -7,6 +7,7 @@ import torch
 from networks import FRAMES, VIDEOS, clips, config, ids, network
 from torch.nn.functional import normalize
 
+from bodvcl.engine.assemble import objective_options
 from bodvcl.objectives.build import build_objective
 from bodvcl.objectives.dualvar import RANK_LIMIT, put_back, random_order, shuffled
 
@@ -89,7 +90,9 @@ def test_segments_that_are_shuffled_are_put_back(segments):
 
 
 def test_one_segment_like_all_others_costs_log_two():
-    objective = build_objective(config("dualvar"), network("dualvar")[0]).double()
+    objective = build_objective(
+        "dualvar", objective_options(config("dualvar")), network("dualvar")[0]
+    ).double()
     same = normalize(torch.ones(VIDEOS, S, 5, dtype=torch.float64), dim=-1)
     assert objective._rank(same, same).item() == pytest.approx(math.log(2))
     apart = torch.eye(S, dtype=torch.float64).expand(VIDEOS, S, S)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bodvcl.objectives.base import StreamBatch
+from bodvcl.objectives.base import ObjectiveInput
 from bodvcl.objectives.simclr import SimCLR
 from bodvcl.ops.contrastive import info_nce
 from bodvcl.reference.contrastive import info_nce as reference_info_nce
@@ -19,7 +19,7 @@ def ids(videos, views):
 
 
 def simclr(streams, videos, views, tau=0.1):
-    return SimCLR(tau)(StreamBatch(streams, ids(videos, views), views))
+    return SimCLR(tau)(ObjectiveInput(streams, ids(videos, views), views))
 
 
 @pytest.mark.parametrize("views", [2, 3, 4])

@@ -7,11 +7,12 @@ import torch
 from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig
-from bodvcl.models.streams import Streams, koopman_streams, stream_health
+from bodvcl.models.stream_health import stream_health
+from bodvcl.models.streams import SplitOutput, koopman_streams
 
 
 def health(z, views=2):
-    return {k: v.item() for k, v in stream_health(Streams({"s": z}, None, {}), views).items()}
+    return {k: v.item() for k, v in stream_health(SplitOutput({"s": z}, None, {}), views).items()}
 
 
 def test_values_are_those_of_the_formulas():

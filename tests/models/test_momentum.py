@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bodvcl.config.schema import ModelConfig, TrainConfig
-from bodvcl.engine.learner import build_learner
+from bodvcl.engine.assemble import build_learner
 from bodvcl.models.momentum import momentum_at
 
 

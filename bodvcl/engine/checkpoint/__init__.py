@@ -1,0 +1,33 @@
+"""Checkpoints: atomic and complete, and refused where they do not fit."""
+
+from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
+from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
+from bodvcl.engine.checkpoint.retention import keep_checkpoint, save_is_due
+from bodvcl.engine.checkpoint.training import (
+    Changing,
+    checkpoint_state,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    saved_step,
+    seed_rank,
+)
+
+__all__ = [
+    "ENCODER",
+    "LAST",
+    "Changing",
+    "NotFinite",
+    "checkpoint_state",
+    "keep_checkpoint",
+    "load_checkpoint",
+    "load_encoder",
+    "load_run",
+    "read_checkpoint",
+    "save_checkpoint",
+    "save_encoder",
+    "save_is_due",
+    "saved_step",
+    "seed_rank",
+    "training_folder",
+]

@@ -1,0 +1,133 @@
+"""The trained encoder in a file of its own, ``encoder.pt``: what other programs need to use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import bodvcl
+from bodvcl.config.parse import validate
+from bodvcl.config.schema import ModelConfig, TrainConfig
+from bodvcl.engine.checkpoint.file import ENCODER, FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.errors import CheckpointError, ConfigError
+from bodvcl.models.encoder import VideoEncoder, build_encoder
+
+
+def save_encoder(run_dir: Path, step: int, settings: str, model: ModelConfig, encoder: VideoEncoder) -> Path:
+    """Write ``checkpoint/encoder.pt``.
+
+    Args:
+        run_dir: folder of the run.
+        step: steps that are done.
+        settings: configuration of the run, as YAML.
+        model: configuration of the encoder.
+        encoder: the encoder.
+
+    Raises:
+        NotFinite: weights or statistics are NaN or infinite; an earlier file is untouched.
+        CheckpointError: the disk is full or cannot be written; an earlier file is untouched.
+    """
+    return write_state(
+        run_dir / ENCODER,
+        {
+            "format": FORMAT,
+            "version": bodvcl.__version__,
+            "step": step,
+            "config": settings,
+            "folder": _current_folder(),
+            "model": dataclasses.asdict(model),
+            "encoder": {name: t.cpu() for name, t in encoder.state_dict().items()},
+        },
+    )
+
+
+def load_encoder(path: Path | str, device: torch.device | str = "cpu") -> VideoEncoder:
+    """The trained encoder of a run, in evaluation mode.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+        device: device of the encoder.
+
+    Raises:
+        CheckpointError: as :func:`load_run`.
+    """
+    return load_run(path, device)[0]
+
+
+def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[VideoEncoder, TrainConfig]:
+    """The trained encoder of a run, in evaluation mode, and the configuration of the run.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+        device: device of the encoder.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of bodvcl, or the training state ``last.pt``.
+    """
+    file, state = _read_encoder(Path(path), torch.device(device))
+    try:
+        config = validate(yaml.safe_load(str(state["config"])))
+    except (ConfigError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
+            f"does not have: {first_lines(error)}"
+        ) from error
+    try:
+        encoder = build_encoder(ModelConfig(**state["model"]))
+        encoder.load_state_dict(state["encoder"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file} was written by bodvcl {state['version']} and does not fit the encoder of bodvcl "
+            f"{bodvcl.__version__} ({first_lines(error)}): use it with the version that wrote it"
+        ) from error
+    return encoder.to(device).eval(), config
+
+
+def training_folder(path: Path) -> Path | None:
+    """The folder from which the run was started; relative paths in its configuration start there.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+
+    Returns:
+        None: unknown. Older versions did not save it, or the folder was removed during training.
+
+    Raises:
+        CheckpointError: as :func:`load_run`.
+    """
+    folder = _read_encoder(path, torch.device("cpu"))[1].get("folder")
+    return None if folder is None else Path(folder)
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed
+        return None
+
+
+def _read_encoder(path: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
+    """The file of an encoder, and what it holds."""
+    file = path / ENCODER if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        training = (path / LAST).exists()
+        raise CheckpointError(
+            f"no encoder in {path}: its training was not finished or stopped properly; continue it with: "
+            f"bodvcl train --resume --run-dir {shlex.quote(str(path))}"
+            if training
+            else f"no checkpoint at {file}; expected the folder of a run, or an encoder.pt"
+        )
+    state = read_state(file, device)
+    if "model" not in state:
+        raise CheckpointError(
+            f"{file} holds the state of a training run, not an encoder; give the run folder or its {ENCODER}"
+        )
+    if missing := [name for name in ("config", "version", "encoder") if name not in state]:
+        raise CheckpointError(f"{file} is not a bodvcl checkpoint: it has no {' and no '.join(missing)}")
+    return file, state

@@ -1,0 +1,96 @@
+"""Whether a checkpoint belongs to a run: the same options where they matter, and the same videos."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bodvcl.data.files.video_list import VideoList, difference
+from bodvcl.errors import CheckpointError
+
+_MUST_MATCH = (
+    *("method", "moco", "byol", "swav", "dualvar", "hdc"),
+    *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits"),
+)
+"""Options that make a run another run."""
+_NEVER_MATTER = (
+    "run_dir",
+    "resume",
+    "resume_with_other_videos",
+    "dry_run",
+    "config",
+    "max_steps",
+    "workers",
+    "decode",
+    "device",
+    "log",
+    "shapes.cache",
+    "digits.cache",
+)
+"""Options whose change is not even reported."""
+
+
+def compare_settings(saved: str, now: str, may_change: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Compare the configuration in a checkpoint with that of the run to continue.
+
+    Args:
+        saved: configuration in the checkpoint, as YAML.
+        now: configuration of the run, as YAML.
+        may_change: groups of options that may differ here, although they normally make it another run.
+
+    Returns:
+        Two lists of lines, one per option that differs: those that make it another run, and the others.
+    """
+    before, after = _flat(yaml.safe_load(saved)), _flat(yaml.safe_load(now))
+    different: list[str] = []
+    changed: list[str] = []
+    for key in sorted(before.keys() | after.keys()):
+        top = key.partition(".")[0]
+        if before.get(key) == after.get(key) or key in _NEVER_MATTER or top in _NEVER_MATTER:
+            continue
+        line = f"{key} was {before.get(key)}, now {after.get(key)}"
+        (different if top in _MUST_MATCH and top not in may_change else changed).append(line)
+    return different, changed
+
+
+def compare_videos(
+    path: Path, state: Mapping[str, Any], videos: VideoList | None, accept_others: bool
+) -> list[str]:
+    """Compare the videos of a checkpoint with those of the run to continue.
+
+    Args:
+        path: file of the checkpoint, for the error message.
+        state: the checkpoint.
+        videos: videos of the run; None: the configuration determines them.
+        accept_others: accept other videos.
+
+    Returns:
+        One line if the videos differ, else none.
+
+    Raises:
+        CheckpointError: the videos differ, and ``accept_others`` is False.
+    """
+    if videos is None or not state.get("videos"):
+        return []
+    found = difference(VideoList.load(state["videos"]), videos)
+    if found is None:
+        return []
+    if not accept_others:
+        raise CheckpointError(
+            f"{path} was trained on other videos: {found}; put the files back, continue with the present "
+            "videos (--resume-with-other-videos), or start a new run with another --run-dir"
+        )
+    return [f"the videos: {found}"]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

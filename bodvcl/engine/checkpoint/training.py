@@ -1,0 +1,180 @@
+"""The state of a training, ``last.pt``: from it a run continues exactly where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+import bodvcl
+from bodvcl.data.files.video_list import VideoList
+from bodvcl.engine.checkpoint.file import FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.same_run import compare_settings, compare_videos
+from bodvcl.engine.finite import not_finite, some
+from bodvcl.engine.ranks import Ranks
+from bodvcl.errors import CheckpointError
+
+
+class Changing(NamedTuple):
+    """What a step of the training changes: modules, optimiser and loss scale."""
+
+    learner: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+def checkpoint_state(
+    changing: Changing, step: int, settings: str, world_size: int, videos: VideoList | None = None
+) -> dict[str, Any]:
+    """What a checkpoint holds: weights, buffers, optimiser, loss scale, random states, step, configuration.
+
+    It is the same on every rank, except for the random states. Its tensors are those of the run, which the
+    next step changes. The position in the data is the step: order and random draws are functions of (seed,
+    epoch, position) and of the list of videos.
+
+    Args:
+        changing: what a step changes.
+        step: steps that are done.
+        settings: configuration of the run, as YAML.
+        world_size: number of processes.
+        videos: list of the training videos; None: the configuration determines them.
+    """
+    return {
+        "format": FORMAT,
+        "version": bodvcl.__version__,
+        "step": step,
+        "config": settings,
+        **{name: part.state_dict() for name, part in changing._asdict().items()},
+        "random": _random_states(),
+        "world_size": world_size,
+        "videos": None if videos is None else videos.dump(),
+    }
+
+
+def save_checkpoint(run_dir: Path, state: Mapping[str, Any]) -> Path:
+    """Write a :func:`checkpoint_state` to ``checkpoint/last.pt``. Only rank 0 calls it.
+
+    Raises:
+        NotFinite: the state contains NaN or infinities; the previous checkpoint is untouched.
+        CheckpointError: the disk is full or cannot be written; the previous checkpoint is untouched.
+    """
+    return write_state(run_dir / LAST, state)
+
+
+def saved_step(run_dir: Path) -> int | None:
+    """Number of steps in the run's ``checkpoint/last.pt``; None: there is no such file, or it is damaged."""
+    try:
+        return int(read_state(run_dir / LAST, torch.device("cpu"))["step"])
+    except CheckpointError:
+        return None
+
+
+def load_checkpoint(
+    run_dir: Path,
+    changing: Changing,
+    settings: str,
+    seed: int,
+    ranks: Ranks,
+    videos: VideoList | None = None,
+    *,
+    accept_other_videos: bool = False,
+) -> tuple[int, list[str]]:
+    """Restore in place what :func:`save_checkpoint` wrote. Every rank reads the file.
+
+    The number of ranks may differ. Rank 0 gets its random states back; the other ranks are seeded anew from
+    seed, rank and step. Videos that have moved to another folder are accepted as the same.
+
+    Args:
+        run_dir: folder of the run.
+        changing: what is restored.
+        settings: configuration of the run that continues, as YAML.
+        seed: seed of the run.
+        ranks: the processes.
+        videos: list of the training videos; None: the configuration determines them.
+        accept_other_videos: continue although the videos differ.
+
+    Returns:
+        The number of steps that are done, and one line per option that has changed since then and may change
+        (a new learning rate, for example).
+
+    Raises:
+        CheckpointError: the file cannot be read; its data, clips, model or method differ; its videos differ
+            and ``accept_other_videos`` is False.
+    """
+    path = run_dir / LAST
+    state, changed = read_checkpoint(run_dir, settings, ranks.device, listed=videos is not None)
+    changed += compare_videos(path, state, videos, accept_other_videos)
+    try:
+        changing.learner.load_state_dict(state["learner"])
+        changing.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this configuration ({first_lines(error)}): "
+            "continue with the version that wrote it, or start a new run with another --run-dir"
+        ) from error
+    if changing.scaler.is_enabled() and state["scaler"]:
+        changing.scaler.load_state_dict(state["scaler"])
+    step = int(state["step"])
+    if ranks.first:
+        _restore_random_states(state["random"])
+    else:
+        seed_rank(seed, ranks.rank, step)
+    if state["world_size"] != ranks.size:
+        changed.append(f"processes were {state['world_size']}, now {ranks.size}")
+    return step, changed
+
+
+def read_checkpoint(
+    run_dir: Path, settings: str, device: torch.device, listed: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The state in ``checkpoint/last.pt``, and one line per option that has changed and may change.
+
+    Args:
+        run_dir: folder of the run.
+        settings: configuration of the run that continues, as YAML.
+        device: device of the tensors.
+        listed: whether the run lists its videos: then the list decides, and the name of the data may differ.
+
+    Raises:
+        CheckpointError: the file cannot be read or is not finite; its data, clips, model or method differ.
+    """
+    path = run_dir / LAST
+    state = read_state(path, device)
+    if not state.keys() >= {"step", "config", *Changing._fields}:
+        raise CheckpointError(
+            f"{path} holds no state of a training run; copy a step-*.pt or epoch-*.pt over it"
+        )
+    if broken := not_finite({part: state[part] for part in Changing._fields}):
+        raise CheckpointError(
+            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
+            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
+        )
+    listed = listed and bool(state.get("videos"))  # older versions kept no list
+    different, changed = compare_settings(state["config"], settings, may_change=("data",) if listed else ())
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another configuration ({'; '.join(different)}): "
+            "drop these options to continue that run, or start a new one with another --run-dir"
+        )
+    return state, changed
+
+
+def seed_rank(seed: int, rank: int, step: int) -> None:
+    """Seed PyTorch's generators for the random draws of one rank (dropout, shuffles) from a step on."""
+    torch.manual_seed(hash((seed, rank, step)) % 2**63)
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def _restore_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]][: torch.cuda.device_count()])
