@@ -15,6 +15,8 @@ from bodvcl.ops.transforms import active
 
 __all__ = ["DecoupledInfoNCE"]
 
+_NAME = "DecoupledInfoNCE"
+
 
 class DecoupledInfoNCE(nn.Module):
     r"""The losses of BOD-VCL from per-frame embeddings: one InfoNCE per stream, and L_pred.
@@ -75,7 +77,7 @@ class DecoupledInfoNCE(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature is {temperature}; expected a positive number")
+            raise ValueError(f"{_NAME}: temperature: expected a positive number, got {temperature}")
         self.temperature = temperature
         self._koopman = KoopmanConfig(
             xi=xi,
@@ -164,43 +166,44 @@ class DecoupledInfoNCE(nn.Module):
 
 def _check(embeddings: Tensor, video_ids: Tensor) -> None:
     _check_embeddings(embeddings)
+    count = len(embeddings)
     if not isinstance(video_ids, Tensor) or video_ids.dtype not in INTEGERS:
         got = video_ids.dtype if isinstance(video_ids, Tensor) else type(video_ids).__name__
-        raise TypeError(f"video_ids must be a tensor of integers, one per clip; got {got}")
-    if video_ids.shape != embeddings.shape[:1]:
+        raise TypeError(f"{_NAME}: video_ids: expected a tensor of integers, one per clip, got {got}")
+    if video_ids.shape != (count,):
         raise ValueError(
-            f"video_ids must be ({len(embeddings)},), one for each of the {len(embeddings)} clips of the "
-            f"embeddings; got the shape {tuple(video_ids.shape)}"
+            f"{_NAME}: video_ids: expected the shape ({count},), an id for each of the {count} clips, "
+            f"got {tuple(video_ids.shape)}"
         )
     if torch.compiler.is_compiling() or active() or world_size() > 1:
-        return  # values are out of reach, or clips of the same or of other videos may be on another rank
+        return  # the values cannot be read, or other ranks have more clips
     clips_per_video = torch.unique(video_ids, return_counts=True)[1].tolist()
     if max(clips_per_video, default=0) < 2:
         raise ValueError(
-            f"no two of the {len(video_ids)} clips are of one video, so none has a positive: cut two clips "
-            "or more from every video and give them the same id"
+            f"{_NAME}: video_ids: expected two clips or more of a video, got {count} clips of {count} "
+            "videos, so that no clip has a positive: cut several clips from each video, with the same id"
         )
     if len(clips_per_video) == 1:
         raise ValueError(
-            f"all {len(video_ids)} clips are of one video, so there is no negative: give clips of two videos "
-            "or more"
+            f"{_NAME}: video_ids: expected clips of two videos or more, got {count} clips of one video, so "
+            "that no clip has a negative: take more videos into a batch"
         )
 
 
 def _check_embeddings(embeddings: Tensor) -> None:
     if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
         got = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise TypeError(f"embeddings must be a floating-point tensor (N, T, M), got {got}")
+        raise TypeError(f"{_NAME}: embeddings: expected a floating-point tensor (N, T, M), got {got}")
     shape = tuple(embeddings.shape)
-    if embeddings.dim() != 3:
+    if len(shape) != 3:
         raise ValueError(
-            f"embeddings must be (N, T, M), one embedding per frame; got the shape {shape}. An encoder that "
-            "pools over time cannot be split: take its features before that pooling"
+            f"{_NAME}: embeddings: expected (N, T, M), one embedding per frame, got {shape}: an encoder that "
+            "pools over time cannot be used as it is; take its features before that pooling"
         )
-    if embeddings.shape[1] < 3:
+    if shape[1] < 3:
         raise ValueError(
-            f"embeddings have {embeddings.shape[1]} frame(s) per clip, at least 3 are needed: two pairs of "
-            f"consecutive frames; got the shape {shape}, read as (N, T, M)"
+            f"{_NAME}: embeddings: expected at least 3 frames per clip, which are two pairs of consecutive "
+            f"frames, got {shape[1]}: the shape {shape} is read as (N, T, M)"
         )
-    if embeddings.shape[2] < 1:
-        raise ValueError(f"embeddings have width 0: {shape}, read as (N, T, M)")
+    if shape[2] < 1:
+        raise ValueError(f"{_NAME}: embeddings: expected a width of at least 1, got {shape}")

@@ -70,16 +70,17 @@ class FrameEncoder(nn.Module):
         """
         pixels = torch.as_tensor(frames)
         if pixels.dtype != torch.uint8:
-            raise TypeError(f"frames must be uint8, RGB from 0 to 255; got {pixels.dtype}")
+            raise TypeError(f"prepare: frames: expected uint8, RGB from 0 to 255, got {pixels.dtype}")
         shape = tuple(pixels.shape)
         if pixels.dim() not in (4, 5) or shape[-1] != 3 or 0 in shape:
             raise ValueError(
-                f"frames must be (L, height, width, 3) or (N, L, height, width, 3), RGB last; got {shape}"
+                "prepare: frames: expected (L, height, width, 3) or (N, L, height, width, 3), RGB last, "
+                f"got {shape}"
             )
         if shape[-4] != self.clip.frames:
             raise ValueError(
-                f"a clip of this encoder has {self.clip.frames} frames, got {shape[-4]}: take every "
-                f"{self.clip.stride}th frame of the video, {self.clip.frames} of them (see `clip`)"
+                f"prepare: frames: expected {self.clip.frames} frames, as in the clips that the encoder was "
+                f"trained on, got {shape[-4]}: take `video[::clip.stride][:clip.frames]`"
             )
         clips = pixels if pixels.dim() == 5 else pixels[None]
         box = centred_square(*clips.shape[2:4])
@@ -143,19 +144,21 @@ def _available(device: torch.device | str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ConfigError(f"device is {device!r}; expected cpu, cuda or cuda:N") from error
+        raise ConfigError(f"load_encoder: device: expected cpu, cuda or cuda:N, got {device!r}") from error
     count = torch.cuda.device_count()
     if found.type == "cuda" and (found.index or 0) >= count:
-        raise ConfigError(f"device is {device}, but PyTorch sees {count} CUDA devices here; use device='cpu'")
+        raise ConfigError(
+            f"load_encoder: device: PyTorch sees {count} CUDA devices here, got {device}: take device='cpu'"
+        )
     return found
 
 
 def _check_clips(clips: Tensor) -> None:
     if not isinstance(clips, Tensor) or not clips.is_floating_point():
         got = clips.dtype if isinstance(clips, Tensor) else type(clips).__name__
-        raise TypeError(f"clips must be a floating-point tensor, got {got}: `prepare` makes it from frames")
+        raise TypeError(f"clips: expected a floating-point tensor, got {got}: `prepare` makes it from frames")
     if clips.dim() != 5 or clips.shape[1] != 3:
         raise ValueError(
-            f"clips must be (N, 3, frames, height, width), got {tuple(clips.shape)}: `prepare` makes them "
+            f"clips: expected (N, 3, frames, height, width), got {tuple(clips.shape)}: `prepare` makes them "
             "from frames"
         )

@@ -41,6 +41,7 @@ def main() -> None:
         mask="hard",  # eigenvalues closer to 1 than xi are static; for training take "smooth", the default
         weights="projector",  # static + dynamic = features
         pool="none",  # a static and a dynamic part of every frame
+        ridge=0,  # the paper's pseudo-inverse
         rtol=1e-4,
     )
     for clip, values in enumerate(split.eigenvalues()):

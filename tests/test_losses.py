@@ -191,23 +191,23 @@ def test_it_is_a_module_without_parameters_that_can_be_sent_and_printed():
 @pytest.mark.parametrize(
     ("z", "ids", "error", "says"),
     [
-        (torch.randn(8, 10), IDS, ValueError, r"one embedding per frame; got the shape \(8, 10\)"),
-        (torch.randn(8, 2, 10), IDS, ValueError, "2 frame"),
-        (torch.randn(8, 6, 0), IDS, ValueError, "width 0"),
+        (torch.randn(8, 10), IDS, ValueError, r"one embedding per frame, got \(8, 10\)"),
+        (torch.randn(8, 2, 10), IDS, ValueError, "at least 3 frames per clip.*got 2"),
+        (torch.randn(8, 6, 0), IDS, ValueError, "width of at least 1"),
         (torch.ones(8, 6, 10, dtype=torch.int64), IDS, TypeError, "torch.int64"),
         ([1.0], IDS, TypeError, "got list"),
-        (torch.randn(8, 6, 10), IDS[:7], ValueError, r"must be \(8,\).*got the shape \(7,\)"),
-        (torch.randn(8, 6, 10), IDS[:, None], ValueError, r"got the shape \(8, 1\)"),
-        (torch.randn(8, 6, 10), IDS.float(), TypeError, "integers, one per clip; got torch.float32"),
+        (torch.randn(8, 6, 10), IDS[:7], ValueError, r"expected the shape \(8,\).*got \(7,\)"),
+        (torch.randn(8, 6, 10), IDS[:, None], ValueError, r"got \(8, 1\)"),
+        (torch.randn(8, 6, 10), IDS.float(), TypeError, "integers, one per clip, got torch.float32"),
         (torch.randn(8, 6, 10), IDS.tolist(), TypeError, "got list"),
         (
             torch.randn(8, 6, 10),
             torch.zeros(8, dtype=torch.int64),
             ValueError,
-            "all 8 clips are of one video",
+            "no clip has a negative",
         ),
-        (torch.randn(8, 6, 10), torch.arange(8), ValueError, "none has a positive"),
-        (torch.randn(0, 6, 10), IDS[:0], ValueError, "none has a positive"),
+        (torch.randn(8, 6, 10), torch.arange(8), ValueError, "no clip has a positive"),
+        (torch.randn(0, 6, 10), IDS[:0], ValueError, "no clip has a positive"),
     ],
 )
 def test_bad_input_is_named(z, ids, error, says):
@@ -234,11 +234,11 @@ def test_bad_input_is_named(z, ids, error, says):
     ids=str,
 )
 def test_a_bad_option_is_refused_when_the_module_is_made(option):
-    with pytest.raises(ValueError, match=f"^{next(iter(option))} is "):
+    with pytest.raises(ValueError, match=rf"\b{next(iter(option))}\b"):
         bodvcl.DecoupledInfoNCE(**option)
 
 
 def test_a_rank_beyond_the_clips_is_refused_with_the_clips():
     loss_fn = bodvcl.DecoupledInfoNCE(rank=7)
-    with pytest.raises(ValueError, match="rank is 7; expected 1 to 5"):
+    with pytest.raises(ValueError, match=r"rank.*1 to 5"):
         loss_fn(embeddings(), IDS)

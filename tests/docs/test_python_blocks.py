@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pages import PAGES, ROOT, blocks, name_of
+from torch.func import functional_call
+
+from bodvcl.bilevel.solvers import make_solver
+from bodvcl.config.schema import BilevelConfig
 
 RUN = "runs/20261120-101500-simclr-bod"
 """The run folder that the pages speak of."""
@@ -73,9 +78,34 @@ def _contrastive(scope: Mapping[str, Any]) -> None:
     assert scope["tau"].grad.isfinite().all()
 
 
+def _library(scope: Mapping[str, Any]) -> None:
+    """The gradient of the page's bi-level step is that of the exact solver."""
+    encoder, loss_fn = scope["Encoder"](), scope["loss_fn"]
+    clips, ids = torch.randn(8, 3, 8, 8, 8), torch.arange(4).repeat_interleave(2)
+
+    class Batch:
+        head: frozenset[str] = frozenset()
+
+        def lower(self, params, features=None, *, twice=False):
+            return loss_fn.prediction(functional_call(encoder, params, clips))
+
+        def upper(self, params, features=None):
+            losses = loss_fn(functional_call(encoder, params, clips), ids)
+            return losses["static"] + losses["dynamic"]
+
+    exact = make_solver(BilevelConfig(solver="itd", scope="all", gamma=0.5))
+    want = exact(dict(encoder.named_parameters()), Batch()).gradient
+    scope["bilevel_loss"](encoder, clips, ids, gamma=0.5).backward()
+    for name, p in encoder.named_parameters():
+        torch.testing.assert_close(p.grad, want[name], rtol=1e-3, atol=1e-5)
+    assert scope["features"].shape[:2] == scope["embeddings"].shape[:2] == (1, 8)
+    assert scope["each"].shape == (2,)
+
+
 RESULTS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "docs/koopman.md": _koopman,
     "docs/contrastive.md": _contrastive,
+    "docs/library.md": _library,
 }
 """What must hold after the last block of a page."""
 

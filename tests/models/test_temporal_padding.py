@@ -92,6 +92,14 @@ def test_repetition_is_not_kept_for_the_backward_pass(dtype):
     assert torch.equal(first, repeat_ends(x, 1))
 
 
+def test_it_runs_under_inference_mode():
+    convs = repeat_outer_frames(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.Conv3d(3, 2, 3, padding=1)))
+    x = torch.randn(1, 2, 3, 4, 4)
+    with torch.inference_mode():
+        y = convs(x)  # what the second one takes is an inference tensor
+    assert torch.equal(y, convs(x))
+
+
 def test_an_input_changed_in_place_is_noticed():
     conv = repeat_outer_frames(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1)))[0]
     x = torch.randn(1, 2, 3, 4, 4, requires_grad=True) * 2

@@ -30,7 +30,7 @@ class RepeatConv3d(nn.Conv3d):
         if not count:
             return self._convolve(x)
         longer = repeat_ends(x, count)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return self._convolve(longer)
         with _saved_unrepeated(x, longer, count):
             return self._convolve(longer)
