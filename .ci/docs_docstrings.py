@@ -50,10 +50,14 @@ def plain(text: str) -> str:
             inside = line.rstrip().endswith(":")
         if not fenced and (inside or not line.startswith("    ")):  # else a block of code
             parts = _CODE.split(line)
-            parts[::2] = [part.replace("*", r"\*").replace("](", r"]\(") for part in parts[::2]]
+            parts[::2] = [_escaped(part) for part in parts[::2]]
             line = "".join(parts)
         lines.append(line)
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"<(?=\w)", "&lt;", text).replace("*", r"\*").replace("](", r"]\(")
 
 
 def one_entry_each(text: str) -> str:

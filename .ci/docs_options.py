@@ -94,4 +94,6 @@ def _shown(default: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
+    parts = text.split("`")
+    parts[::2] = [part.replace("<", "&lt;").replace("*", r"\*") for part in parts[::2]]  # not in code
+    return "`".join(parts).replace("|", r"\|").replace("\n", "<br>")
