@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bodvcl.ops.contrastive.problem import Problem
+from bodvcl.ops.contrastive.problem import ContrastiveProblem
 
 INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -341,7 +341,7 @@ def contrastive_bwd_keys_kernel(
     tl.store(out, acc * scale, mask=inside[:, None] & (d[None, :] < D))
 
 
-def forward(problem: Problem, precision: str, means: bool) -> tuple[Tensor, Tensor]:
+def forward(problem: ContrastiveProblem, precision: str, means: bool) -> tuple[Tensor, Tensor]:
     """The table ``(5, 2, H, N)`` and each group's softmax mean of the unit keys ``(2, H, N, D)``."""
     query, keys = _rows_contiguous(problem.query), _rows_contiguous(problem.keys)
     queue = keys if problem.queue is None else _rows_contiguous(problem.queue)
@@ -379,7 +379,7 @@ def forward(problem: Problem, precision: str, means: bool) -> tuple[Tensor, Tens
     return whole, whole_mean
 
 
-def backward_keys(problem: Problem, lse: Tensor, grad: Tensor, precision: str) -> Tensor:
+def backward_keys(problem: ContrastiveProblem, lse: Tensor, grad: Tensor, precision: str) -> Tensor:
     """Gradient ``(H, K, D)`` in the unit keys from ``grad (2, H, N)`` of the log-sum-exps ``lse (2, H, N)``.
 
     ``grad`` is 0 where ``lse`` is -inf.
@@ -404,7 +404,7 @@ def backward_keys(problem: Problem, lse: Tensor, grad: Tensor, precision: str) -
     return out[0] if splits == 1 else out.sum(0)
 
 
-def _ids(problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _ids(problem: ContrastiveProblem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     query, keys = problem.query_video.contiguous(), problem.key_video.contiguous()
     if problem.query_clip is None or problem.key_clip is None:
         return query, keys, query, keys

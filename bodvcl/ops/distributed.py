@@ -6,21 +6,22 @@ whole batch. Works with any backend of ``torch.distributed``; without a process 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bodvcl.ops.contrastive import info_nce
-from bodvcl.ops.contrastive.checks import one_of
-from bodvcl.ops.transforms import concrete, outer_tangents
+from bodvcl.ops.checks import one_of
+from bodvcl.ops.contrastive.api import Backend, Precision, info_nce
+from bodvcl.ops.transforms import VmapInfo, concrete, outer_tangents
 
 __all__ = ["gather", "info_nce_gathered", "world_size"]
 
 
 def world_size(group: dist.ProcessGroup | None = None) -> int:
-    """Ranks of ``group`` (None: all); 1 where ``torch.distributed`` is not initialised."""
+    """Number of ranks in ``group``; None: of all. 1 where ``torch.distributed`` is not initialised."""
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -28,21 +29,28 @@ class _Exchange(torch.autograd.Function):
     """An exchange between ranks along the first dimension of a tensor."""
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.group = inputs[1]
 
     @classmethod
-    def vmap(cls, info, in_dims, x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, int]:
+    def vmap(
+        cls,
+        info: VmapInfo,
+        in_dims: tuple[int, None],
+        x: Tensor,
+        group: dist.ProcessGroup | None,
+    ) -> tuple[Tensor, int]:
         return cls.apply(x.movedim(in_dims[0], -1), group), x.dim() - 1
 
 
 class _Linear(_Exchange):
-    """The tangent of an exchange is the exchange of the tangent. The compiler takes no rule for it."""
+    """An exchange whose tangent is the exchange of the tangent. The compiler refuses such a rule."""
 
     @classmethod
-    def jvp(cls, ctx, tangent: Tensor, _: None) -> Tensor:
+    def jvp(cls, ctx: Any, tangent: Tensor, _: None) -> Tensor:
         with outer_tangents():
-            return cls.apply(tangent, ctx.group)
+            exchanged: Tensor = cls.apply(tangent, ctx.group)
+            return exchanged
 
 
 class _Gather(_Exchange):
@@ -55,7 +63,7 @@ class _Gather(_Exchange):
         return out
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         share = _SumShare if torch.compiler.is_compiling() else _EagerSumShare
         return share.apply(grad, ctx.group), None
 
@@ -79,7 +87,7 @@ class _SumShare(_Exchange):
         return x.narrow(0, dist.get_rank(group) * rows, rows)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _gather(grad, ctx.group), None
 
 
@@ -89,18 +97,24 @@ class _EagerSumShare(_Linear, _SumShare):
 
 def _gather(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """All-gather along the first dimension, for eager mode or for the compiler."""
-    return (_Gather if torch.compiler.is_compiling() else _EagerGather).apply(x, group)
+    exchange = _Gather if torch.compiler.is_compiling() else _EagerGather
+    gathered: Tensor = exchange.apply(x, group)
+    return gathered
 
 
 def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> Tensor:
     """The tensors of all ranks, concatenated along ``dim`` in the order of ranks; differentiable.
 
     Args:
-        x: any shape, the same on every rank (`info_nce_gathered` checks; here the backend may hang or fail).
+        x: tensor of any shape and dtype. The shape must be the same on every rank; this is not checked here,
+            and the backend may hang or fail.
+        dim: dimension along which the tensors are concatenated.
+        group: ranks that take part. None: all.
 
     Returns:
-        ``dim`` grown by the number of ranks. The gradient that arrives at ``x`` is the sum over ranks. Every
-        rank must take the same derivatives in the same order: each is an exchange.
+        ``x`` with dimension ``dim`` as many times as long as there are ranks. The gradient that arrives at
+        ``x`` is the sum over ranks. Every rank must take the same derivatives in the same order: each one is
+        an exchange.
     """
     if world_size(group) == 1:
         return x
@@ -111,8 +125,8 @@ def _check_equal(rows: Tensor, group: dist.ProcessGroup | None) -> None:
     counts = concrete(gather(rows, group=group)).tolist()
     if len(set(counts)) > 1:
         raise ValueError(
-            f"info_nce_gathered: every rank needs the same number of rows, got {counts} by rank: drop the "
-            "last, incomplete batch"
+            f"info_nce_gathered: query has {counts} rows, by rank; expected the same number on every rank. "
+            "Drop the last, incomplete batch"
         )
 
 
@@ -125,33 +139,52 @@ def info_nce_gathered(
     valid: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
     reduction: Literal["mean", "sum"] = "mean",
-    **options: object,
+    temperature: float | Tensor = 0.1,
+    queue: Tensor | None = None,
+    normalize: bool = True,
+    streams: Sequence[str] | None = None,
+    check_finite: bool = True,
+    precision: Precision = "tf32x3",
+    backend: Backend = "auto",
 ) -> Tensor:
-    """`bodvcl.ops.contrastive.info_nce` of the rows of this rank against the keys of all ranks.
+    """`bodvcl.ops.info_nce` (Eqs. 1 and 22) of the rows of this rank against the keys of all ranks.
 
     Args:
-        query, keys: ``(H, N, D)`` of this rank, row by row of the same clips (``keys is query`` is common),
-            N the same on every rank.
-        video, clip: ``(N,)`` integers, of rows and keys alike, unique over all ranks: equal videos are
-            positives, equal clips are excluded.
-        valid: ``(H, N)`` bool; False rows count neither as query nor as key. Needs normalisation.
-        reduction: "mean": over ranks, the average of the returned losses is the mean over all contributing
+        query: ``(H, N, D)``, the rows of this rank, N the same on every rank.
+        keys: ``(H, N, D)``, row by row from the same clips; ``keys is query`` is common.
+        video: ``(N,)`` integers, unique over all ranks, for rows and keys alike: equal ids are positives.
+        clip: ``(N,)`` integers, unique over all ranks, for rows and keys alike: equal ids are excluded.
+        valid: ``(H, N)`` bool; False rows are left out as query and as key. Needs ``normalize=True``.
+        group: ranks that take part. None: all.
+        reduction: "mean": the average over ranks of the returned losses is the mean over all contributing
             rows; "sum": the average is their sum.
-        options: temperature, queue, normalize, streams, check_finite, precision, backend of `info_nce`.
+        temperature: as in `bodvcl.ops.info_nce`, and so are all arguments below.
+        queue: ``(H, Q, D)``, further negatives, the same on every rank.
+        normalize: compare directions.
+        streams: names of the streams for error messages.
+        check_finite: raise for values that are not finite.
+        precision: products of float32 tensors in the fused GPU kernels.
+        backend: which implementation serves the call.
 
     Returns:
-        ``(H,)``, one loss per stream, which differs between ranks.
+        ``(H,)``, one loss per stream. It differs between ranks.
 
     Raises:
-        ValueError: as `info_nce`; ranks with different numbers of rows.
+        TypeError: query, keys or queue is not a floating-point tensor.
+        ValueError: as `bodvcl.ops.info_nce`; ranks with different numbers of rows; ``valid`` with
+            ``normalize=False``.
+        bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
     one_of("info_nce_gathered", "reduction", reduction, ("mean", "sum"))
     ranks = world_size(group)
     if ranks > 1:
         _check_equal(torch.tensor([query.shape[1]], device=query.device), group)
     if valid is not None:
-        if not options.get("normalize", True):
-            raise ValueError("info_nce_gathered: valid needs normalize=True: a left-out key is a zero vector")
+        if not normalize:
+            raise ValueError(
+                "info_nce_gathered: normalize is False; expected True with valid, since a key that is left "
+                "out is a zero vector"
+            )
         keys = torch.where(valid[..., None], keys, 0.0)
     rows, stats = info_nce(
         query,
@@ -163,7 +196,13 @@ def info_nce_gathered(
         valid=valid,
         reduction="none",
         return_stats=True,
-        **options,  # type: ignore[arg-type]
+        temperature=temperature,
+        queue=queue,
+        normalize=normalize,
+        streams=streams,
+        check_finite=check_finite,
+        precision=precision,
+        backend=backend,
     )
     total = rows.sum(-1) * ranks
     if reduction == "sum":

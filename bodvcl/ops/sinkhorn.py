@@ -1,7 +1,7 @@
 """SwAV's balanced assignments and swapped prediction, over H streams at once.
 
-Sinkhorn-Knopp runs in log space, so that small ``epsilon`` cannot overflow; the streams are a dimension of
-every operation and of every reduction over ranks.
+Sinkhorn-Knopp runs in log space, so that a small ``epsilon`` cannot overflow. The streams are a dimension of
+every operation and of every exchange between ranks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bodvcl.ops.checks import check_positive, check_valid, described
 from bodvcl.ops.distributed import gather, world_size
 
 __all__ = ["sinkhorn_knopp", "swapped_prediction"]
@@ -24,30 +25,27 @@ def sinkhorn_knopp(
     valid: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
-    """Soft assignments of samples to prototypes with equal use of the prototypes over the whole batch.
+    """Soft assignments of samples to prototypes, with equal use of the prototypes over the whole batch.
 
     Every iteration scales the prototypes to equal shares, then each sample to 1, as SwAV does.
 
     Args:
-        scores: ``(H, N, P)`` similarity of N samples with P prototypes, floating point.
-        epsilon: entropy of the assignment, > 0; the limit 0 is a hard one.
-        iterations: at least 1.
-        valid: ``(H, N)`` bool; False samples take no part and get zeros.
-        group: ranks that share the batch, None for all that there are.
+        scores: ``(H, N, P)``, similarity of N samples with P prototypes, floating point.
+        epsilon: weight of the entropy of the assignments, > 0; towards 0 they become hard.
+        iterations: number of iterations, at least 1.
+        valid: ``(H, N)`` bool; False samples take no part and get zeros. None: all samples are valid.
+        group: ranks that share the batch. None: all.
 
     Returns:
-        ``(H, N, P)``, rows sum to 1; float32, or float64 for float64. A constant to every derivative, as
-        SwAV has it.
+        ``(H, N, P)``, rows sum to 1; float32, or float64 for float64. Constant for every derivative, as in
+        SwAV.
 
     Raises:
-        TypeError, ValueError: shapes, types or ranges that do not fit.
+        TypeError: scores are not a floating-point tensor.
+        ValueError: a shape, a range or a device that does not fit.
     """
     _check(scores, "sinkhorn_knopp", 3, "(H, N, P)", epsilon, iterations)
-    if valid is not None and (valid.dtype != torch.bool or valid.shape != scores.shape[:2]):
-        expected = tuple(scores.shape[:2])
-        raise ValueError(
-            f"sinkhorn_knopp: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}"
-        )
+    check_valid("sinkhorn_knopp", valid, scores, "scores", 2)
     log_q = scores.detach().to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
     if valid is not None:
         log_q = log_q.masked_fill(~valid[..., None], -torch.inf)
@@ -82,57 +80,60 @@ def swapped_prediction(
     valid: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
-    """SwAV's loss: every view predicts the assignment of the other views of its video.
+    """SwAV's loss: every view predicts the assignments of the other views of its video.
 
     Args:
-        scores: ``(H, V, B, P)`` similarity of V views of B videos with P prototypes.
-        temperature: of the predictions, > 0.
-        epsilon, iterations, group: as in `sinkhorn_knopp`; each view's batch is balanced by itself.
-        assign_views: only the first so many views give assignments; None: all.
-        valid: ``(H, V, B)`` bool; False clips (an empty stream) give and predict nothing.
+        scores: ``(H, V, B, P)``, similarity of V views of B videos with P prototypes, floating point.
+        temperature: temperature of the predictions, > 0.
+        epsilon: as in `sinkhorn_knopp`.
+        iterations: as in `sinkhorn_knopp`; each view's batch is balanced by itself.
+        assign_views: number of views, from the first on, that give assignments, 1 to V. None: all.
+        valid: ``(H, V, B)`` bool; False clips (an empty stream) neither give an assignment nor predict one.
+            None: all clips are valid.
+        group: ranks that share the batch. None: all.
 
     Returns:
-        ``(H,)``, mean over the pairs of a predicting and another, assigning view of a video, of this rank;
-        0 where there is none. float32, or float64 for float64.
+        ``(H,)``: mean over the videos of this rank and over pairs of their views, of which one predicts and
+        the other gives the assignment; 0 where there is no pair. float32, or float64 for float64.
 
     Raises:
-        TypeError, ValueError: shapes, types or ranges that do not fit; fewer than two views.
+        TypeError: scores are not a floating-point tensor.
+        ValueError: a shape, a range or a device that does not fit; fewer than two views.
     """
     op = "swapped_prediction"
     _check(scores, op, 4, "(H, V, B, P)", epsilon, iterations)
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"{op}: temperature must be positive and finite, got {temperature}")
+    check_positive(op, "temperature", temperature)
     h, views, videos, _ = scores.shape
     assign = views if assign_views is None else assign_views
-    if views < 2 or not 1 <= assign <= views:
+    if views < 2:
         raise ValueError(
-            f"{op}: at least two views are needed and 1 to V of them assign; got V = {views} and "
-            f"assign_views = {assign_views}"
+            f"{op}: scores is {tuple(scores.shape)}; expected at least two views V in (H, V, B, P)"
         )
+    if not 1 <= assign <= views:
+        raise ValueError(f"{op}: assign_views is {assign_views}; expected 1 to {views}, the number of views")
+    check_valid(op, valid, scores, "scores", 3)
     if valid is None:
         valid = torch.ones(h, views, videos, dtype=torch.bool, device=scores.device)
-    elif valid.dtype != torch.bool or valid.shape != scores.shape[:3]:
-        expected = tuple(scores.shape[:3])
-        raise ValueError(f"{op}: valid must be bool {expected}, got {valid.dtype} {tuple(valid.shape)}")
     wide = torch.promote_types(scores.dtype, torch.float32)
     given = scores.detach()[:, :assign].flatten(0, 1)
     target = sinkhorn_knopp(
         given, epsilon=epsilon, iterations=iterations, valid=valid[:, :assign].flatten(0, 1), group=group
-    ).unflatten(0, (h, assign))
+    ).reshape(h, assign, *given.shape[1:])
     log_p = (scores.to(wide) / temperature).log_softmax(-1)
     log_p = torch.where(valid[..., None], log_p, 0.0)
     others = log_p.sum(1, keepdim=True) - log_p[:, :assign]
     pairs = (valid.sum(1, keepdim=True) - 1).clamp_min(0) * valid[:, :assign]
-    return -(target * others).sum((1, 2, 3)) / pairs.sum((1, 2)).clamp_min(1)
+    loss: Tensor = -(target * others).sum((1, 2, 3)) / pairs.sum((1, 2)).clamp_min(1)
+    return loss
 
 
 def _check(scores: Tensor, op: str, rank: int, shape: str, epsilon: float, iterations: int) -> None:
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
-        got = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-        raise TypeError(f"{op}: scores must be a floating-point tensor {shape}, got {got}")
+        raise TypeError(f"{op}: scores is {described(scores)}; expected a floating-point tensor {shape}")
     if scores.dim() != rank or scores.shape[-1] == 0:
-        raise ValueError(f"{op}: expected scores {shape}, got {tuple(scores.shape)}")
-    if not 0 < epsilon < float("inf"):
-        raise ValueError(f"{op}: epsilon must be positive and finite, got {epsilon}")
+        raise ValueError(
+            f"{op}: scores is {tuple(scores.shape)}; expected {shape} with at least one prototype"
+        )
+    check_positive(op, "epsilon", epsilon)
     if iterations < 1:
-        raise ValueError(f"{op}: iterations must be at least 1, got {iterations}")
+        raise ValueError(f"{op}: iterations is {iterations}; expected at least 1")

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 EAGER_ONLY = "torch.func transforms and forward-mode derivatives of this operation run in eager mode"
+
+
+class VmapInfo(Protocol):
+    """What PyTorch tells a vmap rule."""
+
+    @property
+    def batch_size(self) -> int:
+        """Length of the mapped dimension."""
 
 
 def active() -> bool:
@@ -48,16 +56,18 @@ class _Peek(torch.autograd.Function):
         return x.new_empty(0)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info, in_dims, x: Tensor, holder: _Holder) -> tuple[Tensor, None]:
+    def vmap(
+        info: VmapInfo, in_dims: tuple[int | None, ...], x: Tensor, holder: _Holder
+    ) -> tuple[Tensor, None]:
         return _Peek.apply(x, holder), None
 
 
 def concrete(x: Tensor) -> Tensor:
-    """x without transforms, to read values from: dimensions that ``torch.func.vmap`` took are there again."""
+    """``x`` without transforms, to read values from, with the dimensions that ``torch.func.vmap`` hides."""
     if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
         return x.detach()
     holder = _Holder()
@@ -65,56 +75,70 @@ def concrete(x: Tensor) -> Tensor:
     return holder.value
 
 
-def pushforward(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, tangent: Tensor) -> tuple:
-    """Directional derivative of ``function`` at x, as the transpose of its pullback: reverse mode twice.
+def pushforward(
+    function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, tangent: Tensor
+) -> tuple[Tensor, ...]:
+    """Directional derivative of ``function`` at ``x``, as the transpose of its pullback: reverse mode twice.
 
     For a ``jvp`` rule, where a second level of forward mode cannot be opened.
     """
     x = x.detach()
-    out, pull = torch.func.vjp(function, x)
-    _, push = torch.func.vjp(lambda *grads: pull(grads)[0], *(torch.zeros_like(o) for o in out))
-    return push(tangent)
+    out, pull = torch.func.vjp(function, x)[:2]
+    push = torch.func.vjp(lambda *grads: pull(grads)[0], *(torch.zeros_like(o) for o in out))[1]
+    tangents: tuple[Tensor, ...] = push(tangent)
+    return tangents
 
 
-def outer_tangents() -> AbstractContextManager:
-    """Inside of a ``jvp`` rule, where PyTorch stops forward mode: let the levels outside of it see it too.
+def outer_tangents() -> AbstractContextManager[None]:
+    """Lets the outer levels of forward mode see a ``jvp`` rule, inside of which PyTorch stops forward mode.
 
-    Without this, the forward-mode derivative of a forward-mode derivative is that of a constant. What the
-    rule reads must be `primals`.
+    Without this, the forward-mode derivative of a forward-mode derivative is that of a constant. The rule
+    must read its tensors through `primals`.
     """
-    return forward_ad._set_fwd_grad_enabled(True)
+    enabled: AbstractContextManager[None] = forward_ad._set_fwd_grad_enabled(True)
+    return enabled
 
 
-def primals(*tensors: Tensor | None) -> tuple:
+def primals(*tensors: Tensor | None) -> tuple[Any, ...]:
     """The tensors without their tangents of the innermost level."""
-    return tuple(None if x is None else forward_ad.unpack_dual(x).primal for x in tensors)
+    unpack: Callable[[Tensor], forward_ad.UnpackedDualTensor] = forward_ad.unpack_dual
+    return tuple(None if x is None else unpack(x).primal for x in tensors)
 
 
 def fold(x: Tensor, dim: int | None, size: int, at: int = 0) -> Tensor:
-    """x with its mapped dimension (None: repeated) merged into dimension ``at``, as the slower index."""
+    """``x`` with its mapped dimension merged into dimension ``at``, as the slower index.
+
+    Args:
+        x: tensor under vmap.
+        dim: mapped dimension; None: ``x`` is not mapped, and is repeated.
+        size: length of the mapped dimension.
+        at: dimension of the result, counted without the mapped one.
+    """
     x = x.unsqueeze(at).expand(*x.shape[:at], size, *x.shape[at:]) if dim is None else x.movedim(dim, at)
     return x.flatten(at, at + 1).contiguous()
 
 
 def unfold(x: Tensor, size: int, at: int = 0) -> Tensor:
-    """The inverse of `fold`; the mapped dimension is ``at``."""
-    return x.unflatten(at, (size, x.shape[at] // size))
+    """The inverse of `fold`: the mapped dimension is dimension ``at`` of the result."""
+    return x.reshape(*x.shape[:at], size, x.shape[at] // size, *x.shape[at + 1 :])
 
 
 class Folded(torch.autograd.Function):
     """A function of tensors that share one dimension, clips or streams, into which vmap is folded.
 
-    inputs: for every argument, where that dimension is; None for an argument that does not have it. Empty:
-        the first of every tensor.
-    outputs: the same for every result.
     A mapped argument without that dimension makes vmap a loop.
+
+    Attributes:
+        inputs: for each argument, where that dimension is; None for an argument that does not have it. Empty:
+            the first dimension of every tensor.
+        outputs: the same for each result.
     """
 
     inputs: ClassVar[tuple[int | None, ...]] = ()
     outputs: ClassVar[tuple[int, ...]] = (0,)
 
     @classmethod
-    def vmap(cls, info, in_dims: Sequence[int | None], *args: object) -> tuple:
+    def vmap(cls, info: VmapInfo, in_dims: Sequence[int | None], *args: Any) -> tuple[Any, Any]:
         size = info.batch_size
         where = cls.inputs or (0,) * len(args)
         if any(dim is not None and at is None for dim, at in zip(in_dims, where)):
@@ -129,8 +153,8 @@ class Folded(torch.autograd.Function):
         return unfold(out, size, cls.outputs[0]), cls.outputs[0]
 
     @classmethod
-    def _loop(cls, size: int, in_dims: Sequence[int | None], args: Sequence) -> tuple:
-        """The results for one mapped index after the other, stacked."""
+    def _loop(cls, size: int, in_dims: Sequence[int | None], args: Sequence[Any]) -> tuple[Any, Any]:
+        """The results for each mapped index, one after the other, stacked."""
         picked = [
             [x if dim is None else x.select(dim, i) for x, dim in zip(args, in_dims)] for i in range(size)
         ]
@@ -141,18 +165,18 @@ class Folded(torch.autograd.Function):
 
 
 class FirstOnly(Folded):
-    """A function without derivatives, because it is one itself: asking for one raises ``message``."""
+    """A function that is a derivative itself and has none: asking for one raises ``message``."""
 
     message: ClassVar[str]
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         pass
 
     @classmethod
-    def backward(cls, ctx, *grads: Tensor) -> None:
+    def backward(cls, ctx: Any, *grads: Tensor) -> None:
         raise RuntimeError(cls.message)
 
     @classmethod
-    def jvp(cls, ctx, *tangents: Tensor) -> None:
+    def jvp(cls, ctx: Any, *tangents: Tensor) -> None:
         raise RuntimeError(cls.message)

@@ -51,14 +51,14 @@ def test_derivatives_by_torch_func_over_two_ranks_equal_those_of_one(two_ranks, 
 
 def test_ranks_with_different_numbers_of_rows_are_refused(two_ranks):
     for rank in two_ranks:
-        assert "same number of rows, got [4, 5] by rank" in rank["uneven"]
+        assert "query has [4, 5] rows, by rank; expected the same number" in rank["uneven"]
 
 
 def test_without_a_process_group_there_is_one_rank():
     x = torch.randn(2, 6, 3, requires_grad=True)
     assert world_size() == 1
     assert gather(x) is x
-    with pytest.raises(ValueError, match="valid needs normalize=True"):
+    with pytest.raises(ValueError, match="normalize is False; expected True with valid"):
         info_nce_gathered(
             x, x, video=torch.arange(6), valid=torch.ones(2, 6, dtype=torch.bool), normalize=False
         )

@@ -82,26 +82,38 @@ def test_empty_clips_give_and_predict_nothing():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: sinkhorn_knopp(torch.zeros(4, 5)), ValueError, r"expected scores \(H, N, P\)"),
+        (lambda: sinkhorn_knopp(torch.zeros(4, 5)), ValueError, r"scores is \(4, 5\); expected \(H, N, P\)"),
         (lambda: sinkhorn_knopp(torch.zeros(1, 4, 5, dtype=torch.int64)), TypeError, "floating-point"),
-        (lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), epsilon=0.0), ValueError, "epsilon must be positive"),
+        (
+            lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), epsilon=0.0),
+            ValueError,
+            "epsilon is 0.0; expected a positive",
+        ),
         (
             lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), iterations=0),
             ValueError,
-            "iterations must be at least 1",
+            "iterations is 0; expected at least 1",
         ),
         (
             lambda: sinkhorn_knopp(torch.zeros(1, 4, 5), valid=torch.ones(1, 4)),
             ValueError,
-            "valid must be bool",
+            "valid is .*; expected torch.bool",
         ),
         (lambda: swapped_prediction(torch.zeros(1, 1, 4, 5)), ValueError, "at least two views"),
-        (lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), temperature=0), ValueError, "temperature must"),
-        (lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), assign_views=3), ValueError, "assign_views = 3"),
+        (
+            lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), temperature=0),
+            ValueError,
+            "temperature is 0; expected",
+        ),
+        (
+            lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), assign_views=3),
+            ValueError,
+            "assign_views is 3; expected 1 to 2",
+        ),
         (
             lambda: swapped_prediction(torch.zeros(1, 2, 4, 5), valid=torch.ones(2, 4, dtype=torch.bool)),
             ValueError,
-            "valid must be bool",
+            "valid is .*; expected torch.bool",
         ),
     ],
 )

@@ -316,7 +316,18 @@ def test_opcheck_of_the_tangent_of_the_keys():
     scale = torch.tensor([2.0, 3.0]).double()
     torch.library.opcheck(
         torch.ops.bodvcl.contrastive_forward_keys,
-        (random_like(keys), torch.ones(2, 2, 4).double(), query, keys, *inverse, scale, *ids, True),
+        (
+            random_like(keys),
+            torch.ones(2, 2, 4).double(),
+            query,
+            keys,
+            None,
+            *inverse,
+            None,
+            scale,
+            *ids,
+            True,
+        ),
     )
 
 

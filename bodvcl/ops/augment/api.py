@@ -6,7 +6,7 @@ the operations of torchvision are in ``docs/augment.md``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,31 +14,31 @@ from torch import Tensor
 from bodvcl.ops.augment.backend import AugmentRequest, choose_augment
 from bodvcl.ops.augment.eager import augment as torch_route
 from bodvcl.ops.augment.params import AugmentParams, blur_radius, check
-from bodvcl.ops.transforms import active
+from bodvcl.ops.transforms import VmapInfo, active
 
 Backend = Literal["auto", "triton", "torch", "reference"]
 
-NO_DERIVATIVE = "augment_clips has no derivative: detach its parameters"
+NO_DERIVATIVE = "augment_clips has no derivative. Detach its parameters"
 
 
 class _Constant(torch.autograd.Function):
-    """Raises where a transform of ``torch.func`` or forward mode would go through it."""
+    """Raises where a transform of ``torch.func`` or forward mode would differentiate or map the call."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def jvp(ctx, tangent: Tensor) -> None:
+    def jvp(ctx: Any, tangent: Tensor) -> None:
         raise RuntimeError(NO_DERIVATIVE)
 
     @staticmethod
-    def vmap(info, in_dims, x: Tensor) -> None:
-        raise RuntimeError("augment_clips takes a whole batch of clips: call it without torch.func.vmap")
+    def vmap(info: VmapInfo, in_dims: tuple[int | None, ...], x: Tensor) -> None:
+        raise RuntimeError("augment_clips takes a whole batch of clips. Call it without torch.func.vmap")
 
 
 def _refuse_derivatives(clips: Tensor, params: AugmentParams) -> None:
@@ -61,38 +61,41 @@ def augment_clips(
     radius: int | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
-    r"""Augment N clips, each with its own parameters, which all of its frames share:
+    r"""Augment N clips, each with its own parameters, which all frames of the clip share:
 
     .. math:: y = \frac{g_\sigma * \mathrm{clamp}(A\, x / 255 + b, 0, 1) - \mathrm{mean}}{\mathrm{std}}
 
-    with x the resized and perhaps mirrored box, (A | b) the clip's ``colour``, and g the Gaussian of
-    standard deviation sigma on a square window, mirrored at the borders without repeating them.
+    where x is the resized and perhaps mirrored box, (A | b) the clip's ``colour``, and g the Gaussian of
+    standard deviation sigma on a square window. The image is mirrored at its borders, which are not repeated.
+
+    A box must lie inside its frame; on a GPU this is not checked, since that would wait for the device.
 
     Args:
-        clips: uint8 (N, L, h, w, 3), RGB. A canvas that is larger than a clip's own frames is fine: only the
-            box is read.
+        clips: ``(N, L, h, w, 3)`` uint8, RGB: N clips of L frames. The frames of a clip may be smaller than
+            h x w: only the box is read.
         params: what is done to each clip, on the same device.
-        size: S, height and width of the result.
-        mean, std: normalisation of every channel.
-        dtype: of the result: float32, bfloat16 or float16. Arithmetic is float32 (float64 in the reference).
-        memory_format: of the result; channels_last_3d, or contiguous_format.
-        radius: the blur's window is ``2 radius + 1`` pixels, cut to ``2 size - 1``; 0 for no blur. None:
-            `blur_radius` of the largest sigma of the call, which on a GPU waits for the device.
+        size: S, height and width of the result in pixels.
+        mean: subtracted from every channel, whose values lie in [0, 1].
+        std: divides every channel after that, > 0.
+        dtype: dtype of the result: float32, bfloat16 or float16. Arithmetic is float32 (float64 in the
+            reference).
+        memory_format: memory format of the result: channels_last_3d or contiguous_format.
+        radius: the blur's window is ``2 radius + 1`` pixels wide, at most ``2 size - 1``; 0: no blur. None:
+            `blur_radius` of the largest sigma in the call, which on a GPU waits for the device.
         backend: "auto"; "triton" (one kernel, on a GPU); "torch" (any device; on a GPU it waits for the
-            device, and a box is resized in bytes, off by at most one of 255 levels before the colours);
+            device; a box is resized in bytes, which is off by at most one of 255 levels before the colours);
             "reference" (frame by frame).
 
     Returns:
-        (N, 3, L, S, S) of ``dtype``. There is no derivative, in either mode, and no vmap: asking for one
-        raises.
+        ``(N, 3, L, S, S)`` of ``dtype``. There is no derivative, in either mode, and no vmap: asking for one
+        raises RuntimeError.
 
     Raises:
         RuntimeError: a parameter requires a gradient or carries a tangent, or the call is mapped.
         TypeError: clips, flip or box of another dtype; ``dtype`` is not a floating-point type.
-        ValueError: shapes or devices that do not fit; clips of another size without a box.
-        bodvcl.ops.backend.BackendError: the backend named cannot serve the call.
-
-    A box must lie inside of its frame; on a GPU this is not checked, since it would wait for the device.
+        ValueError: shapes or devices that do not fit; clips of another size without a box; an unknown
+            backend.
+        bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
     _refuse_derivatives(clips, params)
     if radius is None:

@@ -12,24 +12,25 @@ from bodvcl.ops.augment.params import AugmentParams
 
 _PIXELS = 8  # pixels per row of the matrix product: 24 wide instead of 3, which BLAS is slow at
 _PIECE = 2**18  # numbers per piece: one megabyte
-_NO_WEIGHT = 1e-9  # a tap of the blur that weighs less is lost in float32
+_NO_WEIGHT = 1e-9  # a tap of the blur with less weight changes nothing in float32
 
 
 def resize_box(frames: Tensor, box: Sequence[int], size: int) -> Tensor:
     """Cut one box out of all frames and resize it with antialiasing, rounding to bytes as torchvision does.
 
     Args:
-        frames: uint8 (L, h, w, 3).
+        frames: ``(L, h, w, 3)`` uint8.
         box: top, left, height, width in pixels, inside the frame.
-        size: height and width of the result.
+        size: height and width of the result in pixels.
 
     Returns:
-        uint8 (L, size, size, 3).
+        ``(L, size, size, 3)`` uint8.
     """
     from torchvision.transforms.v2 import functional as vision  # a second of imports that only a box needs
 
     planar = frames.permute(0, 3, 1, 2)
-    return vision.resized_crop(planar, *box, [size, size], antialias=True).permute(0, 2, 3, 1)
+    resized: Tensor = vision.resized_crop(planar, *box, [size, size], antialias=True)
+    return resized.permute(0, 2, 3, 1)
 
 
 def augment(
@@ -49,7 +50,7 @@ def augment(
     low, high = (0 - mean) / std, (1 - mean) / std
     weight, bias = _rows(params, mean, std, math.gcd(_PIXELS, size * size))
     sigma, flip = params.sigma.tolist(), params.flip.tolist()
-    boxes = [None] * count if params.box is None else params.box.tolist()
+    boxes: list[list[int]] | None = None if params.box is None else params.box.tolist()
     radius = min(radius, size - 1)
     step = max(1, _PIECE // (3 * size * size))
     out = torch.empty((count, length, size, size, 3), dtype=dtype, device=clips.device)
@@ -57,7 +58,7 @@ def augment(
         taps = _taps(sigma[i], radius)
         for start in range(0, length, step):
             piece = clips[i, start : start + step]
-            if boxes[i] is not None:
+            if boxes is not None:
                 piece = resize_box(piece, boxes[i], size)
             if flip[i]:
                 piece = piece.flip(2)
@@ -82,7 +83,7 @@ def _rows(params: AugmentParams, mean: float, std: float, pixels: int) -> tuple[
 
 
 def _taps(sigma: float, radius: int) -> list[float]:
-    """Weights of the blur at distances 0, 1, ... while they count; none for no blur."""
+    """Weights of the blur at distances 0, 1, ..., as far as they change anything; empty for no blur."""
     if sigma <= 0 or radius == 0:
         return []
     half = [math.exp(-0.5 * (d / sigma) ** 2) for d in range(radius + 1)]

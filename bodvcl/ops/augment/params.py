@@ -1,4 +1,4 @@
-"""What an augmentation does to each clip, and what is said when a call does not fit."""
+"""What an augmentation does to each clip, and the checks of a call."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bodvcl.ops.checks import check_device
+
 
 class AugmentParams(NamedTuple):
     """What is done to each of N clips; all frames of a clip share it.
 
-    colour: floating point (N, 3, 4), affine map of RGB in [0, 1]: ``colour[:, :3] @ rgb + colour[:, 3]``.
-    flip: bool (N,), mirror left and right.
-    sigma: floating point (N,), standard deviation of the blur in output pixels; 0 for none.
-    box: integer (N, 4), the top, left, height and width in pixels of what is cut out of the input and
-        resized; nothing outside of it is read. None: the input has the output's size and is not resized.
+    Attributes:
+        colour: ``(N, 3, 4)``, floating point: affine map of RGB in [0, 1],
+            ``colour[:, :3] @ rgb + colour[:, 3]``.
+        flip: ``(N,)`` bool: mirror left and right.
+        sigma: ``(N,)``, floating point: standard deviation of the blur in output pixels; 0: no blur.
+        box: ``(N, 4)``, integers: top, left, height and width in pixels of the part of the input that is
+            resized; nothing outside of it is read. None: the input has the output's size and is not resized.
     """
 
     colour: Tensor
@@ -26,7 +30,7 @@ class AugmentParams(NamedTuple):
 
 
 def blur_radius(widest: float) -> int:
-    """Pixels on each side that the blur's window covers: three of the widest standard deviation."""
+    """Radius in pixels of the blur's window for ``widest``, the largest standard deviation: three of it."""
     return math.ceil(3 * widest)
 
 
@@ -36,15 +40,17 @@ def check(
     """Raise ValueError or TypeError for a call of `bodvcl.ops.augment.augment_clips` that does not fit."""
     op = "augment_clips"
     if clips.dtype != torch.uint8:
-        raise TypeError(f"{op}: clips must be uint8, got {clips.dtype}")
+        raise TypeError(f"{op}: clips is {clips.dtype}; expected torch.uint8")
     if clips.dim() != 5 or clips.shape[-1] != 3:
-        raise ValueError(f"{op}: expected clips (N, L, h, w, 3), got {tuple(clips.shape)}")
+        raise ValueError(f"{op}: clips is {tuple(clips.shape)}; expected (N, L, h, w, 3)")
     if not dtype.is_floating_point:
-        raise TypeError(f"{op}: dtype must be a floating-point type, got {dtype}")
-    if size < 1 or radius < 0 or std <= 0:
-        raise ValueError(
-            f"{op}: expected size >= 1, radius >= 0 and std > 0, got {size}, {radius} and {std:g}"
-        )
+        raise TypeError(f"{op}: dtype is {dtype}; expected a floating-point type")
+    if size < 1:
+        raise ValueError(f"{op}: size is {size}; expected at least 1 pixel")
+    if radius < 0:
+        raise ValueError(f"{op}: radius is {radius}; expected 0 (no blur) or a number of pixels")
+    if std <= 0:
+        raise ValueError(f"{op}: std is {std:g}; expected a positive number")
     count = len(clips)
     for name, values, shape in (
         ("colour", params.colour, (count, 3, 4)),
@@ -55,14 +61,14 @@ def check(
         if values is None:
             continue
         if tuple(values.shape) != shape:
-            raise ValueError(f"{op}: {name} must be {shape} for {count} clips, got {tuple(values.shape)}")
-        if values.device != clips.device:
-            raise ValueError(f"{op}: {name} is on {values.device}, clips on {clips.device}: move one of them")
+            raise ValueError(f"{op}: {name} is {tuple(values.shape)}; expected {shape} for {count} clips")
+        check_device(op, name, values, "clips", clips)
     if params.flip.dtype != torch.bool:
-        raise TypeError(f"{op}: flip must be bool, got {params.flip.dtype}")
+        raise TypeError(f"{op}: flip is {params.flip.dtype}; expected torch.bool")
     if params.box is None and tuple(clips.shape[2:4]) != (size, size):
         raise ValueError(
-            f"{op}: clips of {clips.shape[2]} x {clips.shape[3]} pixels need a box to become {size} x {size}"
+            f"{op}: box is None; expected a box for each clip, to make {size} x {size} pixels of "
+            f"{clips.shape[2]} x {clips.shape[3]}"
         )
     if params.box is not None and (params.box.is_floating_point() or params.box.dtype == torch.bool):
-        raise TypeError(f"{op}: box must be integers, got {params.box.dtype}")
+        raise TypeError(f"{op}: box is {params.box.dtype}; expected integers")

@@ -1,8 +1,8 @@
 """The blocked route in PyTorch: a block of rows against all keys at a time, two matrix products a block.
 
-Keeps O((N + K) D) numbers, never the matrix: the block of logits has at most `BLOCK` elements (or
-`LEAST_ROWS` rows), and the backward pass computes it again. Positives and exclusions are few, so they are
-index pairs found by sorting the ids, not masks.
+Keeps O((N + K) D) numbers, never the matrix: a block of logits has at most `BLOCK` elements (or `LEAST_ROWS`
+rows), and the backward pass computes it again. Positives and exclusions are few, so they are pairs of
+indices, found by sorting the ids, and not masks.
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bodvcl.ops.contrastive.problem import COUNT, EXPECTED, LSE, NEGATIVES, POSITIVES, SUM, TOP, Problem
+from bodvcl.ops.contrastive.problem import (
+    COUNT,
+    EXPECTED,
+    LSE,
+    NEGATIVES,
+    POSITIVES,
+    SUM,
+    TOP,
+    ContrastiveProblem,
+)
 
 BLOCK = 2**19
 LEAST_ROWS = 16
 
 
 class _Related(NamedTuple):
-    """Keys with the id of a row, for every row: a slice of ``order`` that starts at ``start``."""
+    """Keys with the id of a row, for every row: ``number`` entries of ``order`` from ``start`` on."""
 
     order: Tensor
     start: Tensor
-    count: Tensor
+    number: Tensor
 
 
 class _Pairs(NamedTuple):
@@ -53,7 +62,7 @@ class _Operands(NamedTuple):
     gaps: Tensor | None
 
 
-def forward(problem: Problem, means: bool) -> tuple[Tensor, Tensor]:
+def forward(problem: ContrastiveProblem, means: bool) -> tuple[Tensor, Tensor]:
     """The table ``(5, 2, H, N)`` and each group's softmax mean of the unit keys ``(2, H, N, D)``.
 
     The means (and the expected logits in the table) are left out where ``means`` is False: shape (0,).
@@ -83,15 +92,15 @@ def forward(problem: Problem, means: bool) -> tuple[Tensor, Tensor]:
     return rows, mean
 
 
-def backward_keys(problem: Problem, lse: Tensor, grad: Tensor) -> Tensor:
+def backward_keys(problem: ContrastiveProblem, lse: Tensor, grad: Tensor) -> Tensor:
     """Gradient ``(H, K, D)`` in the unit keys from ``grad (2, H, N)`` of the log-sum-exps ``lse (2, H, N)``.
 
     ``grad`` is 0 where ``lse`` is -inf.
     """
     out = torch.zeros_like(problem.keys, dtype=problem.wide, memory_format=torch.contiguous_format)
-    operands = _operands(problem._replace(queue=None, queue_inverse=None))
+    operands = _operands(problem.without_queue())
     safe = torch.where(lse == -torch.inf, torch.inf, lse)
-    for block in _blocks(problem._replace(queue=None)):
+    for block in _blocks(problem.without_queue()):
         span = slice(block.first, block.last)
         for s in range(len(out)):
             logits, weight = _weights(problem, operands, s, block, safe[:, s, span])
@@ -102,12 +111,12 @@ def backward_keys(problem: Problem, lse: Tensor, grad: Tensor) -> Tensor:
     return out
 
 
-def forward_keys(problem: Problem, lse: Tensor, change: Tensor) -> Tensor:
+def forward_keys(problem: ContrastiveProblem, lse: Tensor, change: Tensor) -> Tensor:
     """Tangent of the log-sum-exps ``lse (2, H, N)`` from that of the unit keys, ``change (H, K, D)``."""
     out = torch.zeros_like(lse)
-    operands = _operands(problem._replace(queue=None, queue_inverse=None))
+    operands = _operands(problem.without_queue())
     safe = torch.where(lse == -torch.inf, torch.inf, lse)
-    for block in _blocks(problem._replace(queue=None)):
+    for block in _blocks(problem.without_queue()):
         span, (row, key, _) = slice(block.first, block.last), block.positive
         for s in range(len(change)):
             logits, weight = _weights(problem, operands, s, block, safe[:, s, span])
@@ -119,7 +128,7 @@ def forward_keys(problem: Problem, lse: Tensor, change: Tensor) -> Tensor:
 
 
 def _weights(
-    problem: Problem, operands: _Operands, stream: int, block: _Block, safe: Tensor
+    problem: ContrastiveProblem, operands: _Operands, stream: int, block: _Block, safe: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Softmax weights of the negatives, as a matrix, and of the positive pairs.
 
@@ -133,7 +142,7 @@ def _weights(
     return logits.sub_(safe[NEGATIVES, :, None]).exp_(), positive
 
 
-def _operands(problem: Problem) -> _Operands:
+def _operands(problem: ContrastiveProblem) -> _Operands:
     wide = problem.wide
     factor = problem.query_inverse * problem.scale[:, None]
     query = problem.query.to(wide) * factor[..., None]
@@ -146,23 +155,21 @@ def _operands(problem: Problem) -> _Operands:
     return _Operands(query, keys, queue, gaps if bool(gaps.any()) else None)
 
 
-def _blocks(problem: Problem) -> Iterator[_Block]:
-    n, width = problem.query.shape[1], problem.keys.shape[1]
-    width += 0 if problem.queue is None else problem.queue.shape[1]
+def _blocks(problem: ContrastiveProblem) -> Iterator[_Block]:
+    n, width = problem.query.shape[1], problem.width
     if width == 0:
         return
     size = min(n, max(LEAST_ROWS, BLOCK // width))
     video = _related(problem.query_video, problem.key_video)
-    clip = None
-    if problem.query_clip is not None and problem.key_clip is not None:
-        clip = _related(problem.query_clip, problem.key_clip)
+    query_clip, key_clip = problem.query_clip, problem.key_clip
+    clip = None if query_clip is None or key_clip is None else _related(query_clip, key_clip)
     for first in range(0, n, size):
         last = min(first + size, n)
         pairs = _pairs(video, first, last, width)
-        if clip is None:
+        if query_clip is None or key_clip is None or clip is None:
             yield _Block(first, last, pairs, _Pairs(*(x[:0] for x in pairs)))
             continue
-        differ = (problem.query_clip[first:last][pairs.row] != problem.key_clip[pairs.key]).nonzero()[:, 0]
+        differ = (query_clip[first:last][pairs.row] != key_clip[pairs.key]).nonzero()[:, 0]
         yield _Block(first, last, _Pairs(*(x[differ] for x in pairs)), _pairs(clip, first, last, width))
 
 
@@ -173,9 +180,9 @@ def _related(query_ids: Tensor, key_ids: Tensor) -> _Related:
 
 
 def _pairs(related: _Related, first: int, last: int, width: int) -> _Pairs:
-    start, count = related.start[first:last], related.count[first:last]
-    row = torch.arange(last - first, device=start.device).repeat_interleave(count)
-    before = (count.cumsum(0) - count)[row]
+    start, number = related.start[first:last], related.number[first:last]
+    row = torch.arange(last - first, device=start.device).repeat_interleave(number)
+    before = (number.cumsum(0) - number)[row]
     key = related.order[start[row] + torch.arange(len(row), device=row.device) - before]
     return _Pairs(row, key, row * width + key)
 
@@ -192,7 +199,7 @@ def _logits(operands: _Operands, stream: int, block: _Block) -> Tensor:
 
 
 def _drop(logits: Tensor, block: _Block, operands: _Operands, stream: int) -> None:
-    """-inf at what is no negative: positives, excluded pairs, keys that do not count."""
+    """Put -inf where there is no negative: at positives, excluded pairs, and keys that are left out."""
     logits.view(-1).index_fill_(0, block.positive.flat, -torch.inf)
     logits.view(-1).index_fill_(0, block.excluded.flat, -torch.inf)
     if operands.gaps is not None:
@@ -213,7 +220,7 @@ def _times_keys(weights: Tensor, operands: _Operands, stream: int) -> Tensor:
 
 
 def _positives(
-    problem: Problem,
+    problem: ContrastiveProblem,
     operands: _Operands,
     stream: int,
     block: _Block,

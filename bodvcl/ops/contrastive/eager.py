@@ -1,4 +1,4 @@
-"""The eager route: the logits as a matrix. Any device, differentiable as often as you like."""
+"""The eager route: the logits as a matrix. Any device, and derivatives of any order."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bodvcl.ops.contrastive.problem import Problem
+from bodvcl.ops.contrastive.problem import ContrastiveProblem
 
 
-def eager(problem: Problem) -> Tensor:
-    """The table ``(5, 2, H, N)`` of `Problem`; the log-sum-exps are differentiable."""
+def eager(problem: ContrastiveProblem) -> Tensor:
+    """The table ``(5, 2, H, N)`` of `ContrastiveProblem`; the log-sum-exps are differentiable."""
     query = _unit(problem.query, problem.query_inverse, problem)
     keys = _unit(problem.keys, problem.key_inverse, problem)
     same = problem.query_video[:, None] == problem.key_video
@@ -29,8 +29,8 @@ def eager(problem: Problem) -> Tensor:
     return torch.stack(groups, 1)
 
 
-def _unit(x: Tensor, inverse: Tensor, problem: Problem) -> Tensor:
-    """Unit vectors; any for one that does not count: at zero the norm has no second derivative."""
+def _unit(x: Tensor, inverse: Tensor, problem: ContrastiveProblem) -> Tensor:
+    """Unit vectors; an arbitrary one where it is left out: at zero the norm has no second derivative."""
     x = x.to(problem.wide)
     if not problem.normalize:
         return x

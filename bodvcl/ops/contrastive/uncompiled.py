@@ -4,9 +4,15 @@ before: `torch.compiler.disable` imports the compiler, which takes a second.
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
-from bodvcl.ops.contrastive.op import fused
+import torch
+from torch import Tensor
+
+from bodvcl.ops.contrastive.derivatives import fused
+from bodvcl.ops.contrastive.problem import ContrastiveProblem
 from bodvcl.ops.transforms import EAGER_ONLY
 
-fused_eagerly = torch.compiler.disable(fused, reason=EAGER_ONLY)
+_disable: Callable[..., Callable[[ContrastiveProblem, str, str, bool], Tensor]] = torch.compiler.disable
+
+fused_eagerly = _disable(fused, reason=EAGER_ONLY)
