@@ -67,7 +67,6 @@ PUBLIC = {
     "bodvcl.ops.contrastive": CONTRASTIVE,
     "bodvcl.ops.distributed": DISTRIBUTED,
     "bodvcl.ops.koopman": KOOPMAN,
-    "bodvcl.ops.koopman.api": KOOPMAN,
     "bodvcl.ops.sinkhorn": SINKHORN,
     "bodvcl.pretrained": ["ClipFormat", "FrameEncoder", "load_encoder"],
 }
@@ -120,8 +119,14 @@ def fresh(code: str) -> str:
 
 
 def test_an_operation_does_not_load_what_only_others_need():
-    heavy = ["torch._dynamo", "torchvision", "triton", "bodvcl.ops.koopman.api", "bodvcl.ops.augment.api"]
+    heavy = ["torch._dynamo", "torchvision", "triton", "bodvcl.ops.koopman", "bodvcl.ops.augment"]
     code = f"import sys; from bodvcl.ops import info_nce; print([m for m in {heavy} if m in sys.modules])"
+    assert fresh(code) == "[]"
+
+
+def test_no_operation_loads_the_compiler_or_torchvision():
+    heavy = ["torch._dynamo", "torchvision", "triton"]
+    code = f"import sys; from bodvcl.ops import *; print([m for m in {heavy} if m in sys.modules])"
     assert fresh(code) == "[]"
 
 

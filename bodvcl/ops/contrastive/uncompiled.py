@@ -1,5 +1,7 @@
-"""`fused` outside of the compiler. A module of its own, imported while the compiler traces a call and not
-before: `torch.compiler.disable` imports the compiler, which takes a second.
+"""`fused` outside of the compiler.
+
+A module of its own, imported while the compiler traces a call and not before: `torch.compiler.disable`
+imports the compiler, which takes a second.
 """
 
 from __future__ import annotations

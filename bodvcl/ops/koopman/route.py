@@ -13,7 +13,7 @@ from bodvcl.ops.koopman.guard import guarded
 from bodvcl.ops.koopman.native import koopman_native
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.koopman.spec import KoopmanSpec
-from bodvcl.ops.transforms import EAGER_ONLY, active, needs_eager
+from bodvcl.ops.transforms import active, needs_eager
 
 
 class Call(NamedTuple):
@@ -48,11 +48,15 @@ def make_call(features: Tensor, frame_mask: Tensor | None, spec: KoopmanSpec, ba
 
 def run(call: Call, *, split: bool, losses: bool) -> KoopmanRaw:
     """One pass over the clips with the chosen backend; the gain guard acts on the split's gradient alone."""
-    raw: KoopmanRaw = (_run_eagerly if needs_eager() else _run)(call, split, losses)
-    return raw
+    if needs_eager():
+        from bodvcl.ops.koopman.uncompiled import run_eagerly
+
+        return run_eagerly(call, split, losses)
+    return run_here(call, split, losses)
 
 
-def _run(call: Call, split: bool, losses: bool) -> KoopmanRaw:
+def run_here(call: Call, split: bool, losses: bool) -> KoopmanRaw:
+    """`run` in the mode of the caller, eager or compiled."""
     features, frame_mask, _, spec, backend = call
     if backend in ("cpu", "cuda"):
         return koopman_native(features, frame_mask, spec if split else spec._replace(max_gain=0.0))
@@ -63,6 +67,3 @@ def _run(call: Call, split: bool, losses: bool) -> KoopmanRaw:
     if not losses:
         return raw
     return raw._replace(losses=route(features, frame_mask, spec, split=False).losses)
-
-
-_run_eagerly = torch.compiler.disable(_run, reason=EAGER_ONLY)  # type: ignore[no-untyped-call]  # PyTorch's
