@@ -20,6 +20,14 @@ from koopman_cases import (
     walk,
 )
 
+from bodvcl.config.schema import KoopmanConfig, PredictionConfig
+from bodvcl.ops.koopman import (
+    koopman_operator,
+    koopman_prediction_loss,
+    koopman_split,
+    koopman_split_and_loss,
+)
+
 pytestmark = pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
 
 SHAPES = [(3, 4), (4, 9), (5, 7), (7, 4), (8, 40), (12, 24), (33, 16)]
@@ -326,6 +334,46 @@ def test_total_least_squares_is_the_pseudo_inverse_of_the_projected_frames():
     close(split.static, (k @ low_pass @ f.mean(-1, keepdim=True))[..., 0])
 
 
+def tls_operator(past, future, rank, ridge):
+    """K of total least squares for one clip, columns as frames: dense, by singular vectors."""
+    _, _, vh = torch.linalg.svd(torch.cat([past, future]), full_matrices=False)
+    basis = vh[:rank].T
+    past, future = past @ basis, future @ basis
+    gram = past.T @ past
+    return (
+        future @ torch.linalg.inv(gram + ridge * gram.diagonal().mean() * torch.eye(rank).double()) @ past.T
+    )
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.05])
+@pytest.mark.parametrize("frames", [9, 7])
+def test_losses_of_total_least_squares_are_those_of_refits(frames, ridge):
+    """``frames`` of 9 are valid; every held-out error is that of an operator fitted to the other pairs."""
+    x = walk(3, 9, 12)
+    mask = torch.arange(9).expand(3, 9) < frames
+    split, parts = koopman_split_and_loss(
+        x, rank=3, estimator="tls", ridge=ridge, frame_mask=mask, reduction="none", nu=0.5
+    )
+    alone = koopman_prediction_loss(
+        x, rank=3, estimator="tls", ridge=ridge, frame_mask=mask, reduction="none", nu=0.5
+    )
+    assert torch.equal(alone, parts.pred)
+    assert torch.equal(parts.pred, parts.loo + 0.5 * parts.orth_excess)
+    for i, clip in enumerate(x[:, :frames]):
+        past, future = clip[:-1].T, clip[1:].T
+        k = tls_operator(past, future, 3, ridge)
+        close(parts.mse[i], (future - k @ past).square().mean())
+        close(parts.orth_excess[i], (k.T @ k - torch.eye(12)).square().sum() - (12 - 3))
+        errors = []
+        for t in range(frames - 1):
+            rest = [s for s in range(frames - 1) if s != t]
+            k = tls_operator(past[:, rest], future[:, rest], 3, ridge)
+            errors.append((future[:, t] - k @ past[:, t]).square().mean())
+        close(parts.loo[i], torch.stack(errors).mean())
+        close(parts.forecast[i], errors[-1])
+    assert (split.rank == 3).all()
+
+
 def test_total_least_squares_removes_the_bias_of_noise():
     """A decaying rotation seen through noise: least squares shrinks its eigenvalues, this less."""
     g = torch.Generator().manual_seed(0)
@@ -337,6 +385,33 @@ def test_total_least_squares_removes_the_bias_of_noise():
         paper_operator(noisy, rank=2, estimator=e).eigenvalues()[:, :2].abs().mean() for e in ("ls", "tls")
     )
     assert abs(tls - 1) < 0.5 * abs(ls - 1)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_the_defaults_are_those_of_training(backend):
+    """`KoopmanConfig` and `PredictionConfig` say what training passes; the ops may not import them."""
+    koopman, prediction = KoopmanConfig(), PredictionConfig()
+    x = put(walk(3, 8, 16), backend)
+    split, losses = koopman_split_and_loss(x, backend=backend)
+    named, named_losses = koopman_split_and_loss(
+        x,
+        koopman.xi,
+        mode=prediction.mode,
+        nu=prediction.nu,
+        mask=koopman.mask,
+        smooth_power=koopman.smooth_power,
+        weights=koopman.weights,
+        rtol=koopman.rtol,
+        ridge=koopman.ridge,
+        rank=koopman.rank,
+        backend=backend,
+    )
+    for a, b in zip((*split, *losses), (*named, *named_losses)):
+        assert torch.equal(a, b)
+    assert torch.equal(koopman_split(x, backend=backend).static, named.static)
+    assert torch.equal(koopman_prediction_loss(x, backend=backend), named_losses.pred)
+    assert torch.equal(koopman_operator(x).rank, named.rank)
+    close(koopman_operator(x).split().static, named.static)
 
 
 def test_operator_predicts_and_splits_like_its_matrix():

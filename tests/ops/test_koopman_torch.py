@@ -45,9 +45,6 @@ def near_orthonormal(b: int, t: int, m: int) -> torch.Tensor:
 
 def outputs(backend, **options):
     def run(x):
-        if options.get("estimator") == "tls":
-            split = paper_split(x, 0.7, backend=backend, **options)
-            return split.static, split.dynamic
         split, losses = paper_split_and_loss(x, 0.7, backend=backend, **options)
         return split.static, split.dynamic, *losses[1:]
 

@@ -83,6 +83,7 @@ CASES = {
     "smooth": (split, {"mask": "smooth", "smooth_power": 4}, (6, 4)),
     "rank": (split, {"rank": 2, "mask": "smooth", "smooth_power": 2}, (5, 6)),
     "tls": (split, {"estimator": "tls", "rank": 2, "mask": "smooth", "smooth_power": 2}, (5, 6)),
+    "losses, tls": (loss, {"estimator": "tls", "rank": 2}, (5, 6)),
     "split and losses": (both, {"ridge": 0.1}, (5, 6)),
     "narrow": (both, {"mask": "smooth", "smooth_power": 2, "weights": "projector"}, (6, 4)),
     "guard": (both, {"mask": "smooth", "smooth_power": 2, "max_gain": 1e6}, (5, 6)),
@@ -91,7 +92,7 @@ CASES = {
     "operator": (operator, {"rank": 2}, (4, 5)),
     "operator, tls": (operator, {"rank": 2, "estimator": "tls"}, (4, 5)),
 }
-TORCH_ONLY = {"tls", "operator", "operator, tls"}
+TORCH_ONLY = {"tls", "losses, tls", "operator", "operator, tls"}
 
 
 def pairs(backends: list) -> list:

@@ -9,10 +9,8 @@ from torch import Tensor
 from bodvcl.ops.koopman.checks import check_features, check_number, one_of
 from bodvcl.ops.koopman.results import KoopmanLosses, KoopmanSplit, to_losses, to_split
 from bodvcl.ops.koopman.route import make_call, run
-from bodvcl.ops.koopman.spec import RIDGE, Estimator, Mask, Mode, Pool, Reduction, Weights, make_spec
+from bodvcl.ops.koopman.spec import RIDGE, Backend, Estimator, Mask, Mode, Pool, Reduction, Weights, make_spec
 from bodvcl.ops.koopman.vacuous import warn_if_vacuous
-
-Backend = Literal["auto", "cuda", "cpu", "torch", "reference"]
 
 
 def koopman_split(

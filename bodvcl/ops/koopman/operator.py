@@ -12,7 +12,7 @@ from bodvcl.ops.koopman.checks import check_features
 from bodvcl.ops.koopman.eager import factors
 from bodvcl.ops.koopman.results import KoopmanSplit, sorted_eigenvalues
 from bodvcl.ops.koopman.route import make_call
-from bodvcl.ops.koopman.spec import RIDGE, Estimator, Mask, Pool, Weights, make_spec
+from bodvcl.ops.koopman.spec import RIDGE, Backend, Estimator, Mask, Pool, Weights, make_spec
 
 
 class _Estimation(NamedTuple):
@@ -86,8 +86,9 @@ class KoopmanOperator(NamedTuple):
         weights: Weights = "eigenvalue",
         max_gain: float | None = None,
         pool: Pool = "mean",
+        backend: Backend = "auto",
     ) -> KoopmanSplit:
-        """`koopman_split` of the same features with the same estimation."""
+        """`koopman_split` of the same features with the same estimation; the arguments are as there."""
         features, frame_mask, rtol, ridge, rank, estimator = self.estimation
         return koopman_split(
             features,
@@ -102,6 +103,7 @@ class KoopmanOperator(NamedTuple):
             max_gain=max_gain,
             pool=pool,
             frame_mask=frame_mask,
+            backend=backend,
         )
 
 

@@ -15,6 +15,7 @@ Estimator = Literal["ls", "tls"]
 Pool = Literal["mean", "none"]
 Mode = Literal["train", "loo", "forecast"]
 Reduction = Literal["mean", "sum", "none"]
+Backend = Literal["auto", "cuda", "cpu", "torch", "reference"]
 
 RIDGE = 0.01
 """Default ridge of every operation, which is that of training."""
