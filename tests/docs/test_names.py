@@ -28,6 +28,16 @@ def test_files_exist(page):
     assert not missing, missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_constants_are_in_the_file_that_is_named(page):
+    wrong = [
+        f"{name} is not in {file}"
+        for name, file in re.findall(r"`([A-Z][A-Z_]{3,})`\s+in\s+`([\w/]+/[\w/]+\.py)`", page.read_text())
+        if not re.search(rf"\b{name}\b", (ROOT / file).read_text())
+    ]
+    assert not wrong, wrong
+
+
 def test_missing_names_are_found():
     assert _exists("bodvcl.ops.koopman.koopman_split")
     assert not _exists("bodvcl.ops.koopman.koopman_merge")
