@@ -1,4 +1,4 @@
-"""Random numbers with an address: a counter-based generator (Philox) instead of one that remembers."""
+"""Random numbers by address: a counter-based generator (Philox), which keeps no state between uses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def generator(seed: int, purpose: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers that belong to (seed, purpose, epoch, index) and to nothing else.
+    """A generator whose numbers depend only on (seed, purpose, epoch, index).
 
     Args:
         seed: any integer; taken modulo 2^64.
-        purpose: what the numbers are for, so that equal addresses of different uses share nothing.
+        purpose: number of the use; different uses with otherwise equal arguments get independent numbers.
         epoch, index: 0 .. 2^64 - 1.
     """
     key = np.array([seed % 2**64, purpose], dtype=np.uint64)

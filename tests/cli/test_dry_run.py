@@ -103,7 +103,7 @@ def test_weights_that_are_not_on_disk_are_announced_and_not_downloaded(tmp_path,
     ("data", "complaint"),
     [
         ("{}/nowhere", "no such file or folder"),
-        ("{}/empty", "no video found in it or below"),
+        ("{}/empty", "no video found in this folder or below"),
         ("{}/list.csv", "list"),
         ("ucf102:{}", "did you mean ucf101?"),
     ],

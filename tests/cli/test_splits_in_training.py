@@ -56,7 +56,7 @@ def test_a_list_with_nothing_but_test_videos_is_refused(tmp_path, capsys, videos
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith("bodvcl train: error: ")
     assert "no video to train on" in err
-    assert "call the split to train on train" in err
+    assert "name the training split train" in err
 
 
 def test_videos_listed_twice_are_trained_on_once_and_those_that_train_do_not_test(tmp_path, capsys, videos):

@@ -119,7 +119,7 @@ def test_missing_videos_of_an_official_list_are_counted_and_named(tmp_path, good
     root = layouts.diving48(tmp_path, good_video)
     assert main(["data", "scan", f"diving48:{root}", "--workers", "0"]) == 0
     out = capsys.readouterr().out
-    assert "missing 1 video of 3 that are listed:\n  gone_00002.mp4" in out
+    assert "missing 1 video of 3 listed:\n  gone_00002.mp4" in out
     assert "listed, but not there" in out
 
 
@@ -190,7 +190,7 @@ def test_videos_listed_twice_and_what_training_takes(tmp_path, capsys):
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "found 3 videos" in out
-    assert "3 entries are only 1 video; each counts once a split; 1 both in train and in test" in out
+    assert "3 entries are only 1 video; each counts once per split; 1 both in train and in test" in out
     assert (
         f"{tmp_path / '0.mp4'} (2 x train, 1 x test), also as {tmp_path / 'link.mp4'}; different labels"
         in out
@@ -217,5 +217,6 @@ def test_videos_listed_twice_and_what_training_takes(tmp_path, capsys):
     (tmp_path / "list.csv").write_text("path,split\n1.mp4,testing\n")
     assert main(command) == 0
     assert (
-        "no video to train on: its splits are test (1), which are never trained on" in capsys.readouterr().out
+        "no video to train on: its splits are test (1), which are never used for training"
+        in capsys.readouterr().out
     )

@@ -49,7 +49,7 @@ def test_however_a_list_is_written_its_rows_are_the_same(
     assert told(file) == ROWS
     notes = "\n".join(open_dataset(file).notes)
     assert ("separated by" in notes) == (separator != ",")
-    assert ("is read as the split" in notes) == (split.strip().lower() != "split")
+    assert ("is used as the split" in notes) == (split.strip().lower() != "split")
     assert ("'" + names[0].strip() + "' is train" in notes) == (names[0].strip() != "train")
 
 
@@ -57,7 +57,7 @@ def test_a_column_without_a_name_is_said(tmp_path):
     (tmp_path / "list.csv").write_text(",path,label\n0,a.mp4,x\n1,b.mp4,y\n")
     found = open_dataset(tmp_path / "list.csv")
     assert [dict(row.labels) for row in found.rows] == [{"label": "x"}, {"label": "y"}]
-    assert found.notes == ["column 1 of the list has no name and is left out; name it to have it as a label"]
+    assert found.notes == ["column 1 of the list has no name and is left out; name it to use it as a label"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,10 @@ def test_commas_at_the_end_are_nothing(tmp_path, content):
         ("path,label, label \na.mp4,x,y\n", "'label' names more than one column"),
         ("path,Path\na.mp4,b.mp4\n", "'path' names more than one column"),
         ("path,split,Split\na.mp4,train,test\n", "'split' names more than one column"),
-        ("path,subset,phase\na.mp4,train,test\nb.mp4,test,train\n", "subset and phase hold names of splits"),
+        (
+            "path,subset,phase\na.mp4,train,test\nb.mp4,test,train\n",
+            "subset and phase contain names of splits",
+        ),
         ("path,label\na.mp4\n", "row 2 does not have the 2 columns of its first line; it has 1 cell$"),
         (
             "path,label\n\na.mp4,x\nb.mp4,y,z\n",
@@ -113,7 +116,7 @@ def test_a_column_like_the_split_is_one_also_without_videos_to_train_on(tmp_path
     (tmp_path / "list.csv").write_text(f"path,{column},label\na.mp4,Test,x\nb.mp4,extra,y\n")
     found = open_dataset(tmp_path / "list.csv")
     assert [row.split for row in found.rows] == ["test", "extra"]
-    assert found.notes[0] == f"the column {column!r} holds names of splits: it is read as the split"
+    assert found.notes[0] == f"the column {column!r} contains names of splits: it is used as the split"
     (tmp_path / "list.csv").write_text(f"path,{column}\na.mp4,red\nb.mp4,blue\n")
     assert [row.split for row in open_dataset(tmp_path / "list.csv").rows] == ["", ""]
 

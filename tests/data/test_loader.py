@@ -266,7 +266,7 @@ def test_too_many_unreadable_files_stop_the_run(breakable):
     allowed = loader_of(breakable, batch_size=6, max_bad=0.25)
     assert sum(len(batch.videos) for batch in allowed.epoch(0)) == 9
     refused = loader_of(breakable, batch_size=6, max_bad=0.2)
-    message = r"3 of 12 videos .* --decode.max-bad 0.2 allows 2: .*part.*: empty file \(0 bytes\); .*mend"
+    message = r"3 of 12 videos .* --decode.max-bad 0.2 allows 2: .*part.*: empty file \(0 bytes\); .*repair"
     with pytest.raises(DataError, match=message):
         list(refused.epoch(0))
 

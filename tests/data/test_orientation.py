@@ -15,10 +15,11 @@ from video_files import set_display_matrix
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.files.copies import CopySettings
 from bodvcl.data.files.orientation import orientation, upright
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.reading import read_frames
-from bodvcl.data.files.transcode import CopySettings, write_copy
+from bodvcl.data.files.transcode import write_copy
 from bodvcl.data.sources.kept_frames import KeptFrames
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_dali, can_run_torchcodec

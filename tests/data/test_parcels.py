@@ -147,7 +147,9 @@ def test_no_room_in_shared_memory(how, tmp_path):
 def test_a_renderer_that_is_killed_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("bodvcl.data.made.rendered.encode", _killed)
     config = ShapesConfig(cache=tmp_path, train_videos=8, probe_videos=16, size=32, frames=8)
-    with pytest.raises(DataError, match="a process that renders shapes was ended: out of memory, or killed"):
+    with pytest.raises(
+        DataError, match="a process that renders shapes ended early: out of memory, or killed"
+    ):
         shapes.prepare(config, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -157,7 +157,7 @@ def test_folders_that_cannot_be_looked_into_are_passed_over_and_named(tmp_path, 
     result = quiet(name.format(tmp_path))
     assert [os.path.basename(video.path) for video in result.videos] == ["a.mp4"]
     lines = result.summary()
-    heading = lines.index("passed over 2 folders that cannot be looked into:")
+    heading = lines.index("skipped 2 folders that cannot be read:")
     assert lines[heading + 1 : heading + 3] == [
         f"  {tmp_path / 'closed'}: Permission denied",
         f"  {tmp_path / 'vanished'}: No such file or directory",
@@ -167,12 +167,10 @@ def test_folders_that_cannot_be_looked_into_are_passed_over_and_named(tmp_path, 
 def test_a_folder_is_refused_where_nothing_is_left(tmp_path, monkeypatch):
     write_video(tmp_path / "closed" / "a.mp4")
     closing(monkeypatch, closed=CLOSED)
-    with pytest.raises(
-        DataError, match=r"no video found.*1 folder cannot be looked into.*closed: Permission"
-    ):
+    with pytest.raises(DataError, match=r"no video found.*1 folder cannot be read.*closed: Permission"):
         quiet(tmp_path)
     closing(monkeypatch, **{tmp_path.name: CLOSED})
-    with pytest.raises(DataError, match=r"no video found.*1 folder cannot be looked into.*: Permission"):
+    with pytest.raises(DataError, match=r"no video found.*1 folder cannot be read.*: Permission"):
         quiet(tmp_path)
 
 
@@ -235,14 +233,14 @@ def split_list(tmp_path, *splits: str) -> str:
         (
             ["", "testing", "dev", "probe_train", "unused"],
             [0],
-            "trains on 1 of 5 videos: no split is called train, so on no split (1); left out: test (1), "
-            "val (1), probe_train (1), unused (1)",
+            "trains on 1 of 5 videos: no split is called train, used instead: no split (1); left out: "
+            "test (1), val (1), probe_train (1), unused (1)",
         ),
         (
             ["fold1", "fold2"],
             [0, 1],
-            "trains on 2 of 2 videos: no split is called train, so on fold1 (1), fold2 (1) (call the split "
-            "to train on train to leave out the others)",
+            "trains on 2 of 2 videos: no split is called train, used instead: fold1 (1), fold2 (1) "
+            "(name one split train to leave out the others)",
         ),
     ],
 )
@@ -257,7 +255,7 @@ def test_training_says_which_videos_it_takes(tmp_path, splits, chosen, text):
 )
 def test_videos_to_test_on_are_not_trained_on(tmp_path, splits):
     result = quiet(split_list(tmp_path, *splits))
-    with pytest.raises(DataError, match=r"no video to train on: .*call the split to train on train, or give"):
+    with pytest.raises(DataError, match=r"no video to train on: .*name the training split train, or give"):
         result.training()
 
 

@@ -27,7 +27,7 @@ VP9 = {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime
     [
         ("auto", CPU, YES, YES, "pyav", "on the CPU"),
         ("auto", CUDA, YES, YES, "dali", "on the GPU"),
-        ("auto", CUDA, NO, YES, "pyav", "not DALI: the reason"),
+        ("auto", CUDA, NO, YES, "pyav", "the reason"),
         ("pyav", CUDA, YES, YES, "pyav", "asked"),
         ("dali", CPU, YES, NO, "dali", "asked"),
         ("torchcodec", CPU, NO, YES, "torchcodec", "asked"),

@@ -14,11 +14,12 @@ from video_files import VARIABLE, join_streams, read_barcode, restamp, write_vid
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.clips.draws import clip_frames
 from bodvcl.data.files.clip_fit import required_frames, why_unfit
+from bodvcl.data.files.copies import CopySettings
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.timeline import counted_timeline, find_gaps, playing_times, timeline
-from bodvcl.data.files.transcode import CopySettings, write_copy
+from bodvcl.data.files.transcode import write_copy
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import DataError
 
@@ -155,7 +156,9 @@ def test_a_video_that_holds_a_clip_fills_it(steps, frames, stride, fps, data):
 
 def test_a_video_of_still_pictures_is_refused_for_clips_in_time():
     slides = video([5000] * 30)
-    assert "a frame every 5 s, and a clip of 0.933 s would mostly be a single one" in why_unfit(slides, CLIP)
+    assert "a frame every 5 s, so a clip of 0.933 s would be mostly one still frame" in why_unfit(
+        slides, CLIP
+    )
     assert why_unfit(slides, dataclasses.replace(CLIP, fps=1)) is None
     assert why_unfit(slides, dataclasses.replace(CLIP, fps=None)) is None
 

@@ -18,9 +18,10 @@ from video_files import VARIABLE, read_barcode, write_video
 from bodvcl.cli.main import main
 from bodvcl.data.files import copies, reading
 from bodvcl.data.files.copies import CopySettings, copy_size, time_unit, write_copies
+from bodvcl.data.files.copy_folder import FAILED, copy_names
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.reading import read_frames
-from bodvcl.data.files.transcode import FAILED, copy_names, transcode
+from bodvcl.data.files.transcode import transcode
 from bodvcl.data.made import shapes
 from bodvcl.data.sets import Segment, VideoRow, open_dataset
 from bodvcl.errors import DataError
@@ -139,10 +140,10 @@ def test_a_second_run_only_does_what_is_missing(tmp_path):
     assert report.after == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.mp4"))
     assert (tmp_path / "out" / "a.mp4").stat().st_mtime_ns == before["a.mp4"]
     assert not list((tmp_path / "out").glob(".*"))
-    with pytest.raises(DataError, match=r"holds another copy \(short_side 48, now 32\)"):
+    with pytest.raises(DataError, match=r"contains another copy \(short_side 48, now 32\)"):
         copied(tmp_path / "in", tmp_path / "out", CopySettings(short_side=32))
     write_video(tmp_path / "other" / "a.mp4", 20)
-    with pytest.raises(DataError, match=r"holds another copy \(source .*in, now .*other\)"):
+    with pytest.raises(DataError, match=r"contains another copy \(source .*in, now .*other\)"):
         copied(tmp_path / "other", tmp_path / "out")
 
 
@@ -317,7 +318,7 @@ def test_segments_of_one_file_are_cut_in_one_pass(tmp_path, name, decoded):
     parts.append((Segment(9, 10, "none"), tmp_path / "none.mp4"))
     *faults, last = write_copies(info, parts, SMALL)
     assert faults == [None] * len(spans)
-    assert "no frame from 9 to 10 s; it has 4.8 s" in last.reason
+    assert "no frame from 9 to 10 s; it is 4.8 s long" in last.reason
     assert len(decoded) == len(set(decoded))
     for (_, path), (a, b) in zip(parts, spans):
         assert numbers(path) == list(range(a, b))
@@ -347,15 +348,15 @@ def test_a_segment_behind_the_end_is_named(tmp_path):
     video = write_video(tmp_path / "tiny.mp4", 5)
     root = layouts.finegym(tmp_path / "in", video, cut=False)
     report = copied(f"gym99:{root}", tmp_path / "out")
-    assert [reason for _, reason in report.failed] == ["no frame from 0.6 to 1 s; it has 0.2 s"]
+    assert [reason for _, reason in report.failed] == ["no frame from 0.6 to 1 s; it is 0.2 s long"]
 
 
 def test_places_that_cannot_hold_a_copy(tmp_path, good_video):
     root = layouts.build(tmp_path / "in", good_video, ["a.mp4"], {})
-    with pytest.raises(DataError, match="lies in the data set itself"):
+    with pytest.raises(DataError, match="lies inside the data set"):
         copied(root, root / "copy")
     other = layouts.build(tmp_path / "other", good_video, ["a.mp4"], {})
-    with pytest.raises(DataError, match="is not empty and holds no training copy"):
+    with pytest.raises(DataError, match="is not empty and contains no training copy"):
         copied(root, other)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be used for the copy"):

@@ -104,9 +104,9 @@ def test_order_repeats_and_size(good_video):
     info = probe_video(good_video)
     assert numbers(good_video, [30, 2, 2, 49, 30]) == [30, 2, 2, 49, 30]
     assert read_frames(info, [3, 4], size=(20, 30)).shape == (2, 20, 30, 3)
-    with pytest.raises(IndexError, match="50 frames"):
+    with pytest.raises(IndexError, match="from 0 to 49"):
         read_frames(info, [50])
-    with pytest.raises(IndexError, match="50 frames"):
+    with pytest.raises(IndexError, match="from 0 to 49"):
         read_frames(info, [-1])
 
 

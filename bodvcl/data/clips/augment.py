@@ -1,7 +1,7 @@
 """Augmentation in two halves: crop and resize where a clip is decoded, the rest for the whole batch.
 
-Bytes at the size of the clip travel from the decoder to the model's device, a third or less of what frames
-at their own size would take; there :func:`bodvcl.ops.augment.augment_clips` does what is left in one call.
+Clips travel to the model's device as bytes and already cropped, which is a third or less of what whole frames
+would take. There, :func:`bodvcl.ops.augment.augment_clips` does the rest in one call.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize
 
 
 def crop_resize(frames: np.ndarray | Tensor, box: np.ndarray, size: int) -> Tensor:
-    """Cut one box out of all frames of a clip and resize it with antialiasing.
+    """Cut the same box out of all frames of a clip, and resize it with antialiasing.
 
     Args:
         frames: uint8 (L, H, W, 3).
         box: (4,) top, left, height, width as shares of the frame.
-        size: height and width of the result.
+        size: height and width of the result in pixels.
 
     Returns:
         uint8 (L, size, size, 3), contiguous.
@@ -44,11 +44,12 @@ def finish(
 
     Args:
         batch: N clips as uint8 (N, L, S, S, 3), and their drawn parameters.
-        augment: gives mean, std and the widest blur; whether a clip is flipped or blurred was drawn.
-        device: where the result is wanted.
-        memory_format: of the result; channels_last_3d costs no copy.
-        dtype: of the result.
-        fast: one fused kernel on a GPU, vectorised operations on a CPU; False: the reference, frame by frame.
+        augment: mean, std and the widest blur; whether a clip is flipped or blurred was drawn before.
+        device: device of the result.
+        memory_format: memory format of the result; channels_last_3d costs no copy.
+        dtype: type of the result.
+        fast: True: one fused kernel on a GPU, vectorised operations on a CPU. False: the reference, frame
+            by frame.
 
     Returns:
         (N, 3, L, S, S) of ``dtype``, (rgb - mean) / std with RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""What travels from the decoding processes to the training: clips as bytes, and what was drawn for them."""
+"""What the decoding processes send to the training: clips as bytes, and their augmentation parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ClipParams:
-    """Drawn parameters of N clips that :func:`bodvcl.data.clips.augment.finish` applies.
+    """Augmentation parameters of N clips; :func:`bodvcl.data.clips.augment.finish` applies them.
 
     Attributes:
         colour: float32 (N, 3, 4), affine map of RGB in [0, 1].
@@ -36,10 +36,10 @@ class ClipBatch:
     Attributes:
         clips: uint8 (videos * views, L, S, S, 3); on the CPU, or where the decoder left them.
         params: one row per clip.
-        videos: int64 (videos,), numbers of the videos in the list that the batch was drawn from.
+        videos: int64 (videos,), positions of the videos in the list of all training videos.
         frames: int64 (videos * views, L), frame numbers of the clips.
-        epoch, step: place in the training.
-        failures: (path, reason) of the videos that are missing because they could not be read.
+        epoch, step: position of the batch in the training, from 0.
+        failures: (path, reason) of the videos that are not in the batch because they could not be read.
     """
 
     clips: Tensor

@@ -12,7 +12,16 @@ CROP_TRIES = 10
 
 
 def random_boxes(info: VideoInfo, augment: AugmentConfig, uniform: np.ndarray) -> np.ndarray:
-    """Random resized crop: the first of ten tries that fits, else the largest centred box."""
+    """Random resized crops, one per clip: the first of ten tries that fits, else the largest centred box.
+
+    Args:
+        info: the video.
+        augment: ranges of the crop's area and aspect ratio.
+        uniform: (views, 22) in [0, 1): ten times area and aspect ratio, then the position.
+
+    Returns:
+        float64 (views, 4), top, left, height and width as shares of the frame.
+    """
     tries, place = uniform[:, : 2 * CROP_TRIES].reshape(-1, CROP_TRIES, 2), uniform[:, -2:]
     low, high = augment.crop_area
     area = (low + (high - low) * tries[:, :, 0]) * info.width * info.height
@@ -30,7 +39,15 @@ def random_boxes(info: VideoInfo, augment: AugmentConfig, uniform: np.ndarray) -
 
 
 def box_in_pixels(box: np.ndarray, rows: int, columns: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width in whole pixels of a box given in shares of a frame; at least one pixel."""
+    """A box in whole pixels, at least one pixel high and wide.
+
+    Args:
+        box: (4,) top, left, height and width as shares of the frame.
+        rows, columns: height and width of the frame in pixels.
+
+    Returns:
+        Top, left, height and width in pixels.
+    """
     top, left = round(box[0] * rows), round(box[1] * columns)
     height = max(min(round(box[2] * rows), rows - top), 1)
     width = max(min(round(box[3] * columns), columns - left), 1)

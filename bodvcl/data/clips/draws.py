@@ -1,8 +1,7 @@
 """Every random draw of a clip, as a pure function of (seed, epoch, video).
 
-A counter-based generator (Philox) is addressed by those numbers, so a draw depends neither on the number of
-workers, nor on the place in a batch, nor on what was drawn before: a resumed run draws what it would have
-drawn.
+A draw does not depend on the number of workers, on the position in a batch, or on earlier draws. A resumed
+run therefore draws the same clips as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -42,16 +41,16 @@ class ClipDraws:
 
 
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
-    """Frame numbers of clips that start at given places.
+    """Frame numbers of clips that start at given positions.
 
-    With `clip.fps` a clip is cut in time: the frame on display at start + offset / fps. Gaps between
-    timestamps are left out, and no frame fills more than half a clip. Numbers past the end give the last
-    frame.
+    With `clip.fps` a clip is cut by time: it has the frames that are shown at start + offset / fps. Gaps
+    between timestamps are skipped, and no frame fills more than half a clip. A clip that goes beyond the end
+    repeats the last frame.
 
     Args:
         info: the video.
         clip: length, stride and frame rate.
-        where: (views,) in [0, 1), place of the start among all starts that fit.
+        where: (views,) in [0, 1), position of the start among all starts that fit.
 
     Returns:
         int64 (views, L).
@@ -73,14 +72,17 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
 def draw_clips(
     info: VideoInfo, clip: ClipConfig, augment: AugmentConfig, *, seed: int, epoch: int, index: int
 ) -> ClipDraws:
-    """Draw `clip.views` clips of a video with their augmentation; starts are uniform and independent.
+    """Draw `clip.views` clips of a video and their augmentation; starts are uniform and independent.
 
-    With `clip.twin` the last clip has the frames of the first; its augmentation is drawn apart.
+    With `clip.twin` the last clip has the frames of the first, but an augmentation of its own.
 
     Args:
         info: the video.
-        clip, augment: what to draw.
-        seed, epoch, index: address of the draw; index is the video's number in the data set.
+        clip: length, stride, frame rate and number of clips.
+        augment: ranges and probabilities of the augmentation.
+        seed: seed of the run.
+        epoch: epoch, from 0.
+        index: position of the video in the list of training videos.
     """
     uniform = generator(seed, _CLIPS, epoch, index).random((clip.views, _DRAWS))
     start, crop, flip = uniform[:, 0], uniform[:, 1:23], uniform[:, 23]
@@ -111,7 +113,13 @@ def draw_clips(
 
 
 def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
-    """Clips spread evenly over a video, largest centred square, no colour change, no flip, no blur."""
+    """Clips for evaluation: spread evenly over the video, largest centred square, no other augmentation.
+
+    Args:
+        info: the video.
+        clip: length, stride and frame rate; `clip.views` is not used.
+        clips_per_video: number of clips.
+    """
     count = clips_per_video
     where = (np.arange(count) + 0.5) / count
     identity = np.eye(3, 4, dtype=np.float32)

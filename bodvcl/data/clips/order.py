@@ -1,7 +1,7 @@
-"""Which videos a step of training sees: a function of (seed, epoch, step), cut into one share per process.
+"""Which videos a training step sees: a function of (seed, epoch, step), divided among the processes.
 
-A global batch does not depend on the number of processes; a process takes a contiguous share of it. A run
-that is resumed with another number of processes therefore goes on with the same sequence of global batches.
+The global batch does not depend on the number of processes; each process takes a contiguous share of it. A
+run that is resumed with another number of processes therefore continues with the same global batches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def check_share(batch_size: int, rank: int, world_size: int) -> None:
-    """Refuse what cannot be cut into equal shares.
+    """Check that a batch can be divided into equal shares.
 
     Raises:
         ConfigError: `batch_size` is not a multiple of `world_size`.
@@ -43,13 +43,13 @@ def step_videos(
     """The share of one process in the global batch of a step.
 
     Args:
-        order: of the epoch, from :func:`epoch_order`.
+        order: order of the videos in the epoch, from :func:`epoch_order`.
         step: 0 .. len(order) // batch_size - 1.
         batch_size: videos in the global batch, a multiple of `world_size`.
-        rank, world_size: which share, of how many.
+        rank, world_size: number of the share, and how many shares there are.
 
     Returns:
-        int64 (batch_size // world_size,). Those of all ranks, one after the other, are
+        int64 (batch_size // world_size,). The shares of all ranks together, in order, are
         order[step * batch_size : (step + 1) * batch_size].
     """
     share = batch_size // world_size

@@ -1,4 +1,4 @@
-"""What a step of training sees: which videos, and what is drawn for them. Every source follows it."""
+"""What each training step sees: which videos, and which clips of them. Every source follows this plan."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from bodvcl.text.words import counted
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """Maps (epoch, step) to the videos of a batch and their draws; a function of these numbers and the seed.
+    """Maps (epoch, step) to the videos of a batch and their clips; a function of these numbers and the seed.
 
     Attributes:
-        videos: what to draw from; a video's number is its place here.
+        videos: the training videos; the number of a video is its position here.
         clip, augment: how clips are cut and augmented.
-        batch_size: videos per global batch; an incomplete one is dropped.
-        seed: of the order and of all draws.
-        rank, world_size: this process among those that train together; it takes its contiguous share of every
-            global batch, in the order of ranks.
+        batch_size: videos per global batch; an incomplete last batch is dropped.
+        seed: seed of the order and of all draws.
+        rank, world_size: number of this process, and how many train together; each takes its contiguous share
+            of every global batch.
 
     Raises:
-        DataError: more videos per batch than there are videos.
-        ConfigError: a batch that the processes cannot share equally.
-        ValueError: fewer than two videos per batch, or a rank outside of the world.
+        DataError: `batch_size` is larger than the number of videos.
+        ConfigError: `batch_size` is not a multiple of `world_size`.
+        ValueError: `batch_size` is below 2, or `rank` is not in 0 .. world_size - 1.
     """
 
     videos: Sequence[VideoInfo]
@@ -48,7 +48,7 @@ class ClipPlan:
         check_share(self.batch_size, self.rank, self.world_size)
         if self.batch_size < 2:
             raise ValueError(
-                f"batch_size is {self.batch_size}; expected 2 or more, other videos are the negatives"
+                f"batch_size is {self.batch_size}; expected 2 or more: other videos are the negatives"
             )
         if self.batch_size > len(self.videos):
             raise DataError(
@@ -64,11 +64,11 @@ class ClipPlan:
 
     @property
     def share(self) -> int:
-        """Videos of a batch that fall to this process."""
+        """Videos per batch of this process."""
         return self.batch_size // self.world_size
 
     def indices(self, epoch: int, step: int) -> list[int]:
-        """Numbers of the videos of this process's share of a batch."""
+        """Numbers of the videos in this process's share of a batch."""
         order = epoch_order(self.seed, epoch, len(self.videos))
         share: list[int] = step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
         return share
@@ -92,22 +92,23 @@ def collect(
 
     Args:
         clips: uint8 (videos * views, L, S, S, 3), cut and resized.
-        indices, draws: of each video.
-        failures: (path, reason) of the videos that are missing.
-        epoch, step: place in the training.
+        indices: number of each video.
+        draws: what was drawn for each video.
+        failures: (path, reason) of the videos that could not be read.
+        epoch, step: position in the training, from 0.
     """
     if not draws:
         empty = torch.empty(0)
         return ClipBatch(clips, ClipParams(empty, empty, empty), empty, empty, epoch, step, tuple(failures))
 
-    def rows(name: str) -> Tensor:
+    def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.concatenate([getattr(draw, name) for draw in draws]))
 
     return ClipBatch(
         clips=clips,
-        params=ClipParams(rows("colour"), rows("flip"), rows("sigma")),
+        params=ClipParams(stacked("colour"), stacked("flip"), stacked("sigma")),
         videos=torch.tensor(indices),
-        frames=rows("frames"),
+        frames=stacked("frames"),
         epoch=epoch,
         step=step,
         failures=tuple(failures),

@@ -1,4 +1,4 @@
-"""Check video files in parallel; what the index knows is not checked again."""
+"""Check video files in parallel, except those that the index knows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bodvcl.text.progress import progress_bar
 Checked = VideoInfo | BadVideo
 
 _TIMEOUT = 600.0  # seconds for one file; without usable timestamps all of it is decoded
-_KEPT_AT_ONCE = 256  # files between two writes to the index
-_ASKING = 32  # threads that ask for sizes and times: a network file system answers slowly
+_STORED_AT_ONCE = 256  # files between two writes to the index
+_ASKING = 32  # threads that read sizes and times: a network file system answers slowly
 
 
 def probe(path: str) -> Checked:
-    """What a file holds, or why it cannot be used."""
+    """What a file contains, or why it cannot be used."""
     try:
         return probe_video(path)
     except BadVideo as error:
@@ -31,16 +31,16 @@ def probe(path: str) -> Checked:
 def check_files(
     paths: Sequence[str], index: VideoIndex, *, workers: int | None = None, progress: bool = True
 ) -> tuple[dict[str, Checked], int]:
-    """What every file holds, from the index where it is known there.
+    """What each file contains, from the index where the index knows it.
 
     Args:
         paths: the files; a path that occurs twice is checked once.
-        index: is read first, and learns what it did not know.
-        workers: processes. 0: check in this process. None: one per core.
+        index: is read first; new results are added to it.
+        workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
 
     Returns:
-        path to result, and the number of files that had to be opened.
+        results by path, and the number of files that had to be opened.
     """
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_ASKING) as pool:
@@ -55,11 +55,11 @@ def check_files(
         desc="checking videos", total=len(unknown), unit="file", disable=not (progress and unknown),
     )  # fmt: skip
     try:
-        for path, result, lasting in bar:
+        for path, result, final in bar:
             results[path] = result
-            if lasting and path in stamps:
+            if final and path in stamps:
                 learnt.append((stamps[path], result))
-            if len(learnt) >= _KEPT_AT_ONCE:
+            if len(learnt) >= _STORED_AT_ONCE:
                 index.store(learnt)
                 learnt = []
     finally:
@@ -68,7 +68,7 @@ def check_files(
 
 
 def _probed(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Checked, bool]]:
-    """(path, result, whether it would be the same again), in order."""
+    """(path, result, whether the result is final), in the order of the paths."""
     for result, path in zip(each(_Probe(paths), len(paths), workers=workers, timeout=_TIMEOUT), paths):
         if isinstance(result, Lost):
             yield path, BadVideo(path, result.reason), result.lasting

@@ -13,21 +13,26 @@ from bodvcl.text.words import counted
 ROUNDING = 1e-6
 """Seconds by which two times may differ and still count as equal."""
 
-_LONG = 4  # usual steps that a frame may stay, however short the clip
-_STILL = 0.5  # a clip shorter than this many frames of the video is mostly a still picture
+_LONG = 4  # a frame may be shown for this many usual steps, however short the clip
+_STILL = 0.5  # a clip shorter than this many frames of the video is mostly one still frame
 
 
 def clip_offsets(clip: ClipConfig) -> np.ndarray:
-    """float64 (L,): distance of each frame of a clip from the first, in frames."""
+    """float64 (L,): distance of each frame of a clip from its first frame, in frames of the sampled rate."""
     if clip.spacing == "linspace":
         return np.linspace(0, clip.frames * clip.stride - 1, clip.frames)
     return np.arange(clip.frames, dtype=np.float64) * clip.stride
 
 
 def clip_times(info: VideoInfo, seconds: float) -> np.ndarray:
-    """float64 (frames,): when a clip of some length shows each frame, in seconds since the first.
+    """When a clip shows each frame of a video: float64 (frames,), in seconds since the first frame.
 
-    Without gaps, and no frame stays for more than half the clip, unless frames are usually that far apart.
+    Gaps between timestamps are left out. No frame is shown for more than half of the clip, unless frames are
+    usually that far apart.
+
+    Args:
+        info: the video.
+        seconds: length of the clip.
     """
     times = info.playing_times()
     if info.pts is None:
@@ -38,9 +43,9 @@ def clip_times(info: VideoInfo, seconds: float) -> np.ndarray:
 
 
 def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
-    """Frames that a video must have to hold one clip; with `clip.fps`, by the times of its frames.
+    """Number of frames that a video needs for one clip; with `clip.fps`, by the times of its frames.
 
-    A video that is too short in time is taken to go on at its average rate.
+    A video that is too short in time is assumed to continue at its average frame rate.
     """
     last = float(clip_offsets(clip)[-1])
     if clip.fps is None:
@@ -53,17 +58,17 @@ def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
 
 
 def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
-    """Why no clip can be cut from a video, with what to do about it, or None."""
+    """Why no clip can be cut from a video, and what to do about it; None if one can."""
     if clip.fps is not None and not info.fps and info.frames > 1:
         return (
             "neither its timestamps nor its header say when its frames are shown, which --clip.fps "
-            f"{clip.fps:g} needs; leave --clip.fps away, or write the file anew with its true frame rate"
+            f"{clip.fps:g} needs; remove --clip.fps, or re-encode the file with its true frame rate"
         )
     seconds = 0.0 if clip.fps is None else float(clip_offsets(clip)[-1]) / clip.fps
     if info.frames > 1 and 0 < seconds * info.fps < _STILL:
         return (
-            f"a frame every {1 / info.fps:.3g} s, and a clip of {seconds:.3g} s would mostly be a single "
-            "one; lower --clip.fps, or raise --clip.frames or --clip.stride"
+            f"it has a frame every {1 / info.fps:.3g} s, so a clip of {seconds:.3g} s would be mostly one "
+            "still frame; lower --clip.fps, or raise --clip.frames or --clip.stride"
         )
     needed = required_frames(info, clip)
     if info.frames >= needed or clip.short == "repeat":

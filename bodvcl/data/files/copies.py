@@ -1,4 +1,4 @@
-"""Writes copies of one video, or of parts of it, as H.264 in MP4, while the source is decoded once."""
+"""Write copies of one video, or of parts of it, as H.264 in MP4; the source is decoded only once."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class CopySettings:
 
 
 def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) of the copy: even, and never larger than the source.
+    """(width, height) of the copy in pixels: even, and never larger than the source.
 
-    Where it is smaller, the long side is rounded to a multiple of 16, by stretching and not by cutting.
+    If it is smaller, its long side is rounded to a multiple of 16; the picture is stretched, not cropped.
     """
     short, long = min(width, height), max(width, height)
     if short <= short_side:
@@ -51,14 +51,14 @@ def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def time_unit(seconds: float) -> Fraction:
-    """A unit of time as the fraction that it was before it was rounded; MP4 holds denominators below 2^31."""
+    """A unit of time in seconds as the fraction it was before rounding; MP4 has denominators below 2^31."""
     return Fraction(seconds).limit_denominator(2**31 - 1)
 
 
 def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
     """Timestamps of the frames of a copy, from 0, in units of `info.time_base`.
 
-    They are those of the source; a gap that is longer than MP4 can hold lasts as long as a usual step.
+    They are the timestamps of the source, but a gap that is too long for MP4 becomes a usual step.
     """
     stamps = np.array([info.pts_of(number) for number in frames], np.int64)
     steps = np.diff(stamps)
@@ -70,15 +70,15 @@ def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
 
 
 def frames_of(info: VideoInfo, segment: Segment | None) -> range:
-    """Numbers of the frames of a segment; None: of all.
+    """Numbers of the frames of a segment, or of all frames if the segment is None.
 
     Raises:
-        BadVideo: there is none, or nothing tells when frames are shown.
+        BadVideo: the segment has no frame, or the file does not say when its frames are shown.
     """
     if time_unit(info.time_base) <= 0:
         raise BadVideo(
             info.path,
-            "neither its timestamps nor its header say when its frames are shown; write it anew with its "
+            "neither its timestamps nor its header say when its frames are shown; re-encode it with its "
             "true frame rate",
         )
     if segment is None:
@@ -87,12 +87,14 @@ def frames_of(info: VideoInfo, segment: Segment | None) -> range:
     first, last = np.searchsorted(times, [segment.start - 1e-6, segment.end - 1e-6]).tolist()
     if last <= first:
         end = times[-1] + (1 / info.fps if info.fps else 0.0)
-        raise BadVideo(info.path, f"no frame from {segment.start:g} to {segment.end:g} s; it has {end:.1f} s")
+        raise BadVideo(
+            info.path, f"no frame from {segment.start:g} to {segment.end:g} s; it is {end:.1f} s long"
+        )
     return range(first, last)
 
 
 class _Copy:
-    """One copy while it is written: frames are given in order; the file appears when it was read back."""
+    """One copy while it is written. Frames are added in order; the file gets its name after a check."""
 
     def __init__(self, info: VideoInfo, frames: range, target: Path, settings: CopySettings) -> None:
         self._source, self._target, self._unit = info.path, target, time_unit(info.time_base)
@@ -117,11 +119,11 @@ class _Copy:
 
     @property
     def full(self) -> bool:
-        """Whether all frames have been given."""
+        """Whether all frames have been added."""
         return self._frames == len(self._stamps)
 
     def add(self, image: np.ndarray) -> None:
-        """The next frame, uint8 (height, width, 3)."""
+        """Add the next frame, uint8 (height, width, 3) RGB."""
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = self._stamps[self._frames], self._unit
         self._container.mux(self._stream.encode(frame))
@@ -137,7 +139,7 @@ class _Copy:
         os.replace(self._part, self._target)
 
     def discard(self) -> None:
-        """Leave nothing behind; after :meth:`finish` nothing is lost."""
+        """Remove the unfinished file. After :meth:`finish` there is none."""
         with suppress(OSError, av.FFmpegError):
             self._container.close()
         self._part.unlink(missing_ok=True)
@@ -146,7 +148,7 @@ class _Copy:
 def write_copies(
     info: VideoInfo, parts: Sequence[tuple[Segment | None, Path]], settings: CopySettings
 ) -> list[BadVideo | None]:
-    """Encode one video, or segments of it, while it is decoded once; a file appears when it is complete.
+    """Encode one video, or segments of it, decoding it once. A file gets its name when it is complete.
 
     Args:
         info: the source.
@@ -154,7 +156,7 @@ def write_copies(
         settings: size and encoding.
 
     Returns:
-        For every part None, or why it has no copy.
+        For each part None, or why it has no copy.
 
     Raises:
         OSError: a file cannot be written.
@@ -179,11 +181,12 @@ def _decode_once(
     settings: CopySettings,
     faults: list[BadVideo | None],
 ) -> None:
-    """Write the copies that wait; where a frame cannot be decoded, those behind it are left waiting.
+    """Write the waiting copies. If a frame cannot be decoded, copies that start after it keep waiting.
 
     Args:
-        info, parts, settings, faults: of :func:`write_copies`; faults are filled in.
-        waiting: number of a part and its frames, the first frames last; what was begun is taken out.
+        info, parts, settings: as in :func:`write_copies`.
+        waiting: numbers of the parts and their frames, latest start first; begun copies are removed.
+        faults: is filled in, one entry per part.
     """
     numbers = sorted(set().union(*(frames for _, frames in waiting)))
     width, height = copy_size(info.width, info.height, settings.short_side)

@@ -14,14 +14,14 @@ from bodvcl.data.sets import DatasetRows, VideoRow
 from bodvcl.errors import DataError
 
 SETTINGS = "transcode.json"
-"""In the folder of the copy: what it was made with."""
+"""File in the folder of the copy: the settings that it was made with."""
 
 FAILED = "failed.csv"
-"""In the folder of the copy: files that are not in it, and why."""
+"""File in the folder of the copy: sources without a copy, and why."""
 
 
 def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
-    """File, or what a segment is to be called, to the path of its copy below the folder of the copy."""
+    """Maps each :func:`copy_key` to the path of its copy, relative to the folder of the copy."""
     names = {
         copy_key(row): row.segment.target if row.segment else os.path.relpath(row.path, root) for row in rows
     }
@@ -34,26 +34,34 @@ def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
 
 
 def copy_key(row: VideoRow) -> str:
+    """What identifies the copy of a row: the target of its segment, else its path."""
     return row.segment.target if row.segment else row.path
 
 
 def common_root(data: DatasetRows) -> Path:
+    """The deepest folder that contains the root of a data set and all of its files."""
     folders = {os.path.dirname(os.path.abspath(row.path)) for row in data.rows}
     return Path(os.path.commonpath([os.path.abspath(data.root), *folders]))
 
 
 def prepare(folder: Path, what: Mapping[str, object]) -> None:
-    """Make the folder of a copy, or see that it is that of the same copy."""
+    """Create the folder of a copy, or check that it belongs to the same copy.
+
+    Raises:
+        DataError: it contains another copy or other files, or cannot be written.
+    """
     path = folder / SETTINGS
     try:
         if path.exists():
             earlier = json.loads(path.read_text(encoding="utf-8"))
             if earlier != what:
                 differ = [f"{k} {earlier.get(k)}, now {v}" for k, v in what.items() if earlier.get(k) != v]
-                raise DataError(f"{folder}: holds another copy ({'; '.join(differ)}); choose another folder")
+                raise DataError(
+                    f"{folder}: contains another copy ({'; '.join(differ)}); choose another folder"
+                )
             return
         if folder.exists() and any(folder.iterdir()):
-            raise DataError(f"{folder}: is not empty and holds no training copy; choose another folder")
+            raise DataError(f"{folder}: is not empty and contains no training copy; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(what)) + "\n", encoding="utf-8")
     except (OSError, ValueError, AttributeError) as error:
@@ -61,7 +69,7 @@ def prepare(folder: Path, what: Mapping[str, object]) -> None:
 
 
 def source_of(data: DatasetRows, source: str, folder: Path) -> str:
-    """What `--data` of the copy is, in the way that the source was given."""
+    """The value of `--data` that uses the copy."""
     if data.list_file:
         return str(folder / Path(data.list_file).name)
     if Path(source).expanduser().is_dir():
@@ -70,6 +78,14 @@ def source_of(data: DatasetRows, source: str, folder: Path) -> str:
 
 
 def write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple[str, VideoRow]]) -> None:
+    """Write the list of the copy, or copy the official lists.
+
+    Args:
+        data: what the source lists.
+        root: folder that all source files are below.
+        folder: folder of the copy.
+        copied: relative path of each copy, and its row in the source.
+    """
     if data.list_file:
         columns = list(data.classes)
         split = ["split"] if any(row.split for row in data.rows) else []
@@ -91,6 +107,7 @@ def write_lists(data: DatasetRows, root: Path, folder: Path, copied: list[tuple[
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table; file names that are not valid text keep their bytes."""
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(header)

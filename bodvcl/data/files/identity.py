@@ -1,4 +1,4 @@
-"""Which of many files are the same: one path written in two ways, links, and copies byte by byte."""
+"""Which of many files are the same: one path written in two ways, links, and byte-by-byte copies."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.text.progress import progress_bar
 
 _ASKING = 32  # threads: a network file system answers slowly
-_AT_ONCE = 128  # files that a thread asks for, one after the other
+_AT_ONCE = 128  # files per task of a thread
 _BLOCK, _BLOCKS = 2**14, 16  # bytes of a block, and blocks of a file that are compared before all of it is
 _CHUNK = 2**20
 
 
 def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict[str, str]:
-    """Path to the path of the first video that holds the same bytes, itself for the first.
+    """For each path, the first path in the list whose file has the same bytes.
 
-    A file is told by its device and number, or else by its content. Only files of the same size, with the
-    same frames at the same times, are opened: first a few blocks of them, and all of them where these are
-    equal. A file that cannot be read is like no other.
+    Files are compared by device and inode number, or else by their content. Only files of the same size, with
+    the same frames at the same times, are opened: first some blocks of each are compared, then, if these are
+    equal, the whole files. A file that cannot be read equals no other.
 
     Args:
         videos: readable videos; a path may occur more than once.
-        progress: show a bar where files have to be compared as a whole.
+        progress: show a progress bar where whole files are compared.
+
+    Returns:
+        path to first equal path; a path that is the first, or has no equal, maps to itself.
     """
     by_path = {video.path: video for video in videos}
     paths = list(by_path)
@@ -41,7 +44,7 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
 
         key: Callable[[str], Hashable] = facts
         for digest in (_sketch, _whole):
-            suspects = _in_company(apart, key)
+            suspects = _sharing(apart, key)
             bar = progress_bar(
                 pool.map(digest, suspects), desc="comparing files of one size", total=len(suspects),
                 unit="file", disable=not (progress and suspects and digest is _whole),
@@ -52,9 +55,9 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
 
 
 def same_files(paths: Iterable[str]) -> dict[str, str]:
-    """Path to the first path of the same file: written differently, or a link to it; no file is opened.
+    """For each path, the first path of the same file: the same path written differently, or a link.
 
-    Paths that cannot be asked are left out.
+    No file is opened. Paths whose status cannot be read are left out.
     """
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_ASKING) as pool:
@@ -63,17 +66,17 @@ def same_files(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _first_of_equal(paths: Iterable[str], key: Callable[[str], Hashable]) -> dict[str, str]:
-    """Each path to the first with the same key; a path whose key is None to itself."""
+    """Maps each path to the first path with the same key; a path without a key (None) to itself."""
     first: dict[Hashable, str] = {}
-    return {path: path if (its := key(path)) is None else first.setdefault(its, path) for path in paths}
+    return {path: path if (value := key(path)) is None else first.setdefault(value, path) for path in paths}
 
 
-def _in_company(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
-    """The paths that are not alone with their key."""
+def _sharing(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
+    """The paths that share their key with another path."""
     groups: dict[Hashable, list[str]] = defaultdict(list)
     for path in paths:
         groups[key(path)].append(path)
-    return [path for its, group in groups.items() if its is not None and len(group) > 1 for path in group]
+    return [path for value, group in groups.items() if value is not None and len(group) > 1 for path in group]
 
 
 def _files(
@@ -85,7 +88,7 @@ def _files(
 
 
 def _file(path: str) -> tuple[Hashable, ...] | None:
-    """What tells a file from all others on this machine, its size last; None if it cannot be asked."""
+    """What identifies a file on this machine, its size last; None if its status cannot be read."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

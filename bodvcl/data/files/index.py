@@ -1,7 +1,7 @@
-"""The index: what is known about every video file that was ever checked, so that it is checked once.
+"""The index: what is known about each video file that was checked, so that no file is checked twice.
 
-One SQLite file for all data sets. An entry belongs to a path, a size and a time of last change; a file that
-was changed is checked again. A second process may read and write at the same time.
+It is one SQLite file for all data sets. An entry is valid for a path, a size and a time of last change: a
+file that was changed is checked again. Several processes may use the index at the same time.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
 
 _FORMAT = 2  # raise it when the same file would give another entry
-_OF_THE_ROW = frozenset(["path", "labels", "split", "content"])  # what VideoInfo says, but not of the file
+_OF_THE_ROW = frozenset(["path", "labels", "split", "content"])  # fields of VideoInfo that come from the list
 _FIELDS = [f.name for f in fields(VideoInfo) if f.name not in _OF_THE_ROW]
 _PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"
 _AT_ONCE = 500  # paths per query
 
 
 def default_index() -> Path:
-    """$BODVCL_INDEX, else `bodvcl/videos.sqlite` in the user's cache folder."""
+    """$BODVCL_INDEX if it is set, else `bodvcl/videos.sqlite` in the user's cache folder."""
     if os.environ.get("BODVCL_INDEX"):
         return expand(os.environ["BODVCL_INDEX"])
     return cache_folder("videos.sqlite")
 
 
 def stamp(path: str) -> Stamp | None:
-    """Size and time of last change of a file; None if it cannot be asked, or may not be read."""
+    """Size and time of last change of a file; None if they cannot be read, or the file may not be."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -49,15 +49,15 @@ def stamp(path: str) -> Stamp | None:
 
 
 class VideoIndex:
-    """What earlier scans learnt; a context manager.
+    """Results of earlier scans; a context manager.
 
-    Where the file cannot be written, a warning says so and nothing is kept for the next time.
+    If the file cannot be written, a warning says so and results are not kept for the next time.
 
     Args:
-        path: the file; None: :func:`default_index`.
+        path: the file. None: :func:`default_index`.
 
     Raises:
-        DataError: the file is there and no index.
+        DataError: the file exists but is not an index.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -83,20 +83,20 @@ class VideoIndex:
     def _warn(self, error: Exception) -> None:
         warnings.warn(
             f"the index {self.path} cannot be written ({error}), so videos will be checked again next time; "
-            "set BODVCL_INDEX to a file that can",
+            "set BODVCL_INDEX to a file that can be written",
             stacklevel=3,
         )
 
     def _no_index(self, error: Exception) -> DataError:
         return DataError(
-            f"{self.path}: not an index of videos ({error}); delete it, or set BODVCL_INDEX to another"
+            f"{self.path}: not an index of videos ({error}); delete it, or set BODVCL_INDEX to another file"
         )
 
     def lookup(self, stamps: Mapping[str, Stamp]) -> dict[str, VideoInfo | BadVideo]:
-        """What is known about files that have not changed since; the others are left out.
+        """Results for files that have not changed since they were checked; other files are left out.
 
         Args:
-            stamps: path to what :func:`stamp` says now.
+            stamps: path to its current :func:`stamp`.
 
         Raises:
             DataError: the file is damaged.
@@ -124,10 +124,10 @@ class VideoIndex:
         return known
 
     def store(self, results: Iterable[tuple[Stamp, VideoInfo | BadVideo]]) -> None:
-        """Keep what was learnt, all of it or none.
+        """Add results, either all of them or none.
 
         Args:
-            results: what :func:`stamp` said before a file was checked, and what the check said.
+            results: the :func:`stamp` of a file before it was checked, and the result of the check.
 
         Raises:
             DataError: the file is damaged.

@@ -1,4 +1,4 @@
-"""Open the video stream of a file; whatever goes wrong is a :class:`~bodvcl.data.files.video.BadVideo`."""
+"""Open the video stream of a file. Every failure is raised as :class:`~bodvcl.data.files.video.BadVideo`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ class Metadata(TypedDict, total=False):
 
 
 ANY_METADATA: Metadata = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""For `av.open` of a file: metadata that is not UTF-8 does not matter. PyAV 19 needs no option for that."""
+"""Options of `av.open` that allow metadata in any encoding. PyAV 19 needs none."""
 
 
 def pictures(container: InputContainer) -> list[VideoStream]:
-    """The video streams of a file, cover art apart."""
+    """The video streams of a file, without cover art."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 @contextmanager
 def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file's first video stream (no cover art) with one decoding thread; failures become BadVideo."""
+    """Open the first video stream of a file (not cover art), with one decoding thread.
+
+    Raises:
+        BadVideo: the file cannot be opened, or has no video.
+    """
     try:
         if os.path.getsize(path) == 0:
             raise BadVideo(path, "empty file (0 bytes)")

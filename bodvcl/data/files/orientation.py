@@ -1,4 +1,4 @@
-"""How stored pictures are to be turned and mirrored, from the display matrix of a file.
+"""How stored pictures must be turned and mirrored, from the display matrix of a file.
 
 A display matrix (ISO/IEC 14496-12, FFmpeg's `AV_FRAME_DATA_DISPLAYMATRIX`) maps the place (x, y) of a stored
 pixel, y down, to (a x + c y + t, b x + d y + u) on the screen. It is nine numbers: a, b, 0, c, d, 0, t, u, 1.
@@ -12,17 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 
 _SINGULAR = 1e-4
-"""Of a picture that fills less than this share of its box, the matrix has no sense."""
+"""A matrix is ignored if the picture would fill less than this share of its bounding box."""
 
 
 def orientation(matrix: Sequence[int] | np.ndarray | None) -> tuple[int, bool]:
     """The nearest of the eight ways to show a picture: four turns, each mirrored or not.
 
-    Scale and shift do not count. Other angles go to the nearest quarter turn. A matrix that makes nothing of
-    the picture (zero, or a line) is taken for none.
+    Scale and shift are ignored. Other angles are rounded to the nearest quarter turn. A matrix that reduces
+    the picture to a point or a line is ignored.
 
     Args:
-        matrix: the nine numbers, row by row, in any unit; None: there is none.
+        matrix: the nine numbers, row by row, in any unit. None: the file has no matrix.
 
     Returns:
         (rotation, mirrored): mirror left and right if `mirrored`, then turn counter-clockwise by `rotation`
@@ -41,5 +41,5 @@ def orientation(matrix: Sequence[int] | np.ndarray | None) -> tuple[int, bool]:
 
 
 def upright(image: np.ndarray, rotation: int, mirrored: bool) -> np.ndarray:
-    """A stored picture (H, W, ...) as it is to be shown; a view of it. See :func:`orientation`."""
+    """A stored picture (H, W, ...) turned and mirrored for display, as a view. See :func:`orientation`."""
     return np.rot90(image[:, ::-1] if mirrored else image, rotation // 90)

@@ -19,13 +19,13 @@ from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.text.words import counted
 
 _NO_SEEK_FORMATS = {"avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
-_COUNTING_FORMATS = {"avi"}  # a timestamp is a number of the packet times the header's rate
+_COUNTING_FORMATS = {"avi"}  # a timestamp is the number of the packet, in units of the header's frame time
 _HIDDEN_FRAME_CODECS = {"vp8"}  # packets that decode to no frame: the packets cannot be counted
 
 
 @dataclass
 class _Packets:
-    """What the packets of a stream say, in decoding order; those whose frame is hidden are only counted."""
+    """What the packets of a stream say, in decoding order. Packets of hidden frames are only counted."""
 
     pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
@@ -33,7 +33,7 @@ class _Packets:
     hidden: int = 0
 
     def seekable(self) -> bool:
-        """Whether every frame has a timestamp of its own, and time never goes back."""
+        """Whether every frame has its own timestamp, and decoding times never go back."""
         known = [dts for dts in self.dts if dts is not None]
         back = any(later < earlier for earlier, later in pairwise(known))
         return not back and None not in self.pts and len(set(self.pts)) == len(self.pts)
@@ -56,7 +56,7 @@ def _demux(path: str, container: InputContainer, stream: VideoStream) -> _Packet
 
 
 def _header_rate(stream: VideoStream) -> float:
-    """Frames per second that the file says, 0 if none."""
+    """Frame rate in the header of the file, in frames per second; 0 if there is none."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate and rate.denominator else 0.0
 
@@ -70,7 +70,7 @@ def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
 def _sequential_timeline(
     formats: Set[str], packets: _Packets, shown: list[int | None], unit: float, header: float
 ) -> Timeline:
-    """The times of frames that were decoded from start to end and had the timestamps `shown`."""
+    """The times of frames that were decoded from start to end; `shown` are their timestamps."""
     counting = bool(formats & _COUNTING_FORMATS)
     counts = counting and None not in packets.dts
     stamps = [stamp for stamp in (packets.dts if counts else shown) if stamp is not None]
@@ -83,7 +83,9 @@ def _sequential_timeline(
 
 
 def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
-    """Read what a file holds, from its packets and first frame; without usable timestamps it is decoded.
+    """Find out what a file contains, from its packets and first frame, or by decoding all of it.
+
+    All of it is decoded if it has no usable timestamps.
 
     Raises:
         BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame.

@@ -25,9 +25,9 @@ def _numbered(
     start: int | None,
     wanted: Set[int] | None,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode on from the current place, or from key frame number `start`: (frame number, frame).
+    """Decode from the current position, or from key frame number `start`: (frame number, frame).
 
-    With `wanted` timestamps, H.264 frames that are neither wanted nor a reference of others are skipped.
+    With `wanted` timestamps, H.264 frames are skipped that are neither wanted nor a reference of others.
     """
     if start is not None:
         container.seek(info.pts_of(int(info.keyframes[start])), stream=stream)
@@ -68,15 +68,15 @@ def _find(
 
 
 def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Decode frames one after the other from one open file; memory does not grow with their number.
+    """Decode frames one after the other; memory does not grow with their number.
 
     Args:
         info: the file, from :func:`probe_video`.
         numbers: frame numbers in 0 .. info.frames - 1, strictly increasing.
-        size: (height, width) to scale to, after rotation.
+        size: (height, width) in pixels to scale to, after rotation.
 
     Yields:
-        uint8 (height, width, 3) RGB, as it is to be shown.
+        uint8 (height, width, 3) RGB, rotated and mirrored for display.
 
     Raises:
         BadVideo: a frame cannot be decoded, or the file is gone.
@@ -97,19 +97,21 @@ def read_frames(
     Args:
         info: the file, from :func:`probe_video`.
         indices: frame numbers in 0 .. info.frames - 1, in any order, repeats allowed.
-        size: (height, width) to scale to, after rotation. None: the video's own size.
+        size: (height, width) in pixels to scale to, after rotation. None: the video's own size.
 
     Returns:
         uint8 (len(indices), height, width, 3) RGB.
 
     Raises:
-        IndexError: a frame number outside of the video.
+        IndexError: a frame number is outside of the video.
         BadVideo: a frame cannot be decoded, or the file is gone.
     """
     indices = np.asarray(indices, np.int64)
     wanted, places = np.unique(indices, return_inverse=True)
     if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= info.frames:
-        raise IndexError(f"frames {indices.tolist()} of a video of {info.frames} frames")
+        raise IndexError(
+            f"frames {indices.tolist()} of {info.path}; expected numbers from 0 to {info.frames - 1}"
+        )
     size = size or (info.height, info.width)
     out = np.empty((len(wanted), *size, 3), np.uint8)
     for row, image in enumerate(stream_frames(info, wanted.tolist(), size)):

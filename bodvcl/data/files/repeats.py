@@ -1,4 +1,4 @@
-"""Videos that a data set lists more than once: one of them a split is kept, and what was found is said."""
+"""Videos that a data set lists more than once: one per split is kept, and the others are reported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Repeat:
     """One video that a data set has more than once.
 
     Attributes:
-        path: where it is listed first.
-        others: its other paths: the same written differently, links, and copies byte by byte.
-        splits: split to how often it is listed there.
-        disputed: label columns in which the rows of one split say different things.
+        path: its first path in the list.
+        others: its other paths: the same path written differently, links, and byte-by-byte copies.
+        splits: split to the number of times that it is listed there.
+        disputed: label columns in which rows of one split have different labels.
     """
 
     path: str
@@ -33,7 +33,7 @@ class Repeat:
 
     @property
     def trains_and_tests(self) -> bool:
-        """Whether it is both in a split to train on and in one to test on."""
+        """Whether it is listed both for training and for testing."""
         roles = set(map(split_role, self.splits))
         return TRAIN in roles and bool({VAL, TEST} & roles)
 
@@ -48,17 +48,17 @@ class Repeat:
 def without_repeats(
     videos: Sequence[VideoInfo], *, progress: bool = True
 ) -> tuple[list[VideoInfo], list[Repeat]]:
-    """Each video once in every split, and what there is more than once.
+    """Keep each video once per split, and report what was listed more than once.
 
-    The first of the same videos of a split stays. A label that only another row tells is added to it; where
-    two rows tell different labels, it has none in this column.
+    Of equal videos in a split, the first is kept. It gets labels that only another row has; a column in which
+    rows have different labels becomes empty.
 
     Args:
         videos: in the order of the data set.
         progress: see :func:`~bodvcl.data.files.identity.first_of_each`.
 
     Returns:
-        (the videos that stay, in order, with :attr:`VideoInfo.content`; repeats, in order)
+        The videos that are kept, in order, with :attr:`VideoInfo.content`; the repeats, in order.
     """
     first = first_of_each(videos, progress=progress)
     rows: dict[str, dict[str, list[VideoInfo]]] = defaultdict(lambda: defaultdict(list))
@@ -81,9 +81,9 @@ def without_repeats(
 
 
 def marked_repeats(rows: Sequence[VideoRow]) -> list[VideoRow]:
-    """The rows with :attr:`VideoRow.content`, from the files alone: none is opened, so copies are not found.
+    """The rows with :attr:`VideoRow.content` filled in. No file is opened, so copies are not found.
 
-    A row that is a part of a file stays as it is.
+    A row that is a segment of a file is not changed.
     """
     first = same_files(row.path for row in rows if row.segment is None)
     counts = Counter(first.get(row.path) for row in rows if row.segment is None)
@@ -96,7 +96,7 @@ def marked_repeats(rows: Sequence[VideoRow]) -> list[VideoRow]:
 
 
 def repeats_report(repeats: Sequence[Repeat]) -> list[str]:
-    """Lines for the user: a heading, then a line per repeat."""
+    """Lines for the user: a heading, then one line per repeat; none without repeats."""
     if not repeats:
         return []
     rows = sum(sum(repeat.splits.values()) for repeat in repeats)
@@ -104,10 +104,10 @@ def repeats_report(repeats: Sequence[Repeat]) -> list[str]:
     disputed = sum(bool(repeat.disputed) for repeat in repeats)
     heading = (
         f"listed more than once (same file, link or copy): {rows:,} entries are only "
-        f"{counted(len(repeats), 'video')}; each counts once a split"
+        f"{counted(len(repeats), 'video')}; each counts once per split"
     )
     heading += f"; {both:,} both in train and in test" if both else ""
-    heading += f"; {disputed:,} with different labels, which do not count" if disputed else ""
+    heading += f"; {disputed:,} with different labels, which are ignored" if disputed else ""
     return [f"{heading}:", *map(str, repeats)]
 
 
@@ -123,7 +123,7 @@ def _repeat(by_split: Mapping[str, Sequence[VideoInfo]]) -> Repeat:
 
 
 def _labels(rows: Sequence[VideoInfo]) -> tuple[dict[str, str], list[str]]:
-    """The labels that the rows of one video agree on, and the columns in which they do not."""
+    """The labels on which the rows of one video agree, and the columns in which they do not."""
     told: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         for name, value in row.labels.items():

@@ -1,4 +1,4 @@
-"""Find the videos of a data set, and learn which of them can be used before training starts."""
+"""Find the videos of a data set, and which of them can be used, before training starts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ScanResult:
     """What a scan found.
 
     Attributes:
-        data: what the data set's own files say: splits, classes, what is missing.
-        videos: usable videos, sorted by path (folder) or in the order of the lists; in each split a video
-            occurs once, however often and under however many names it is listed.
-        skipped: (path, reason) of files that look like videos, or are listed, but cannot be used.
-        checked: files that had to be opened, because the index did not know them.
+        data: what the data set's own files say: splits, classes, missing files.
+        videos: usable videos, sorted by path (folder) or in the order of the lists. In each split a video
+            occurs once, even if it is listed several times or under several names.
+        skipped: (path, reason) of listed files, or files with the name of a video, that cannot be used.
+        checked: number of files that had to be opened because the index did not know them.
         repeats: videos that are listed more than once, as the same file, a link or a copy.
     """
 
@@ -53,16 +53,16 @@ class ScanResult:
         return training_part(self.data, self.videos)
 
     def refuse_flip(self, probability: float) -> None:
-        """A mirrored video must not carry the label of the one that was not mirrored.
+        """Check that mirroring clips does not make their labels wrong.
 
         Raises:
-            ConfigError: clips would be flipped, and a class of the data says left or right.
+            ConfigError: `probability` is above 0, and a class name says left or right.
         """
         sided = self.data.flip_forbidden_by
         if probability > 0 and sided is not None:
             raise ConfigError(
                 f"augment.flip is {probability:g}, but the class {sided!r} of {self.data.name} says left or "
-                "right, and a mirrored video would have another label; add --augment.flip 0"
+                "right: a mirrored video would have the wrong label; add --augment.flip 0"
             )
 
     def split(self, name: str) -> list[VideoInfo]:
@@ -73,16 +73,16 @@ class ScanResult:
         """Lines for the user: what was found, what was skipped and why.
 
         Args:
-            shown: skipped files to name, at most.
+            shown: most files to name under each heading.
         """
         return summary_lines(self.data, self.videos, self.skipped, self.repeats, shown)
 
 
 def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
-    """Why a readable video cannot be used here, or None."""
+    """Why a readable video cannot be used, or None."""
     if row.segment is not None:
         return (
-            f"{row.segment.start:g} to {row.segment.end:g} s of a long video; cut them out first: "
+            f"{row.segment.start:g} to {row.segment.end:g} s of a longer video; cut it out first with "
             "bodvcl data transcode"
         )
     return None if clip is None else why_unfit(info, clip)
@@ -96,13 +96,14 @@ def scan(
     workers: int | None = None,
     progress: bool = True,
 ) -> ScanResult:
-    """Check every video of a data set, and keep in the index what was learnt.
+    """Check every video of a data set, and keep the results in the index.
 
     Args:
         source: a data set by name, a folder or a .csv list; see :func:`bodvcl.data.sets.open_dataset`.
-        clip: a video too short for one clip is skipped, unless `clip.short` is "repeat". None: any length.
+        clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat". None:
+            any length is accepted.
         settings: settings of the built-in data sets. None: their defaults.
-        workers: processes. 0: check in this process. None: one per core.
+        workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
 
     Raises:

@@ -27,7 +27,7 @@ def summary_lines(
         videos: its usable videos, one or more.
         skipped: (path, reason) of the files that cannot be used.
         repeats: videos that are listed more than once.
-        shown: files to name under each heading, at most.
+        shown: most files to name under each heading.
     """
     videos = first_of_same(videos)
     seconds = sum(video.duration for video in videos)
@@ -48,11 +48,11 @@ def summary_lines(
     lines += _under(repeats_report(repeats), shown)
     if data.unreadable:
         folders = counted(len(data.unreadable), "folder")
-        lines.append(f"passed over {folders} that cannot be looked into:")
+        lines.append(f"skipped {folders} that cannot be read:")
         lines += _first([f"{printable(path)}: {reason}" for path, reason in data.unreadable], shown)
     if data.missing:
         listed = len(data.rows) + len(data.missing)
-        lines.append(f"missing {counted(len(data.missing), 'video')} of {listed:,} that are listed:")
+        lines.append(f"missing {counted(len(data.missing), 'video')} of {listed:,} listed:")
         lines += _first(list(map(printable, data.missing)), shown)
     lines += jump_lines(videos, shown)
     if skipped:
@@ -67,14 +67,14 @@ def _under(lines: Sequence[str], shown: int) -> list[str]:
 
 
 def jump_lines(videos: Sequence[VideoInfo], shown: int) -> list[str]:
-    """What to say of videos whose timestamps jump; nothing if there is none."""
+    """Lines about videos whose timestamps jump; none if there is no such video."""
     jumping = [video for video in videos if video.jumps]
     if not jumping:
         return []
     of_them = [f"{printable(video.path)}: at {counted(video.jumps, 'frame')}" for video in jumping]
     return [
-        f"timestamps repeat, go back or leave a gap in {counted(len(jumping), 'video')}; --clip.fps goes on "
-        "there as if nothing were missing:",
+        f"timestamps repeat, go back or leave a gap in {counted(len(jumping), 'video')}; --clip.fps ignores "
+        "these jumps:",
         *_first(of_them, shown),
     ]
 
@@ -105,7 +105,7 @@ def nothing_usable(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str
     closed = ""
     if data.unreadable:
         (folder, reason), folders = data.unreadable[0], counted(len(data.unreadable), "folder")
-        closed = f"; {folders} cannot be looked into, for example {folder}: {reason}"
+        closed = f"; {folders} cannot be read, for example {folder}: {reason}"
     return printable(_why_nothing(data, skipped) + closed)
 
 
@@ -116,13 +116,11 @@ def _why_nothing(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str:
         return f"{data.name}: none of its {files} can be used; for example {example}: {reason}"
     if data.missing:
         listed = counted(len(data.missing), "listed video")
-        return f"{data.name}: none of its {listed} is below {data.root}; for example {data.missing[0]}"
+        return f"{data.name}: none of its {listed} was found below {data.root}; for example {data.missing[0]}"
     if data.annotations:
-        return (
-            f"{data.name}: the list has no row; expected a row per video below the line with the column names"
-        )
+        return f"{data.name}: the list has no row; expected one row per video below the line of column names"
     return (
-        f"{data.name}: no video found in it or below ({counted(data.others, 'other file')} seen); looked for "
-        f"names ending in .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} more; a .csv list "
-        f"may name any file"
+        f"{data.name}: no video found in this folder or below ({counted(data.others, 'other file')} seen); "
+        f"looked for .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} other extensions; a .csv "
+        "list may name files with any extension"
     )

@@ -1,4 +1,4 @@
-"""The times of a video's frames: from timestamps, also where these repeat or jump; from the header last."""
+"""Times of the frames of a video: from timestamps, also if these repeat or jump, or else from the header."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 _MOST_FPS = 500.0
-"""A header that says more is not believed without timestamps: 1000 and 90000 are units of time, not rates."""
+"""A higher rate in a header is ignored without timestamps: 1000 and 90000 are units of time, not rates."""
 _LEAST_FPS = 1e-3
-_AGREE = 0.02  # a header is exact where timestamps are rounded, so it is taken when they agree this well
-_GAP_SECONDS, _GAP_STEPS = 0.5, 10  # a gap is longer than this, and than so many steps around it
+_AGREE = 0.02  # a header is exact where timestamps are rounded: it is used if both agree this closely
+_GAP_SECONDS, _GAP_STEPS = 0.5, 10  # a gap is longer than this time, and than this many steps around it
 _AROUND = 8  # steps on either side
-_FINE = 90_000  # units per second of a timeline that had to be mended
+_FINE = 90_000  # units per second of a repaired timeline
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,10 @@ class Timeline:
 
     Attributes:
         stamps: int64 (frames,), strictly increasing, in units of `unit`.
-        unit: seconds; 0: the times are not known, and `stamps` only count.
-        fps: average rate without the gaps, 0 if not known.
+        unit: unit of `stamps` in seconds; 0: the times are unknown, and `stamps` only count the frames.
+        fps: average rate without the gaps; 0 if unknown.
         gaps: int32, numbers of the frames that come after a gap.
-        jumps: frames whose timestamp was not that of a steady recording: repeated, earlier than the one
-            before, or behind a gap.
+        jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
     """
 
     stamps: np.ndarray
@@ -37,31 +36,31 @@ class Timeline:
 
 
 def plausible_rate(fps: float) -> float:
-    """What a header says is a rate, or 0 where it cannot be one (0, 1000, 90000, inf, nan)."""
+    """The rate of a header, or 0 if it cannot be a frame rate (0, 1000, 90000, inf, nan)."""
     return fps if math.isfinite(fps) and _LEAST_FPS <= fps <= _MOST_FPS else 0.0
 
 
 def timeline(stamps: np.ndarray, unit: float, header: float) -> Timeline:
-    """The times of frames that have timestamps.
+    """Times of frames that have timestamps.
 
-    Gaps stay in `stamps`. Where timestamps go back, what follows is moved behind what was before; frames with
-    one timestamp are spread to the next.
+    Gaps stay in `stamps`. If timestamps go back, the following frames are moved after the earlier ones.
+    Frames with the same timestamp are spread evenly up to the next timestamp.
 
     Args:
         stamps: int64 (frames,), in the order in which the frames are shown.
         unit: seconds per unit.
-        header: frames per second that the file says; taken where the timestamps agree with it.
+        header: frame rate in the header of the file; used if the timestamps agree with it.
 
     Returns:
-        Times, or what :func:`counted_timeline` gives where no two timestamps differ.
+        The times; if all timestamps are equal, the result of :func:`counted_timeline`.
     """
     steps = np.diff(stamps)
     back = int((steps <= 0).sum())
     if back or not unit > 0:
-        mended = _mended(steps * unit) if unit > 0 and (steps > 0).any() else None
-        if mended is None:
+        repaired = _repaired(steps * unit) if unit > 0 and (steps > 0).any() else None
+        if repaired is None:
             return replace(counted_timeline(len(stamps), header), jumps=back)
-        stamps, unit = mended, 1 / _FINE
+        stamps, unit = repaired, 1 / _FINE
     gaps = find_gaps(stamps, unit)
     length = float(playing_times(stamps, unit, gaps)[-1])
     measured = (len(stamps) - 1) / length if length else plausible_rate(header)
@@ -70,16 +69,16 @@ def timeline(stamps: np.ndarray, unit: float, header: float) -> Timeline:
 
 
 def counted_timeline(frames: int, header: float) -> Timeline:
-    """The times of frames without timestamps: those of the header's rate, if that can be one."""
+    """Times of frames without timestamps, from the rate in the header if that is plausible."""
     fps = plausible_rate(header)
     nothing = np.zeros(0, np.int32)
     return Timeline(np.arange(frames, dtype=np.int64), 1 / fps if fps else 0.0, fps, nothing, 0)
 
 
 def find_gaps(stamps: np.ndarray, unit: float) -> np.ndarray:
-    """Frames before which nothing was recorded for long: int32 numbers, none of them 0.
+    """Numbers (int32) of the frames that come after a gap; frame 0 is never among them.
 
-    A gap is longer than half a second, and than ten times the steps around it: a slide show has none.
+    A gap is longer than half a second, and longer than ten times the steps around it. A slide show has none.
 
     Args:
         stamps: int64 (frames,), strictly increasing.
@@ -108,8 +107,8 @@ def playing_times(stamps: np.ndarray, unit: float, gaps: np.ndarray) -> np.ndarr
     return times
 
 
-def _mended(steps: np.ndarray) -> np.ndarray | None:
-    """Stamps in 1/90000 s from steps in seconds, some not positive; None where frames are too dense."""
+def _repaired(steps: np.ndarray) -> np.ndarray | None:
+    """Stamps in 1/90000 s from steps in seconds, some of them not positive; None if frames are too dense."""
     usual = float(np.median(steps[steps > 0]))
     steps = np.where(steps < 0, usual, steps)
     times = np.concatenate([[0.0], np.cumsum(steps)])

@@ -1,4 +1,4 @@
-"""Which videos of a data set are trained on, and how that is said."""
+"""Which videos of a data set are used for training, and how the user is told."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from bodvcl.text.words import counted, printable
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """The videos to train on, each once, and one line for the user that says which they are."""
+    """The training videos, each once, and one line that describes them to the user."""
 
     videos: list[VideoInfo]
     text: str
 
 
 def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPart:
-    """The videos of the split train; where none has that name, all that are not for testing or a probe.
+    """The videos of the split train; without such a split, all videos that are not for testing or the probe.
 
     Args:
         data: what the data set lists.
-        videos: the usable videos of it.
+        videos: its usable videos.
 
     Raises:
-        DataError: the split train has no usable video; or no split is to train on, but there are some to test
-            on.
+        DataError: the split train has no usable video, or all videos are for testing or the probe.
     """
     name = printable(data.name)
     if any(_trains(row.split) for row in data.rows):
@@ -38,18 +37,18 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
         which = f": split {TRAIN}"
         if not chosen:
             raise DataError(
-                f"{name}: no video of its split {TRAIN} can be used (usable: {_counts(videos)}), and "
-                "others are not trained on instead; bodvcl data scan says why"
+                f"{name}: no video of its split {TRAIN} can be used (usable: {_counts(videos)}), and no "
+                "other split is used instead; bodvcl data scan says why"
             )
     else:
         chosen = [video for video in videos if not split_role(video.split) and not of_the_probe(video.split)]
-        which = f": no split is called {TRAIN}, so on {_counts(chosen)}" if _named(videos) else ""
+        which = f": no split is called {TRAIN}, used instead: {_counts(chosen)}" if _named(videos) else ""
         if _named(chosen):
-            which += f" (call the split to train on {TRAIN} to leave out the others)"
+            which += f" (name one split {TRAIN} to leave out the others)"
         if not chosen:
             raise DataError(
-                f"{name}: no video to train on: its splits are {_counts(videos)}, which are never "
-                f"trained on; call the split to train on {TRAIN}, or give these videos without splits (a "
+                f"{name}: no video to train on: its splits are {_counts(videos)}, which are never used for "
+                f"training; name the training split {TRAIN}, or give these videos without splits (a "
                 "list without a column split, or their folder itself)"
             )
     taken = {video.split for video in chosen}
@@ -59,13 +58,13 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
     also = [video for video in rest if video.content in contents]
     apart = [video for video in rest if video.content not in contents]
     left_out = f"; left out: {_counts(apart)}" if apart else ""
-    left_out += f"; trained on although also in another split: {_counts(also)}" if also else ""
+    left_out += f"; used for training although also in another split: {_counts(also)}" if also else ""
     of_all = f"{len(once):,} of {counted(len(first_of_same(videos)), 'video')}"
     return TrainingPart(once, f"trains on {of_all}{which}{left_out}")
 
 
 def first_of_same(videos: Iterable[VideoInfo]) -> list[VideoInfo]:
-    """The videos without those that hold the same as one before them (:attr:`VideoInfo.content`)."""
+    """The videos without repeats: the first of those with the same :attr:`VideoInfo.content` is kept."""
     kept: list[VideoInfo] = []
     seen: set[str] = set()
     for video in videos:

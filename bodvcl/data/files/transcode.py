@@ -1,8 +1,8 @@
-"""A training copy of a data set: small H.264 files that any decoder reads fast and seeks in exactly.
+"""A training copy of a data set: small H.264 files that any decoder reads fast and seeks exactly.
 
-Closed groups of pictures of one length without B-frames, 8-bit 4:2:0 in BT.601, no sound, no rotation, no
-edit list, few picture sizes. Frames and their times stay what they were, so that a clip of the copy is the
-clip of the original.
+Copies have closed groups of pictures of one length without B-frames, 8-bit 4:2:0 pixels in BT.601, no
+sound, no rotation, no edit list, and few picture sizes. Frames keep their numbers and times, so a clip of the
+copy shows what the same clip of the original shows.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class FileOutcome:
     Attributes:
         before: bytes of the source.
         after: bytes of the copy; 0 if there is none.
-        reason: why there is none, or None.
-        fatal: nothing can be written any more.
+        reason: why there is no copy; None if there is one.
+        fatal: no further file can be written.
     """
 
     before: int
@@ -59,10 +59,10 @@ class CopyReport:
 
     Attributes:
         destination: the folder of the copy.
-        written, kept: files encoded now, and files that were there from an earlier run.
-        before, after: bytes of the sources of both, and of their copies.
+        source: value of `--data` that uses the copy.
+        written, kept: number of files encoded now, and of files from an earlier run.
+        before, after: bytes of their sources, and of the copies.
         failed: (path, reason) of sources without a copy.
-        source: what to give to `--data` to use the copy.
     """
 
     destination: Path
@@ -75,7 +75,7 @@ class CopyReport:
 
 
 def write_copy(info: VideoInfo, segment: Segment | None, target: Path, settings: CopySettings) -> None:
-    """Encode one video, or a segment of it; the file appears when it is complete and has been read back.
+    """Encode one video, or a segment of it. The file gets its name when it is complete and was read back.
 
     Args:
         info: the source.
@@ -84,7 +84,7 @@ def write_copy(info: VideoInfo, segment: Segment | None, target: Path, settings:
         settings: size and encoding.
 
     Raises:
-        BadVideo: the source cannot be decoded or does not tell its times, or its segment is empty.
+        BadVideo: the source cannot be decoded, its frames have no times, or the segment is empty.
         OSError: the file cannot be written.
     """
     (fault,) = write_copies(info, [(segment, target)], settings)
@@ -132,21 +132,21 @@ def transcode(
     workers: int | None = None,
     progress: bool = True,
 ) -> CopyReport:
-    """Write a training copy of a data set; what an earlier run has finished is kept.
+    """Write a training copy of a data set; files that an earlier run has finished are kept.
 
-    Folders keep their structure and files their names, but for the ending .mp4. A list is written again with
-    the new paths; the official lists of a data set are copied, so that the copy is used like the original.
+    Folders keep their structure, and files their names except for the extension .mp4. A list is written again
+    with the new paths. The official lists of a data set are copied, so the copy is used like the original.
 
     Args:
         source: see :func:`bodvcl.data.sets.open_dataset`.
-        destination: folder of the copy, empty, new, or of an earlier run with the same settings.
+        destination: folder of the copy: new, empty, or from an earlier run with the same settings.
         settings: size and encoding.
-        workers: processes. None: one per core.
+        workers: number of processes. 0: encode in this process. None: one per core.
         progress: show progress bars.
 
     Raises:
-        DataError: the source has no video; the destination holds something else, lies in the source, or
-            cannot be written.
+        DataError: the source has no video; or the destination contains something else, lies inside the
+            source, or cannot be written.
     """
     data = open_dataset(source, workers=workers, progress=progress)
     if not data.rows:
@@ -154,7 +154,7 @@ def transcode(
     folder = Path(os.path.abspath(Path(destination).expanduser()))
     root = common_root(data)
     if not data.list_file and (folder == root or root in folder.parents):
-        raise DataError(f"{folder}: lies in the data set itself; choose a folder outside of {root}")
+        raise DataError(f"{folder}: lies inside the data set; choose a folder outside of {root}")
     prepare(folder, {"source": str(root), **asdict(settings)})
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
@@ -188,7 +188,7 @@ def transcode(
     )  # fmt: skip
     for job, outcome in _by_job(groups, results):
         if outcome.fatal:
-            raise DataError(f"{job.target}: {outcome.reason}; mend that and run the same command again")
+            raise DataError(f"{job.target}: {outcome.reason}; fix this and run the same command again")
         if outcome.reason is not None:
             report.failed.append((job.row.path, outcome.reason))
             continue

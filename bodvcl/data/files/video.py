@@ -1,4 +1,4 @@
-"""What is known about one video file: its frames, their times, and how they are to be shown.
+"""What is known about one video file: its frames, their times, and how they must be displayed.
 
 Frame i is the i-th frame of a sequential decode, for constant and variable frame rates, open groups of
 pictures, edit lists, and (by decoding from the start) files without usable timestamps.
@@ -33,32 +33,32 @@ class BadVideo(DataError):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a scan learns about a file; all that a sampler and a reader need.
+    """What a scan finds out about a file: everything that sampling and reading need.
 
     Attributes:
         path: the file.
         frames: number of frames that a sequential decode gives.
-        fps: average frame rate, without gaps, from the timestamps; 0 if nothing tells it.
-        width, height: pixels of a frame as it is to be shown, after rotation.
+        fps: average frame rate without gaps; 0 if unknown.
+        width, height: size of a displayed frame in pixels, after rotation.
         rotation: counter-clockwise turn that decoded frames need, in degrees: 0, 90, 180 or 270.
         codec: name of the codec.
         duration: seconds, from the first frame to the end of the last, without gaps.
-        sequential: frames cannot be found by their timestamps, so they are found by decoding from the start.
-        time_base: seconds per unit of the timestamps; 0 if nothing tells the time of a frame.
+        sequential: frames cannot be found by their timestamps, only by decoding from the start.
+        time_base: seconds per unit of the timestamps; 0 if the times of the frames are unknown.
         first_pts, pts_step: timestamps are first_pts + i * pts_step when `pts` is None.
         pts: int64 (frames,) timestamps of a variable frame rate, strictly increasing, else None.
         keyframes: int32, numbers of the frames at which decoding can start, 0 among them.
         pixel_format: FFmpeg's name of the stored pixels, for example yuv420p.
-        colour_space: number of the matrix coefficients (ITU-T H.273): 1 BT.709, 5 or 6 BT.601, 2 not told.
-        hidden: frames that are stored but not shown, because an edit list leaves them out.
-        streams: video streams in the file, cover art apart; the first is used.
-        mirrored: decoded frames are to be mirrored left and right before they are turned.
-        gaps: int32, numbers of the frames before which nothing was recorded for long.
-        jumps: frames whose timestamp repeats, goes back, or comes after a gap.
+        colour_space: number of the matrix coefficients (ITU-T H.273): 1 BT.709, 5 or 6 BT.601, 2 unknown.
+        hidden: number of stored frames that an edit list leaves out.
+        streams: number of video streams in the file, without cover art; the first is used.
+        mirrored: decoded frames must be mirrored left and right before they are turned.
+        gaps: int32, numbers of the frames that come after a gap in the recording.
+        jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
         labels: label columns of a list, name to text.
-        split: split named by a list, or "".
-        content: the first of the scanned videos that hold the same bytes as this one, itself perhaps; "" if
-            there is no other.
+        split: split in the list, or "".
+        content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
+            video has the same bytes.
     """
 
     path: str
@@ -101,7 +101,7 @@ class VideoInfo:
         return frame if frame < self.frames and self.pts[frame] == pts else -1
 
     def times(self) -> np.ndarray:
-        """float64 (frames,): seconds since the first frame, as the file has them; gaps count."""
+        """float64 (frames,): seconds since the first frame, including gaps."""
         if self.pts is None:
             return np.arange(self.frames) * (self.pts_step * self.time_base)
         times: np.ndarray = (self.pts - self.pts[0]) * self.time_base

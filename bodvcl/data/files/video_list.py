@@ -1,4 +1,4 @@
-"""Which videos a run trains on, told by what stays the same when the files lie at another place."""
+"""Which videos a run trains on, described by facts that do not change when the files are moved."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class VideoList:
     """Videos in the order of their numbers. Two are equal if ``files`` are.
 
     Attributes:
-        root: the deepest folder that holds all of them, when the list was made.
-        files: of each video its path below ``root`` and its bytes, frames, width and height.
+        root: the deepest folder that contained all of them when the list was made.
+        files: path below ``root``, and bytes, frames, width and height, of each video.
     """
 
     root: str
     files: tuple[tuple[str, Facts], ...]
 
     def dump(self) -> str:
-        """As text; :meth:`load` reads it."""
+        """The list as JSON text; :meth:`load` reads it."""
         return json.dumps({"root": self.root, "files": self.files})
 
     @classmethod
     def load(cls, text: str) -> VideoList:
-        """What :meth:`dump` wrote."""
+        """The list that :meth:`dump` wrote."""
         state = json.loads(text)
         return cls(state["root"], tuple((name, tuple(facts)) for name, facts in state["files"]))
 
 
 def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
-    """The list of some videos, at least one; a file that is no longer there has -1 bytes."""
+    """The list of one or more videos; a file that no longer exists has -1 bytes."""
     paths = [os.path.abspath(video.path) for video in videos]
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
     return VideoList(
@@ -51,7 +51,7 @@ def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
 
 
 def difference(before: VideoList, now: VideoList) -> str | None:
-    """How many videos appeared, vanished and changed, with some names; None where there is no difference."""
+    """How many videos appeared, vanished and changed, with some names; None if the lists are equal."""
     if before.files == now.files:
         return None
     old, new = _named_alike(before, now)
@@ -65,10 +65,10 @@ def difference(before: VideoList, now: VideoList) -> str | None:
 
 
 def _named_alike(before: VideoList, now: VideoList) -> tuple[dict[str, Facts], dict[str, Facts]]:
-    """The facts of both by name, below the two folders under which most files are the same.
+    """The facts of both lists by name, relative to the folders that make most files equal.
 
-    A file that appears or vanishes can make the deepest common folder another one: then the names of one list
-    begin with some of the last folders of its ``root``.
+    A file that appears or vanishes can change the deepest common folder. The names of one list then begin
+    with some of the last folders of its ``root``.
     """
     old, new = dict(before.files), dict(now.files)
     pairs = [(old, new)]

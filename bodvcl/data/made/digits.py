@@ -1,9 +1,9 @@
 """Moving digits: scikit-learn's handwritten digits on labelled paths.
 
-Static semantic: which digit. Dynamic semantic: the kind of path. Training, probe and test videos show
-different handwriting. With ``correlation: full`` the digit decides the path in the training videos, so that
-either is enough to tell two classes of videos apart; probe videos are always independent. Every video is a
-pure function of (configuration, split, index) and is stored as a real H.264 file.
+Static semantic: the digit. Dynamic semantic: the kind of path. Training, probe and test videos show different
+handwriting. With ``correlation: full`` the digit determines the path in the training videos, so either one
+is enough to tell the classes apart; in probe videos they are always independent. Every video is a pure
+function of (configuration, split, index) and is stored as a real H.264 file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RENDERER = 1  # part of the cache key: raise it when the same settings would gi
 
 
 def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int]:
-    """Class numbers (digit, path) of one video; every combination that occurs, occurs equally often."""
+    """Class numbers (digit, path) of one video; all combinations that occur are equally frequent."""
     classes = config.classes
     digit = index % classes
     if split == "train" and config.correlation == "full":
@@ -33,8 +33,10 @@ def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int
 
 @cache
 def handwriting(split: str, digit: int) -> np.ndarray:
-    """The 8 x 8 images of one digit that a split may show, (count, 8, 8) float32 in [0, 1]: half of the
-    writings for training, a quarter for each half of the probe."""
+    """The 8 x 8 images of one digit that a split may show: float32 (count, 8, 8) in [0, 1].
+
+    Half of all images are for training, and a quarter for each half of the probe.
+    """
     from sklearn.datasets import load_digits
 
     images, target = load_digits(return_X_y=True)
@@ -69,8 +71,14 @@ def render(config: DigitsConfig, split: str, index: int) -> tuple[np.ndarray, di
 
 
 def _sample(image: np.ndarray, centre: np.ndarray, size: int, width: float) -> np.ndarray:
-    """The image, `width` pixels wide and centred at `centre` (frames, 2), bilinear, zero outside: (frames,
-    size, size)."""
+    """The image in every frame: (frames, size, size), bilinear interpolation, zero outside.
+
+    Args:
+        image: (8, 8).
+        centre: (frames, 2), x and y of the centre of the image in pixels.
+        size: height and width of a frame in pixels.
+        width: width of the image in pixels.
+    """
     padded = np.pad(image, 1)
     axis = np.arange(size)
     columns, rows = (

@@ -1,4 +1,4 @@
-"""Made data sets on disk: rendered once, in parallel, to real H.264 files with a list of labels."""
+"""Built-in data sets on disk: rendered once, in parallel, as real H.264 files with a list of labels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ Render = Callable[[str, int], tuple[np.ndarray, dict[str, str]]]
 
 @dataclass(frozen=True)
 class Rendering:
-    """What is to be rendered.
+    """A data set to render.
 
     Attributes:
-        name: of the data set, as the user knows it: ``--<name>.cache`` chooses its folder.
-        cache: folder that holds one folder per set of settings. None: in the cache folder of the user.
-        settings: everything that changes a pixel or a label.
+        name: name of the data set; ``--<name>.cache`` chooses its folder.
+        cache: folder with one folder for each set of settings. None: a folder in the user's cache folder.
+        settings: all settings that change a pixel or a label.
         sizes: number of videos per split.
         columns: names of the labels.
-        render: (split, index) to uint8 RGB frames (frames, height, width, 3) and labels; a pure function
-        that can
-            be sent to another process.
+        render: maps (split, index) to uint8 RGB frames (frames, height, width, 3) and labels; a pure function
+            that can be pickled.
     """
 
     name: str
@@ -86,12 +85,12 @@ def encode(path: Path, frames: np.ndarray) -> None:
 def write_rendering(rendering: Rendering, *, workers: int | None = None, progress: bool = True) -> Path:
     """Render the data set unless the cache already holds it.
 
-    The videos are written to a temporary folder that is renamed when it is complete, so a cache that
-    exists is whole, and two processes that race both end up with the same folder.
+    The videos are written to a temporary folder that is renamed when it is complete. An existing cache is
+    therefore complete, and two processes that render at the same time end up with the same folder.
 
     Args:
         rendering: what to render.
-        workers: rendering processes. None: one per core.
+        workers: rendering processes. None or 0: one per core.
         progress: show a progress bar.
 
     Returns:
@@ -135,7 +134,7 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
         for done in each(render, len(chunks), workers=workers):
             if isinstance(done, Lost):
                 raise DataError(
-                    f"a process that renders {rendering.name} was ended: out of memory, or killed"
+                    f"a process that renders {rendering.name} ended early: out of memory, or killed"
                 )
             if isinstance(done, str):
                 raise OSError(done)
@@ -153,7 +152,7 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
 
 @dataclass(frozen=True)
 class _RenderMany:
-    """Renders the videos of a chunk; returns their rows, or why they cannot be written."""
+    """Renders the videos of one chunk; returns their rows, or why they cannot be written."""
 
     render: Render
     folder: Path

@@ -1,4 +1,4 @@
-"""Parts of a made video: paths, textures, sensor noise."""
+"""Parts of a rendered video: paths, textures, sensor noise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 TRAJECTORIES = ("rotation", "linear", "eight", "jumping")
-"""Kinds of paths; a data set with n classes uses the first n."""
+"""Names of the paths; a data set with n classes uses the first n."""
 
 
 @dataclass(frozen=True)
 class Waves:
-    """A texture that can be evaluated anywhere: sum_k amplitude cos(x fx_k + y fy_k + phase_k)."""
+    """A texture as a function of position: sum_k amplitude cos(x fx_k + y fy_k + phase_k)."""
 
     fx: np.ndarray
     fy: np.ndarray
@@ -21,7 +21,7 @@ class Waves:
 
 
 def trajectory(kind: str, frames: int, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 2) path around the origin; every kind has mean square distance radius^2 from it."""
+    """A path around the origin: (frames, 2) in pixels. Every kind has a mean squared distance of radius^2."""
     phase = 2 * np.pi * (np.arange(frames) / rng.uniform(16, 26) * rng.choice([-1, 1]) + rng.random())
     heading = rng.uniform(0, 2 * np.pi)
     hold, offset = rng.uniform(5, 7), rng.random()
@@ -54,7 +54,7 @@ def random_waves(
 
 
 def sensor_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Noise of standard deviation 4 grey levels, the sum of two uniform ones, plus 0.5 for rounding."""
+    """Noise of 4 grey levels standard deviation, as the sum of two uniform parts, plus 0.5 for rounding."""
     table = ((np.arange(256) - 127.5) / 255 * 4 * np.sqrt(6) + 0.25).astype(np.float32)
     count = int(np.prod(shape))
     bytes_ = np.frombuffer(rng.bytes(2 * count), np.uint8).reshape(2, *shape)

@@ -1,9 +1,9 @@
 """What the videos of moving shapes show: labels, and the exact state of every frame.
 
 Static semantics: background colour and shape. Dynamic semantics: change of the background's brightness and
-trajectory of the shape. Random starts, phases and speeds, a drifting camera, texture and sensor noise keep
-any single frame from telling the dynamic labels. What tells two videos apart without belonging to a semantic
-(tint, texture, size) is faint: contrastive learning takes the easiest way, and would learn nothing else.
+trajectory of the shape. Because of random starts, phases and speeds, a drifting camera, texture and sensor
+noise, no single frame tells the dynamic labels. Differences between videos that belong to no semantic (tint,
+texture, size) are faint, because contrastive learning would otherwise learn only these.
 Every scene is a pure function of (configuration, split, index).
 """
 
@@ -24,7 +24,7 @@ SEMANTICS: dict[str, tuple[str, ...]] = {
     "brightness": ("brightening", "darkening", "pulsing", "steady"),
     "trajectory": TRAJECTORIES,
 }
-"""Names of the classes of each semantic; a data set with n classes uses the first n of each."""
+"""Class names of each semantic; a data set with n classes uses the first n of each."""
 
 BASE_COLOUR = {
     "blue": (0.30, 0.45, 0.95),
@@ -37,20 +37,20 @@ _GAIN_LOW, _GAIN_HIGH = 0.45, 1.0
 
 @dataclass(frozen=True)
 class Scene:
-    """The exact truth about one video: what is where in every frame.
+    """The ground truth of one video: what is where in every frame.
 
-    All positions are in pixels, x to the right and y down, the centre of the top left pixel at (0, 0).
+    Positions are in pixels, x to the right and y down; the centre of the top left pixel is (0, 0).
 
     Attributes:
         size: height and width of a frame.
         labels: class name per semantic.
-        centre: (frames, 2) float64, x and y of the shape's centre in the image.
+        centre: (frames, 2) float64, x and y of the centre of the shape.
         angle: (frames,) float64, orientation of the shape in radians.
         camera: (frames, 2) float64, displacement of the background since the first frame.
         gain: (frames,) float64 in (0, 1], brightness of the background.
-        radius: radius of the disk that has the shape's area.
+        radius: radius of a disk with the same area as the shape, in pixels.
         background_colour, shape_colour: (3,) float64 RGB in [0, 1].
-        background_texture, shape_texture: waves in the camera's and in the shape's own coordinates.
+        background_texture, shape_texture: waves, in coordinates of the camera and of the shape.
     """
 
     size: int
@@ -74,8 +74,8 @@ def random_numbers(config: ShapesConfig, split: str, purpose: int, index: int) -
 def video_labels(config: ShapesConfig, split: str, index: int) -> dict[str, str]:
     """Class names of one video.
 
-    Any `classes` consecutive videos hold every class of every semantic once, and any block of classes^4
-    (classes^3 with a correlation) holds every combination once.
+    Any `classes` consecutive videos contain every class of every semantic once. Any block of classes^4 videos
+    (classes^3 with a correlation) contains every combination once.
     """
     classes = config.classes
     confounded = {"sc": ("trajectory", "background"), "dc": ("shape", "brightness")}
@@ -95,7 +95,7 @@ def video_labels(config: ShapesConfig, split: str, index: int) -> dict[str, str]
 
 
 def _brightness(kind: str, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Gain of the background per frame: at every time uniform over its range, whatever the kind."""
+    """Gain of the background per frame; at any time it is uniform over its range, for every kind."""
     ramp = np.arange(frames) / rng.uniform(24, 36) + rng.random()
     pulse = np.arange(frames) / rng.uniform(16, 24) + rng.random()
     level = rng.random()
@@ -109,10 +109,10 @@ def _brightness(kind: str, frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def ground_truth(config: ShapesConfig, split: str, index: int) -> Scene:
-    """The scene of one video: labels and the exact state of every frame.
+    """The scene of one video: labels, and the exact state of every frame.
 
     Raises:
-        ValueError: unknown split, or an index outside of it.
+        ValueError: the split is unknown, or the index is outside of it.
     """
     sizes = split_sizes(config.train_videos, config.probe_videos)
     if split not in sizes or not 0 <= index < sizes[split]:

@@ -35,7 +35,7 @@ def _background(scene: Scene) -> np.ndarray:
 
 
 def shape_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of every pixel in the shape's own frame, each (frames, size, size) float32."""
+    """Coordinates of every pixel relative to the shape, each (frames, size, size) float32 in pixels."""
     axis = np.arange(scene.size, dtype=np.float32)
     dx = axis[None, None, :] - scene.centre[:, 0, None, None].astype(np.float32)
     dy = axis[None, :, None] - scene.centre[:, 1, None, None].astype(np.float32)
@@ -45,7 +45,15 @@ def shape_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shape_coverage(scene: Scene, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Share of each pixel that the shape covers, in [0, 1], from shape coordinates; same shape as `u`."""
+    """Share of each pixel that the shape covers, in [0, 1].
+
+    Args:
+        scene: the video.
+        u, v: coordinates relative to the shape, from :func:`shape_coordinates`.
+
+    Returns:
+        float32 with the shape of `u`.
+    """
     name = scene.labels["shape"]
     if name == "circle":
         distance = np.sqrt(u * u + v * v) - np.float32(scene.radius)

@@ -1,7 +1,7 @@
 """Data sets by name.
 
 ``shapes`` is a built-in data set, ``ucf101:/datasets/UCF101`` is UCF101 in its official layout,
-``ucf101@2:/datasets/UCF101`` its second split; a bare folder or .csv list is what it is.
+``ucf101@2:/datasets/UCF101`` its second split; a folder or a .csv list is given by its path alone.
 """
 
 from __future__ import annotations

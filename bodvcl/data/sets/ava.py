@@ -1,7 +1,7 @@
-"""AVA v2.2: who does what and where, once a second in quarter hours of films.
+"""AVA v2.2: who does what and where, once per second in 15 minutes of each film.
 
-Videos are rows as in any data set. Boxes, actions and person detections of the key frames are read by
-:func:`read_ava_keyframes` and :func:`read_ava_detections`.
+Videos are rows as in any data set. :func:`read_ava_keyframes` reads the boxes and actions of the key frames,
+:func:`read_ava_detections` person detections.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.errors import DataError
 
 FIRST_SECOND, LAST_SECOND = 902, 1798
-"""Key frames are annotated at these seconds of a film and between them."""
+"""First and last second of a film with an annotated key frame."""
 FRAME_RATE = 30
 """Frames per second of the extracted frames; frame 1 of a film is its second 900."""
 
@@ -40,10 +40,10 @@ class KeyFrame:
 
     Attributes:
         video: id of the film.
-        second: of the film.
+        second: time of the key frame in the film in seconds.
         boxes: float32 (people, 4), x1, y1, x2, y2 as shares of the frame.
-        actions: numbers of the actions of each person, from 1 (official numbering).
-        people: identity of each person, the same over neighbouring key frames.
+        actions: official numbers of the actions of each person, from 1.
+        people: identity of each person, the same in neighbouring key frames.
     """
 
     video: str
@@ -64,7 +64,7 @@ class AvaActions:
 
     Attributes:
         names: official number to name.
-        evaluated: numbers of the classes that the official evaluation counts, 60 of 80.
+        evaluated: numbers of the classes in the official evaluation, 60 of 80.
     """
 
     names: dict[int, str]
@@ -72,7 +72,7 @@ class AvaActions:
 
 
 def _read(root: Path, fold: int) -> DatasetRows:
-    """One row per film, without a label of its own; what is in the key frames is read separately."""
+    """One row per film, without a label; the content of the key frames is read separately."""
     del fold
     layout = _layout(root)
     videos = layout.videos(layout.folder("videos", "videos_15min", "clips"))
@@ -98,7 +98,7 @@ def read_ava_actions(root: Path) -> AvaActions:
     """The label map of an AVA folder.
 
     Raises:
-        DataError: it is not there or has another form.
+        DataError: it does not exist, or has another format.
     """
     return _actions(_layout(root))
 
@@ -117,21 +117,21 @@ def _actions(layout: Layout) -> AvaActions:
 
 
 def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
-    """Key frames with their boxes, without the officially excluded ones, in the order of the file.
+    """The key frames with their boxes, in the order of the file, without the officially excluded ones.
 
     Args:
         root: folder of the data set.
         split: "train" or "val".
 
     Raises:
-        DataError: a file is not there, or a line has another form, a box outside of the frame, or an action
-            that the label map does not know.
+        DataError: a file does not exist, or a line has another format, a box outside of the frame, or an
+            action that is not in the label map.
     """
     layout = _layout(root)
     known = read_ava_actions(root).names
     table = layout.file(f"annotations/ava_{split}_v2.2.csv", f"ava_{split}_v2.2.csv")
     excluded = _excluded(layout, split)
-    # one person has one line per action; a person is told by identity and box
+    # one person has one line per action; identity and box identify a person
     frames: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], list[int]]] = {}
     expected = "video,second,x1,y1,x2,y2,action,person with 0 <= x1 < x2 <= 1 and a known action"
     for line in layout.lines(table):
@@ -175,15 +175,15 @@ def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
 
 
 def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, int], np.ndarray]:
-    """People that a detector found: (video, second) to float32 (people, 5), box and score.
+    """Detected people: maps (video, second) to float32 (people, 5), x1, y1, x2, y2 and score.
 
     Args:
         path: `ava_*_predicted_boxes.csv` (video,second,x1,y1,x2,y2,action,score without a header), or a
-            `.pkl` of "video,second" to arrays (people, 5).
-        threshold: detections of a lower score are left out.
+            `.pkl` that maps "video,second" to arrays (people, 5).
+        threshold: detections with a lower score are left out.
 
     Raises:
-        DataError: another form; a pickle that holds anything but arrays is refused before it is run.
+        DataError: the file has another format. A pickle with anything but arrays is refused before it is run.
     """
     try:
         pairs = list(_pickled(path) if path.suffix == ".pkl" else _predicted(path))
@@ -207,7 +207,7 @@ def _predicted(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
 def _pickled(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
     held = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     if not isinstance(held, dict):
-        raise ValueError(f"it holds a {type(held).__name__}")
+        raise ValueError(f"it contains a {type(held).__name__}")
     for key, rows in held.items():
         rows = np.asarray(rows, np.float32)
         if rows.ndim != 2 or rows.shape[1] != 5:
@@ -217,7 +217,7 @@ def _pickled(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds numpy arrays and nothing else: a pickle can otherwise run any program."""
+    """Builds only numpy arrays: any other pickle could run a program."""
 
     _ALLOWED = frozenset(["_reconstruct", "ndarray", "dtype", "_frombuffer"])
 
@@ -230,11 +230,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def ava_frames(root: Path, video: str) -> list[str]:
-    """The extracted frames of a film, `frames/<video>/<video>_<number>.jpg`, in order.
+    """Paths of the extracted frames of a film, `frames/<video>/<video>_<number>.jpg`, in order.
 
     Raises:
-        DataError: there is no such folder, it has no frame, or numbers are missing between the first and the
-            last.
+        DataError: the folder does not exist or has no frame, or frames are missing before the last one.
     """
     layout = _layout(root)
     folder = layout.folder(f"frames/{video}")
@@ -245,7 +244,7 @@ def ava_frames(root: Path, video: str) -> list[str]:
             numbers.append((int(stem[len(video) + 1 :]), str(folder / name)))
     if [number for number, _ in numbers] != list(range(1, len(numbers) + 1)) or not numbers:
         raise DataError(
-            f"{folder}: expected frames {video}_000001.jpg and on without a gap, found {len(numbers)}"
+            f"{folder}: expected frames from {video}_000001.jpg on without a gap, found {len(numbers)}"
         )
     return [path for _, path in numbers]
 

@@ -17,7 +17,7 @@ Kind = Literal["static", "dynamic"]
 
 @dataclass(frozen=True)
 class BuiltInSettings:
-    """What the built-in data sets show; each reads its own part."""
+    """Settings of all built-in data sets; each uses its own."""
 
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)

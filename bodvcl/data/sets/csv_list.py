@@ -1,4 +1,4 @@
-"""A list of videos of your own: path, and if there are any, split and label columns."""
+"""A user's own list of videos: a column `path`, optionally a column `split`, and label columns."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _LIKE_SPLIT = frozenset([
 
 
 def read_csv_list(path: Path) -> DatasetRows:
-    """Rows of a list with a column `path`, relative to the list; columns but `path` and `split` are labels.
+    """Rows of a list with a column `path`, relative to the list; other columns than `split` are labels.
 
-    Cells are separated by commas, or else by semicolons, tabs or bars. Case and blanks do not matter in the
-    names `path` and `split`. Blank rows, and blank cells after the last column, are passed over. A column
-    without a name is left out. Where no column is named split, one that is called subset, set, partition or
-    the like and holds names of splits is read as the split, and so is one of any name that holds nothing
-    else, with some to train and some to test on. Notes say so.
+    Cells are separated by commas, or else by semicolons, tabs or bars. Case and spaces are ignored in the
+    names `path` and `split`. Blank rows, and blank cells after the last column, are ignored. A column without
+    a name is left out. If no column is named split, another column is used as the split: one that is called
+    subset, set, partition or similar and contains names of splits, or one that contains nothing but names of
+    splits, for training and for testing. Notes say so.
 
     Raises:
-        DataError: it cannot be read, has no column `path` or one name twice, or a row has too few or too many
-            cells, or no path.
+        DataError: the list cannot be read, has no column `path` or two columns of one name, or a row has too
+            few or too many cells, or no path.
     """
     table = _read(path)
     notes = [] if table.separator == "," else [f"cells are separated by {_SEPARATORS[table.separator]}"]
     notes += [
-        f"column {number} of the list has no name and is left out; name it to have it as a label"
+        f"column {number} of the list has no name and is left out; name it to use it as a label"
         for number in table.nameless
     ]
     split = table.split_column()
     if split not in (None, _SPLIT):
-        notes.append(f"the column {split!r} holds names of splits: it is read as the split")
+        notes.append(f"the column {split!r} contains names of splits: it is used as the split")
     rows = [
         VideoRow(
             _located(path.parent, cells[_PATH]),
@@ -66,8 +66,15 @@ def read_csv_list(path: Path) -> DatasetRows:
 
 @dataclass(frozen=True)
 class _Table:
-    """names: columns, in order. rows: column to cell. nameless: numbers, from 1, of columns without a name
-    that are not empty."""
+    """A list as it was read.
+
+    Attributes:
+        path: the file.
+        separator: character between cells.
+        names: names of the columns, in order.
+        rows: for each row, column name to cell.
+        nameless: numbers, from 1, of columns that have cells but no name.
+    """
 
     path: Path
     separator: str
@@ -76,14 +83,14 @@ class _Table:
     nameless: list[int]
 
     def split_column(self) -> str | None:
-        """The column named split, or the only one like it: by its name, or by what it holds."""
+        """The column named split, or the only one similar to it by name or content; None if there is none."""
         if _SPLIT in self.names:
             return _SPLIT
         like = [name for name in self.names if name != _PATH and self._holds_splits(name)]
         if len(like) > 1:
             raise DataError(
-                f"{self.path}: the columns {' and '.join(like)} hold names of splits; name the one that "
-                "counts split"
+                f"{self.path}: the columns {' and '.join(like)} contain names of splits; rename the "
+                "right one to split"
             )
         return like[0] if like else None
 
@@ -99,7 +106,7 @@ def _read(path: Path) -> _Table:
     try:
         text = _text(path)
         separator, header = _header(path, text)
-        records = list(_records(text, separator))
+        records = list(_cells(text, separator))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as a list of videos: {error}; save it as UTF-8") from error
     except (OSError, csv.Error) as error:
@@ -131,7 +138,7 @@ def _text(path: Path) -> str:
         return file.read()
 
 
-def _records(text: str, separator: str) -> Iterator[list[str]]:
+def _cells(text: str, separator: str) -> Iterator[list[str]]:
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
 
 
@@ -140,15 +147,15 @@ def _filled(record: Sequence[str]) -> bool:
 
 
 def _header(path: Path, text: str) -> tuple[str, list[str]]:
-    """The separator, and the names of the columns with "" for those without.
+    """The separator, and the names of the columns, "" for a column without a name.
 
     Raises:
-        DataError: no column is named path, or a name occurs twice.
+        DataError: no column is named path, or two columns have the same name.
     """
     headers = {separator: _first_row(text, separator) for separator in _SEPARATORS}
     separator = next((one for one, header in headers.items() if _PATH in map(_name, header)), None)
     if separator is None:
-        first = next(filter(_filled, _records(text, ",")), None)  # raises where there is a line, but no row
+        first = next(filter(_filled, _cells(text, ",")), None)  # raises where there is a line, but no row
         raise DataError(
             f"{path}: no column named path in its first line {first or '(empty file)'}; "
             "expected for example: path,label"
@@ -164,7 +171,7 @@ def _header(path: Path, text: str) -> tuple[str, list[str]]:
 
 def _first_row(text: str, separator: str) -> list[str]:
     try:
-        return next(filter(_filled, _records(text, separator)), [])
+        return next(filter(_filled, _cells(text, separator)), [])
     except csv.Error:  # quoted cells with another separator between them
         return []
 
@@ -175,6 +182,6 @@ def _name(cell: str) -> str:
 
 
 def _located(folder: Path, cell: str) -> str:
-    """The file that a cell names; blanks around the name are its own only where such a file is there."""
+    """The file that a cell names. Spaces around the name are removed unless a file with them exists."""
     written, bare = os.path.join(folder, cell), os.path.join(folder, cell.strip())
     return written if written == bare or os.path.exists(written) else bare

@@ -1,4 +1,4 @@
-"""Diving48, version 2 of its labels (those of version 1 are wrong for many videos)."""
+"""Diving48 with version 2 of its labels (version 1 is wrong for many videos)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 
 def _read(root: Path, fold: int) -> DatasetRows:
-    """A class is a dive: take-off, somersaults, twists and position, joined by blanks."""
+    """A class is a dive: take-off, somersaults, twists and position, joined by spaces."""
     del fold
     layout = Layout(root, DIVING48.title, DIVING48.layout)
     videos = layout.videos(layout.folder("rgb", "videos"))

@@ -16,10 +16,10 @@ _CATEGORY = re.compile(r"Clabel:\s*(\d+)\s*;.*?;\s*Glabel:\s*\d+\s*;\s*(.+)")
 
 
 def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
-    """Elements that have been cut are used as they are; others are segments of whole videos.
+    """Elements that have been cut out are used as they are; others are segments of whole videos.
 
-    A time in the annotation counts from the start of its event, that of an event from the start of the video.
-    Classes are named after <name>_categories.txt where it is there, else by their numbers.
+    Times of elements count from the start of their event, times of events from the start of the video.
+    Classes have the names in <name>_categories.txt if it exists, else their numbers.
     """
     del fold
     entry = FINEGYM[entry_name]

@@ -1,4 +1,4 @@
-"""Videos in folders: any folder, or one folder per class. Folders named train, test and so on are splits."""
+"""Videos in folders: any folder, or one folder per class. Folders named train, test etc. are splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT = 2  # letters: tr and te are splits, or two languages
 
 
 def read_folder(root: Path) -> DatasetRows:
-    """All videos below a folder, without labels; folders train and test side by side are their splits."""
+    """All videos below a folder, without labels; folders such as train and test, side by side, are splits."""
     found = search_videos(root)
     places = [_folders(root, video) for video in found.videos]
     rows = [
@@ -31,10 +31,10 @@ def read_folder(root: Path) -> DatasetRows:
 
 
 def _read_class_folders(root: Path, fold: int) -> DatasetRows:
-    """One folder per class, below the root, below folders of splits, or with folders of splits in it.
+    """One folder per class: below the root, below folders of splits, or with folders of splits inside.
 
-    Beside folders of splits, others may lie (unlabelled, say): they are splits of that name, in which a video
-    needs no class.
+    Other folders beside those of splits, such as `unlabelled`, are splits of that name; their videos need no
+    class.
     """
     del fold
     Layout(root, CLASS_FOLDERS.title, CLASS_FOLDERS.layout)
@@ -45,7 +45,7 @@ def _read_class_folders(root: Path, fold: int) -> DatasetRows:
         split = "" if level is None else place[level]
         name = next((name for at, name in enumerate(place) if at != level), None)
         if name is None and (level is None or split_role(split)):
-            raise DataError(f"{printable(video)}: lies in no class folder; expected {CLASS_FOLDERS.layout}")
+            raise DataError(f"{printable(video)}: is in no class folder; expected {CLASS_FOLDERS.layout}")
         rows.append(VideoRow(video, split, {"label": name} if name is not None else {}))
     classes = classes_of(rows)
     odd = [name for names in classes.values() for name in names if split_role(name)]
@@ -55,8 +55,8 @@ def _read_class_folders(root: Path, fold: int) -> DatasetRows:
         rows,
         classes,
         notes=[
-            f"the folder {name!r} is taken as a class, not as a split, because it does not lie beside both a "
-            "train and a test folder"
+            f"the folder {name!r} is used as a class, not as a split, because it is not beside both a train "
+            "and a test folder"
             for name in odd
         ],
         others=found.others,
@@ -65,10 +65,10 @@ def _read_class_folders(root: Path, fold: int) -> DatasetRows:
 
 
 def split_levels(places: Sequence[Folders]) -> list[int | None]:
-    """For each video, which of its folders names its split; None: none does.
+    """For each video, the depth of the folder that names its split; None if no folder does.
 
-    Folders name splits where one for training and one for testing lie side by side, and where every folder
-    at that depth has the name of a split. Names of two letters count only if all beside them are such names.
+    Folders name splits if one for training and one for testing are side by side, or if every folder at that
+    depth has the name of a split. Names of two letters are splits only if all folders beside them are splits.
     """
     children: dict[Folders, set[str]] = defaultdict(set)
     for place in places:
@@ -97,7 +97,7 @@ def _is_pair(names: Set[str]) -> bool:
 
 
 def _levels_of_nothing_else(children: Mapping[Folders, Set[str]], with_videos: Set[Folders]) -> set[int]:
-    """Depths at which every folder has the name of a split, and no video lies beside one."""
+    """Depths at which every folder has the name of a split, and no video is beside one."""
     named: dict[int, bool] = defaultdict(lambda: True)
     for parent, names in children.items():
         named[len(parent)] &= parent not in with_videos and all(map(_role, names))

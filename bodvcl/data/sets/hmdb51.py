@@ -13,7 +13,7 @@ _SPLIT_OF_TAG = {"0": "unused", "1": "train", "2": "test"}
 
 
 def _read(root: Path, fold: int) -> DatasetRows:
-    """Classes in alphabetical order. Videos that a split leaves out have the split "unused"."""
+    """Classes are in alphabetical order. Videos that a split leaves out have the split "unused"."""
     layout = Layout(root, HMDB51.title, HMDB51.layout)
     lists = layout.folder("testTrainMulti_7030_splits", "test_train_splits", "annotations")
     lists = inner if os.path.isdir(inner := lists / "testTrainMulti_7030_splits") else lists

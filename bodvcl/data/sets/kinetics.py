@@ -1,4 +1,4 @@
-"""Kinetics-400, -600 and -700: clips of about ten seconds from YouTube, many of which are gone."""
+"""Kinetics-400, -600 and -700: clips of about ten seconds from YouTube; many no longer exist."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FOLDERS = ("{}", "videos_{}", "videos/{}")
 _TIMES = re.compile(r"(?P<id>.{11})_(?P<start>\d+)_(?P<end>\d+)")
 _NOTE = (
     "much of the validation split of Kinetics-400 is in the training splits of Kinetics-600 and -700: do not "
-    "test on one what was trained on another"
+    "train on one of them and test on another"
 )
 
 
 def _read(entry_name: str, root: Path, fold: int) -> DatasetRows:
-    """Rows of the csv files in {train,val,test}; a video that no csv file names is no part of the data set.
+    """Rows of the csv files for train, val and test; videos that no csv file names are not in the data set.
 
-    A file is `<id>_<start>_<end>` (seconds, officially six digits) or `<id>`, in any folder below that of the
-    split: class folders may be spelled in any way, the label is that of the csv file.
-    Kinetics-400's replacements for corrupted files take precedence. Classes are in alphabetical order.
+    A file is named `<id>_<start>_<end>` (seconds, officially six digits) or `<id>`, in any folder below that
+    of the split. Labels are those of the csv file, so class folders may have any spelling. Kinetics-400's
+    replacements for corrupted files take precedence. Classes are in alphabetical order.
     """
     del fold
     entry = KINETICS[entry_name]
@@ -75,7 +75,7 @@ def _folder_of(layout: Layout, split: str) -> Path | None:
 
 
 def _videos(layout: Layout, folder: Path) -> dict[str, str]:
-    """Official name, or whatever a name without times is, to file."""
+    """Maps official names, and names without times, to files."""
     files = layout.videos(folder)
     matches = {stem: _TIMES.fullmatch(stem) for stem in files}
     return {_name(m["id"], m["start"], m["end"]) if m else stem: files[stem] for stem, m in matches.items()}

@@ -1,4 +1,4 @@
-"""Finding and reading the files of an official layout; what is not there is said in one line."""
+"""Find and read the files of an official layout; errors name in one line what is missing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ VIDEO_EXTENSIONS = frozenset([
 
 
 def is_video_name(name: str) -> bool:
-    """Whether a file's name ends as those of videos do."""
+    """Whether a file name has the extension of a video and does not begin with a dot."""
     return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not name.startswith(".")
 
 
 class Found(NamedTuple):
     """What :func:`search_videos` found below a folder.
 
-    videos: video files, sorted.
-    others: number of other files.
-    unreadable: (folder, reason) of folders that could not be looked into, sorted; they were passed over.
+    Attributes:
+        videos: video files, sorted.
+        others: number of other files.
+        unreadable: (folder, reason) of folders that could not be read and were skipped, sorted.
     """
 
     videos: list[str]
@@ -39,10 +40,10 @@ class Found(NamedTuple):
 
 
 def search_videos(folder: Path) -> Found:
-    """Video files below a folder. Links are followed, but no folder is searched twice.
+    """Find the video files below a folder. Links are followed, but no folder is searched twice.
 
-    A folder that may not be read, or that vanishes meanwhile, is named in the result. A link to nothing is a
-    file, by its name; pipes, sockets and devices are no videos.
+    A folder that cannot be read, or vanishes meanwhile, is named in the result. A broken link counts as a
+    video if it is named like one; pipes, sockets and devices are never videos.
     """
     videos: list[str] = []
     unreadable: list[tuple[str, str]] = []
@@ -60,17 +61,17 @@ def search_videos(folder: Path) -> Found:
             unreadable.append((place, error.strerror or str(error)))
             continue
         for entry in inside:
-            if _holds(entry, os.DirEntry.is_dir):
+            if _answer(entry, os.DirEntry.is_dir):
                 waiting += [] if entry.name.startswith(".") else [entry.path]
-            elif is_video_name(entry.name) and (entry.is_symlink() or _holds(entry, os.DirEntry.is_file)):
+            elif is_video_name(entry.name) and (entry.is_symlink() or _answer(entry, os.DirEntry.is_file)):
                 videos.append(entry.path)
             else:
                 others += 1
     return Found(sorted(videos), others, sorted(unreadable))
 
 
-def _holds(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]) -> bool:
-    """The answer about an entry of a folder; no where it cannot be asked."""
+def _answer(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]) -> bool:
+    """The answer to a question about a folder entry; False if the entry cannot be read."""
     try:
         return question(entry)
     except OSError:
@@ -78,7 +79,7 @@ def _holds(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]
 
 
 def by_stem(paths: Iterable[str]) -> dict[str, str]:
-    """File name without its extension to path; of several files with one stem the last."""
+    """Maps file names without extension to paths; if several files have the same name, the last one wins."""
     return {os.path.splitext(os.path.basename(path))[0]: path for path in paths}
 
 
@@ -86,16 +87,16 @@ class Layout:
     """Looks for the parts of a data set below its root.
 
     Args:
-        root: the folder that was given.
-        title: name of the data set.
+        root: folder of the data set.
+        title: name of the data set, for messages.
         expected: the layout in one line, for messages.
 
     Attributes:
         annotations: the files that were read.
-        unreadable: folders that :meth:`videos` had to pass over, with the reason.
+        unreadable: (folder, reason) of folders that :meth:`videos` had to skip.
 
     Raises:
-        DataError: the root is no folder.
+        DataError: the root is not a folder.
     """
 
     def __init__(self, root: Path, title: str, expected: str) -> None:
@@ -110,7 +111,7 @@ class Layout:
         """The first of these folders that exists.
 
         Raises:
-            DataError: none does.
+            DataError: none of them exists.
         """
         for name in names:
             if os.path.isdir(self.root / name):
@@ -118,7 +119,7 @@ class Layout:
         raise self.lacks(f"folder {' or '.join(names)}")
 
     def videos(self, folder: Path) -> dict[str, str]:
-        """Name without its ending to path of the video files below a folder; none where it is not there."""
+        """Maps names without extension to paths of the videos below a folder; empty without the folder."""
         if not os.path.isdir(folder):
             return {}
         found = search_videos(folder)
@@ -129,12 +130,12 @@ class Layout:
         """Names in a folder, sorted.
 
         Raises:
-            DataError: it cannot be looked into.
+            DataError: the folder cannot be read.
         """
         try:
             return sorted(os.listdir(folder))
         except OSError as error:
-            raise DataError(f"{folder}: cannot look into this folder: {error.strerror or error}") from error
+            raise DataError(f"{folder}: this folder cannot be read: {error.strerror or error}") from error
 
     def find(self, *names: str) -> Path | None:
         """The first of these files that exists, or None."""
@@ -144,7 +145,7 @@ class Layout:
         """The first of these files that exists.
 
         Raises:
-            DataError: none does.
+            DataError: none of them exists.
         """
         found = self.find(*names)
         if found is None:
@@ -152,14 +153,14 @@ class Layout:
         return found
 
     def lines(self, path: Path) -> list[str]:
-        """Lines of a text file that are not empty, without the white space around them."""
+        """The non-empty lines of a text file, without white space around them."""
         return [line.strip() for line in self.text(path).splitlines() if line.strip()]
 
     def json(self, path: Path) -> Any:
-        """A JSON file.
+        """The content of a JSON file.
 
         Raises:
-            DataError: it cannot be parsed.
+            DataError: the file is not valid JSON.
         """
         try:
             return json.loads(self.text(path))
@@ -167,10 +168,10 @@ class Layout:
             raise DataError(f"{path}: not valid JSON: {error}") from error
 
     def items(self, path: Path) -> list[Any]:
-        """A JSON file that holds a list.
+        """The list in a JSON file.
 
         Raises:
-            DataError: it holds something else.
+            DataError: the file contains something else.
         """
         held = self.json(path)
         if not isinstance(held, list):
@@ -178,7 +179,7 @@ class Layout:
         return held
 
     def table(self, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-        """Rows of a CSV file with a header that must have these columns; a short row has "" at its end.
+        """Rows of a CSV file whose header must have these columns; missing cells at the end of a row are "".
 
         Raises:
             DataError: a column is missing.
@@ -195,10 +196,10 @@ class Layout:
         return rows
 
     def text(self, path: Path) -> str:
-        """A text file, whatever its line ends; it counts as an annotation file of the data set.
+        """The content of a text file with any line ends. The file is added to `annotations`.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the file cannot be read.
         """
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -208,11 +209,11 @@ class Layout:
         return text
 
     def broken(self, path: Path, line: str, expected: str) -> DataError:
-        """The error for a line that does not have the official form."""
+        """The error for a line that does not have the official format."""
         return DataError(f"{path}: cannot understand {line[:80]!r}; expected {expected}")
 
     def lacks(self, what: str) -> DataError:
-        """The error for a part of the layout that is not there."""
+        """The error for a missing part of the layout."""
         return DataError(
             f"{self.root}: not the root of {self.title}: no {what} in it; expected {self.expected}"
         )

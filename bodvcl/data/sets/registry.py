@@ -56,8 +56,8 @@ def open_dataset(
     """Read which videos a data set has, their splits and labels; no video is opened.
 
     The videos of a built-in data set are rendered first, unless they are there from an earlier use.
-    Splits have the names of :func:`~bodvcl.data.sets.split_names.canonical_split`; a note says which names
-    of the source they stand for.
+    Splits get the names of :func:`~bodvcl.data.sets.split_names.canonical_split`; a note says which names of
+    the source were changed.
 
     Args:
         spec: the name of a built-in data set (`shapes`, `digits`); `name:folder` or `name@split:folder` with
@@ -69,7 +69,7 @@ def open_dataset(
         progress: show a progress bar while rendering.
 
     Raises:
-        DataError: the name is unknown, the folder is not laid out as that data set is, a list cannot be
+        DataError: the name is unknown, the folder does not have the layout of the data set, a list cannot be
             read, or rendered videos cannot be written.
     """
     entry = built_in(spec)

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the program: rows of (file, split, labels), and what they mean."""
+"""What the rest of the program knows of a data set: rows of (file, split, labels), and their classes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a long file that is one video of the data set.
+    """A part of a longer file that is one video of the data set.
 
     Attributes:
         start, end: seconds since the first frame.
-        target: where `bodvcl data transcode` writes it, relative to the root of the data set.
+        target: path of its copy by `bodvcl data transcode`, relative to the root of the data set.
     """
 
     start: float
@@ -30,13 +30,12 @@ class VideoRow:
 
     Attributes:
         path: the file.
-        split: "train", "val", "test", or another name of a list, as
-            :func:`~bodvcl.data.sets.split_names.canonical_split` reads it; "" without splits.
+        split: "train", "val", "test", or another name, as
+            :func:`~bodvcl.data.sets.split_names.canonical_split` returns it; "" without splits.
         labels: label column to class name.
-        segment: the part of the file that is meant; None: all of it.
-        content: the first listed path of the same file, once
-            :func:`~bodvcl.data.files.repeats.marked_repeats` has looked for it; "" where no other row is of
-            this file.
+        segment: the part of the file that is the video; None: the whole file.
+        content: the first listed path of the same file, filled in by
+            :func:`~bodvcl.data.files.repeats.marked_repeats`; "" if no other row has this file.
     """
 
     path: str
@@ -51,15 +50,15 @@ class DatasetRows:
     """A data set as its files describe it; nothing has been decoded.
 
     Attributes:
-        name: as in the specification, for example "ucf101@2".
+        name: name in the specification, for example "ucf101@2"; a folder or list has its path as name.
         root: folder that all paths are below.
-        rows: in the order of the official lists.
-        classes: label column to class names; a class's official number is its place here.
-        missing: files that an official list names and that are not there.
+        rows: the videos, in the order of the official lists.
+        classes: label column to class names; the official number of a class is its position here.
+        missing: files that an official list names but that do not exist.
         annotations: the files that splits and labels were read from.
         notes: what a user should know before trusting a result on these data.
-        others: number of files seen that are no videos (folders only).
-        unreadable: (folder, reason) of folders that could not be looked into and were passed over.
+        others: number of non-video files seen (folders only).
+        unreadable: (folder, reason) of folders that could not be read and were skipped.
         list_file: the .csv list that the rows are from; "" for a folder or an official layout.
     """
 
@@ -76,7 +75,7 @@ class DatasetRows:
 
     @property
     def flip_forbidden_by(self) -> str | None:
-        """A class name that says left or right, so that a mirrored video would have another label."""
+        """The first class name with the word left or right, or None. Mirroring would make its label wrong."""
         names = (name for column in self.classes.values() for name in column)
         return next(filter(_SIDES.search, names), None)
 
@@ -87,7 +86,7 @@ class DatasetRows:
 
 
 def classes_of(rows: Iterable[VideoRow]) -> dict[str, tuple[str, ...]]:
-    """Class names that occur, sorted, per label column: for data without an official order."""
+    """The class names in each label column, sorted: for data without an official order."""
     seen: dict[str, set[str]] = {}
     for row in rows:
         for column, name in row.labels.items():
@@ -100,11 +99,11 @@ class DataSet:
     """A data set with an official layout.
 
     Attributes:
-        name: what a specification begins with.
-        title: its name in the literature.
-        layout: the files and folders that are expected below the root, in one line.
-        read: (root, number of the official split, from 1) to rows.
-        folds: official splits to choose from.
+        name: name at the start of a specification.
+        title: name in the literature.
+        layout: files and folders expected below the root, in one line.
+        read: maps (root, number of the official split, from 1) to rows.
+        folds: number of official splits to choose from.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The names of splits, read alike for every source: case, blanks and the usual synonyms do not matter."""
+"""Names of splits, read in the same way for every source: case, spaces and usual synonyms do not matter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SEVERAL = {"trainval": {TRAIN, VAL}, "trainvalidation": {TRAIN, VAL}, "traintes
             "valtest": {VAL, TEST}}  # fmt: skip
 _TAIL = re.compile(r"(set|split|list|part|partition|data|dataset|videos|clips|files|samples)$")
 _NEGATIONS = frozenset(["no", "non", "not", "without"])
-_BLANK = frozenset(["nan", "none", "null", "na"])  # what other programs write into an empty cell
+_BLANK = frozenset(["nan", "none", "null", "na"])  # what other programs write into empty cells
 
 
 @lru_cache(maxsize=4096)
@@ -39,13 +39,13 @@ def canonical_split(name: str) -> str:
 
     ``Train``, `` TRAINING ``, ``trn``, ``train_set``, ``trainlist01`` and ``trainval`` are ``train``;
     ``valid``, ``validation`` and ``dev`` are ``val``; ``testing``, ``evaluation`` and ``held-out`` are
-    ``test``; ``ignored`` is ``unused``. A name with ``probe`` in it keeps that: ``probe_train``,
-    ``probe_val``, ``probe_test``, ``probe``. A name that says both train and test is ``test``, so that its
-    videos are not trained on.
+    ``test``; ``ignored`` is ``unused``. A name that contains ``probe`` becomes ``probe_train``,
+    ``probe_val``, ``probe_test`` or ``probe``. A name that says both train and test is ``test``, so that its
+    videos are not used for training.
 
     Returns:
-        one of these names; "" for a blank name, none, nan and n/a; any other name as it is, without the
-        blanks around it.
+        One of these names; "" for a blank name, none, nan and n/a; any other name unchanged, without the
+        spaces around it.
     """
     plain = " ".join(name.split())
     words = re.findall(r"[^\W\d_]+", folded(name))
@@ -70,21 +70,21 @@ def canonical_split(name: str) -> str:
 
 
 def split_role(name: str) -> str:
-    """What a split is for: "train", "val", "test" or "unused"; "" where its name does not tell.
+    """What a split is for: "train", "val", "test" or "unused"; "" if its name does not say.
 
-    A split of the probe has the role that the probe gives it: that of ``probe_train`` is "train".
+    For a split of the probe, this is its role in the probe: the role of ``probe_train`` is "train".
     """
     role = canonical_split(name).removeprefix(f"{PROBE}_")
     return role if role in _WORDS else ""
 
 
 def of_the_probe(name: str) -> bool:
-    """Whether a split is kept for the probe and never pre-trained on."""
+    """Whether a split is reserved for the probe and never used for pre-training."""
     return canonical_split(name).partition("_")[0] == PROBE
 
 
 def folded(text: str) -> str:
-    """A text without case, accents, invisible characters and blanks around it, to compare names by."""
+    """A text for comparing names: without case, accents, invisible characters and spaces around it."""
     parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(c for c in parts if unicodedata.category(c) not in ("Mn", "Cf")).replace("ı", "i").strip()
 

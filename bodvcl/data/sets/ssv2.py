@@ -12,9 +12,9 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def _read(root: Path, fold: int) -> DatasetRows:
-    """The label is the template without its brackets; numbers are those of labels.json.
+    """The label is the template without its brackets; classes have the numbers of labels.json.
 
-    Test videos have labels only where test-answers.csv is there.
+    Test videos have labels only if test-answers.csv exists.
     """
     del fold
     layout = Layout(root, SSV2.title, SSV2.layout)

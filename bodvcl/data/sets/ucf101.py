@@ -9,7 +9,7 @@ from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 
 
 def _read(root: Path, fold: int) -> DatasetRows:
-    """The numbers of classInd.txt are the official class order: sorted names differ from it."""
+    """The official class order is that of the numbers in classInd.txt, not the alphabetical order."""
     layout = Layout(root, UCF101.title, UCF101.layout)
     lists = layout.folder("ucfTrainTestlist", "annotations").name
     videos = layout.videos(layout.folder("UCF-101", "videos"))

@@ -1,4 +1,4 @@
-"""What all sources share: epochs that follow a plan without a pause between them, and bad files."""
+"""What all sources share: epochs that follow a plan without a pause between them, and unreadable files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bodvcl.errors import DataError
 class PlannedSource(ABC):
     """Yields the batches of a plan, epoch by epoch, and prepares the next epoch before it is asked for.
 
-    A file that cannot be read is logged once, and the batch that should have held it is smaller.
+    A file that cannot be read is logged once and left out of its batch.
 
     Args:
         plan: what each step sees.
@@ -34,7 +34,7 @@ class PlannedSource(ABC):
 
     @abstractmethod
     def _batches_from(self, epoch: int, step: int) -> Generator[ClipBatch]:
-        """All batches from a place on, without end. Closing the generator frees what it holds."""
+        """All batches from a position on, without end. Closing the generator frees its resources."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -44,12 +44,12 @@ class PlannedSource(ABC):
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ClipBatch]:
         """Batches start_step .. steps_per_epoch - 1 of an epoch, in order.
 
-        The next epoch is prepared meanwhile, so that asking for it costs no wait.
+        The next epoch is prepared meanwhile, so it starts without a wait.
 
         Raises:
-            DataError: so many files of a batch are unreadable that fewer than two videos are left (with
-                several processes: none in this process's share), more than `max_bad` of all files are, or
-                a decoding process died and no file is to blame.
+            DataError: fewer than two videos of a batch can be read (with several processes: none in this
+                process's share); a larger share of all files than `max_bad` is unreadable; or a decoding
+                process died and no file caused it.
         """
         for step in range(start_step, self.steps_per_epoch):
             if self._batches is None or self._next != (epoch, step):
@@ -64,13 +64,13 @@ class PlannedSource(ABC):
             path, reason = batch.failures[0]
             raise DataError(
                 f"only {len(batch.videos)} of {self.plan.share} videos of a batch can be read; "
-                f"for example {path}: {reason}; check that the data is still there"
+                f"for example {path}: {reason}; check that the files still exist"
             )
         self._bad.check()
         return batch
 
     def close(self) -> None:
-        """End processes, threads and decoders. The source can still be used; it starts them again."""
+        """End processes, threads and decoders. The source can still be used: it then starts them again."""
         if self._batches is not None:
             self._batches.close()
         self._batches = self._next = None

@@ -17,7 +17,7 @@ _BT_709 = 1  # number of ITU-T H.273
 
 
 def _rgb_of(red: float, blue: float) -> np.ndarray:
-    """(3, 3): R'G'B' from luma and colour differences, for the luma weights of red and blue."""
+    """(3, 3): matrix from luma and colour differences to R'G'B', for the luma weights of red and blue."""
     green = 1 - red - blue
     return np.array(
         [
@@ -41,12 +41,12 @@ def clip_graph(
     """The graph: encoded files, frame numbers and boxes in; clips out, uint8 (views, L, S, S, 3) per video.
 
     Args:
-        source: called for every batch; gives lists of uint8 (bytes,), int32 (views * L,) and float32
+        source: called for each batch; returns lists of uint8 (bytes,), int32 (views * L,) and float32
             (views, 4) top, left, bottom, right in pixels, with one entry per video.
         clip: views, length and size.
-        batch: videos per batch, at most.
-        device: where decoding and resizing happen.
-        threads: of DALI.
+        batch: most videos per batch.
+        device: device that decodes and resizes.
+        threads: number of DALI threads.
     """
     gpu = device.type == "cuda"
     index = None if not gpu else torch.cuda.current_device() if device.index is None else device.index
@@ -73,7 +73,7 @@ def clip_graph(
 
 
 def corrected(draws: ClipDraws, video: VideoInfo) -> ClipDraws:
-    """Draws whose colour matrix takes pixels of a BT.709 file that were converted as BT.601."""
+    """Draws with a colour matrix that corrects a BT.709 file converted as BT.601; others are unchanged."""
     if video.colour_space != _BT_709:
         return draws
     linear, offset = draws.colour[:, :, :3], draws.colour[:, :, 3:]

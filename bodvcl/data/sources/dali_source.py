@@ -1,9 +1,9 @@
 """Clips decoded, cut and resized by DALI: on the GPU ("mixed": NVDEC), or on the CPU for VP8, VP9 and MJPEG.
 
-DALI's own readers and random numbers are not used: files, frame numbers and boxes come from the plan, so
-that resuming, elastic training and the other sources give the same clips. Colour, flip, blur and
-normalisation stay with :func:`bodvcl.data.clips.augment.finish`, the one definition of them. DALI converts
-every file as BT.601; what that does to a BT.709 file is undone in its clips' colour matrix.
+DALI's own readers and random numbers are not used. Files, frame numbers and boxes come from the plan, so
+resumed runs, other numbers of processes and other sources give the same clips. Colour, flip, blur and
+normalisation are left to :func:`bodvcl.data.clips.augment.finish`. DALI converts every file as BT.601; for a
+BT.709 file this is corrected in the colour matrix of its clips.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _READ_AHEAD = 4  # batches whose files are being read, beyond those that DALI ho
 
 @dataclass
 class _Item:
-    """One batch on its way through DALI; `encoded`, `frames` and `boxes` have an entry per video."""
+    """One batch on its way through DALI; its lists have one entry per video."""
 
     epoch: int
     step: int
@@ -58,12 +58,12 @@ class _Item:
         self.boxes.append(np.array([(y, x, y + h, x + w) for y, x, h, w in corners], np.float32))
 
     def only(self, place: int) -> _Item:
-        """The video at one place, alone."""
+        """An item with only the video at one position."""
         names = ("indices", "draws", "encoded", "frames", "boxes")
         return _Item(self.epoch, self.step, *([getattr(self, name)[place]] for name in names))
 
     def inputs(self) -> Inputs:
-        """What the graph is fed with."""
+        """The inputs of the graph."""
         return self.encoded, self.frames, self.boxes
 
 
@@ -79,7 +79,7 @@ def _read(path: str) -> np.ndarray | str:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What DALI says it encountered, without where in the graph and what to do about it."""
+    """The reason in an error of DALI, without the place in the graph and the advice."""
     told = str(error).partition("encountered:")[2] or str(error)
     return f"DALI cannot decode it ({told.strip().splitlines()[0]})"
 
@@ -87,8 +87,8 @@ def _reason(error: RuntimeError) -> str:
 class DaliSource(PlannedSource):
     """Decodes with DALI; `clips` of its batches lie on the device.
 
-    A batch that DALI cannot decode is decoded again, video by video, so that only the bad ones are left out.
-    A decoder that hangs cannot be ended here: it is in this process.
+    A batch that DALI cannot decode is decoded again video by video, so only the bad videos are left out.
+    A decoder that hangs cannot be stopped, because it runs in this process.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class DaliSource(PlannedSource):
         Args:
             plan: what each step sees.
             device: "cuda" or "cpu".
-            workers: threads that read files, and as many of DALI. 0 or None: by the number of cores.
+            workers: threads that read files, and the same number of DALI threads. 0 or None: by the number of
+                cores.
             max_bad: share of the videos that may turn out to be unreadable, 0 to 1.
         """
         super().__init__(plan, max_bad)
@@ -116,7 +117,7 @@ class DaliSource(PlannedSource):
                 yield self._batch(item, clips)
 
     def _run(self, first: int) -> Generator[tuple[_Item, Tensor | None]]:
-        """Batches from a place on, until one cannot be decoded; that one comes last, without clips."""
+        """Batches from a position on, until one cannot be decoded; that one is the last, without clips."""
         items = self._items(first)
         fed: deque[_Item] = deque()
 
@@ -154,7 +155,7 @@ class DaliSource(PlannedSource):
         return from_dlpack(clips.as_tensor()).flatten(0, 1)
 
     def _items(self, first: int) -> Generator[_Item]:
-        """Batches from a place on, their files read ahead by threads."""
+        """Batches from a position on; their files are read ahead by threads."""
         numbers = itertools.count(first)
         with closing(read_ahead(self._submit, numbers, threads=self._threads, ahead=_READ_AHEAD)) as batches:
             for number, reads in batches:
@@ -179,7 +180,7 @@ class DaliSource(PlannedSource):
         return collect(clips, item.indices, item.draws, item.failures, item.epoch, item.step)
 
     def _one_by_one(self, item: _Item) -> ClipBatch:
-        """A batch with bad videos in it: each is decoded in a graph of its own; the good ones are kept."""
+        """A batch with bad videos: each video is decoded in its own graph, and the good ones are kept."""
         kept = _Item(item.epoch, item.step, failures=list(item.failures))
         clips: list[Tensor] = []
         for place, index in enumerate(item.indices):

@@ -21,16 +21,16 @@ def evaluation_clips(
     clips_per_video: int = 1,
     batch_size: int = 32,
 ) -> Iterator[ClipBatch]:
-    """The same clips every time: evenly spread over each video, centre crop, no colour change; decoded here.
+    """Clips evenly spread over each video, centre crop, no colour change; decoded in this process.
 
     Args:
-        videos: visited in this order; the last batch may be smaller.
-        clip: length, stride, size; `clip.views` is not used.
+        videos: the videos, in the order of the batches.
+        clip: length, stride and size; `clip.views` is not used.
         clips_per_video: clips per video, neighbours in the batch.
-        batch_size: videos per batch.
+        batch_size: videos per batch; the last batch may be smaller.
 
     Yields:
-        Batches; `batch.videos` says which videos they hold. A file that cannot be read is logged and left
+        Batches; `batch.videos` says which videos they contain. A file that cannot be read is logged and left
         out.
     """
     for start in range(0, len(videos), batch_size):

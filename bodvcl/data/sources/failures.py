@@ -1,4 +1,4 @@
-"""Files that turn out to be unreadable while training: named once, counted, and not too many of them."""
+"""Files that turn out to be unreadable while training: each is named once, and their number is limited."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SHOWN = 5
 
 
 class BadFiles:
-    """Keeps the files that could not be read.
+    """The files that could not be read.
 
     Args:
-        videos: number of videos of the training.
-        max_bad: share of them that may be unreadable. One file is always tolerated, unless this is 0.
+        videos: number of training videos.
+        max_bad: share of them that may be unreadable, 0 to 1. One file is always allowed, unless this is 0.
 
     Attributes:
-        failed: path to reason of every file so far.
+        failed: maps the path of each file so far to the reason.
     """
 
     def __init__(self, videos: int, max_bad: float) -> None:
@@ -32,17 +32,17 @@ class BadFiles:
         self._allowed = max(1, math.floor(max_bad * videos)) if max_bad else 0
 
     def add(self, failures: Iterable[tuple[str, str]]) -> None:
-        """Log each (path, reason) that is new."""
+        """Add (path, reason) pairs; each new file is logged."""
         for path, reason in failures:
             if path not in self.failed:
                 self.failed[path] = reason
                 logger.warning("left out of training, unreadable: %s: %s", path, reason)
 
     def check(self) -> None:
-        """Stop when there are too many.
+        """Check that there are not too many.
 
         Raises:
-            DataError: names the counts and the first few files.
+            DataError: there are; the message has the counts and the first files.
         """
         if len(self.failed) <= self._allowed:
             return
@@ -50,6 +50,6 @@ class BadFiles:
         more = f"; and {len(self.failed) - _SHOWN} more" if len(self.failed) > _SHOWN else ""
         raise DataError(
             f"{len(self.failed)} of {counted(self._videos, 'video')} could not be read while training, and "
-            f"--decode.max-bad {self._max_bad:g} allows {self._allowed}: {first}{more}; mend or remove these "
-            f"files, or raise --decode.max-bad"
+            f"--decode.max-bad {self._max_bad:g} allows {self._allowed}: {first}{more}; repair or remove "
+            "these files, or raise --decode.max-bad"
         )

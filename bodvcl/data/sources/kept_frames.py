@@ -1,4 +1,4 @@
-"""Videos that stay in memory, decoded: small data sets are read once instead of once an epoch."""
+"""Decoded videos that stay in memory: a small data set is decoded once instead of once per epoch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bodvcl.data.files.video import BadVideo, VideoInfo
 
 
 class KeptFrames:
-    """:func:`~bodvcl.data.files.reading.read_frames` with a memory.
+    """:func:`~bodvcl.data.files.reading.read_frames` with a cache.
 
-    A video is decoded whole at its first use and kept if it fits into what is left of the room; else its
-    frames are decoded every time. Kept are the videos that came first: with an order that is drawn anew
-    every epoch none is worth more than another.
+    At its first use a video is decoded whole and kept, if it fits into the remaining memory; otherwise its
+    frames are decoded at every use. The videos that come first are kept: the order is drawn anew every epoch,
+    so no video is more useful than another.
 
     Args:
-        room: bytes for decoded frames; 0: nothing is kept.
+        room: memory for decoded frames in bytes. 0: nothing is kept.
     """
 
     def __init__(self, room: int) -> None:
@@ -31,14 +31,17 @@ class KeptFrames:
         """What ``read_frames(info, indices, size)`` returns.
 
         Raises:
-            IndexError, BadVideo: as there; damage among frames that were not asked for is none.
+            IndexError: a frame number is outside of the video.
+            BadVideo: a requested frame cannot be decoded; other damage is ignored.
         """
         frames = self._whole(info, size)
         if frames is None:
             return read_frames(info, indices, size)
         indices = np.asarray(indices, np.int64)
         if indices.min(initial=0) < 0:
-            raise IndexError(f"frames {indices.tolist()} of a video of {info.frames} frames")
+            raise IndexError(
+                f"frames {indices.tolist()} of {info.path}; expected numbers from 0 to {info.frames - 1}"
+            )
         chosen: np.ndarray = frames[indices]
         return chosen
 

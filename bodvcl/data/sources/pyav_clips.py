@@ -21,15 +21,15 @@ _REDUCE = 0.25  # scale below which decoding to a reduced size is faster, measur
 
 
 def decode_size(info: VideoInfo, clip: ClipConfig, smallest_crop: float) -> tuple[int, int]:
-    """(height, width) to decode to: the video's own size, unless a quarter of it is enough for every crop.
+    """(height, width) in pixels to decode to: the video's own size, unless a quarter of it is enough.
 
-    FFmpeg converts a frame at its own size ten times faster than it converts and scales it, so reducing pays
-    only for very large videos.
+    FFmpeg converts a frame ten times faster if it does not have to scale it, so a reduced size is faster only
+    for very large videos.
 
     Args:
         info: the video.
-        clip: gives the clip's size.
-        smallest_crop: share of the frame area that the smallest crop covers.
+        clip: the size of the clips.
+        smallest_crop: share of the frame area that the smallest crop covers, in (0, 1].
     """
     needed = math.ceil(clip.size / math.sqrt(smallest_crop))
     scale = needed / min(info.height, info.width)
@@ -46,9 +46,15 @@ def load_clips(
     out: Tensor,
     read: Callable[..., np.ndarray] = read_frames,
 ) -> None:
-    """Decode, crop and resize all clips of one video, opening it once, into `out`: uint8 (views, L, S, S, 3).
+    """Decode, crop and resize all clips of one video; the file is opened once.
 
-    ``read`` stands for :func:`~bodvcl.data.files.reading.read_frames`.
+    Args:
+        info: the video.
+        draws: frames and boxes of the clips.
+        clip: the size of the clips.
+        smallest_crop: share of the frame area that the smallest crop covers, in (0, 1].
+        out: uint8 (views, L, S, S, 3), is filled in.
+        read: :func:`~bodvcl.data.files.reading.read_frames`, or a cache of it.
 
     Raises:
         BadVideo: a frame cannot be decoded.
@@ -70,7 +76,18 @@ def read_batch(
     step: int = 0,
     read: Callable[..., np.ndarray] = read_frames,
 ) -> ClipBatch:
-    """Read the clips of some videos; unreadable ones are left out and listed in `failures`."""
+    """Read the clips of some videos; unreadable videos are left out and listed in `failures`.
+
+    Args:
+        videos: all videos.
+        indices: numbers of the videos to read.
+        draw: maps the number of a video to its clips.
+        clip: the size of the clips.
+        smallest_crop: share of the frame area that the smallest crop covers, in (0, 1].
+        unusable: maps the numbers of videos that must not be opened to reasons.
+        epoch, step: position in the training, from 0.
+        read: :func:`~bodvcl.data.files.reading.read_frames`, or a cache of it.
+    """
     loaded: list[ClipDraws] = []
     ids: list[int] = []
     failures: list[tuple[str, str]] = []

@@ -21,10 +21,11 @@ _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}  # a d
 
 
 class _PlannedBatches:
-    """Maps (epoch, step) to its batch. It does not matter which process is asked.
+    """Maps (epoch, step) to its batch, in any process.
 
     Attributes:
-        unusable: number to reason of the videos that may not be opened: they crash or hang their reader.
+        unusable: maps the number of each video that must not be opened to the reason: it crashes or hangs its
+            reader.
     """
 
     def __init__(self, plan: ClipPlan, keep: float) -> None:
@@ -53,10 +54,10 @@ class _PlannedBatches:
 
 
 class PyAVSource(PlannedSource):
-    """Decodes with PyAV in worker processes; exact on every format.
+    """Decodes with PyAV in worker processes; exact for every format.
 
-    The number of workers, and where a run was resumed, change nothing. A file that crashes its worker or
-    takes longer than `timeout` is left out like one that cannot be read.
+    The batches depend neither on the number of workers nor on where a run was resumed. A file that crashes
+    its worker or takes longer than `timeout` is left out, like one that cannot be read.
     """
 
     def __init__(
@@ -102,7 +103,11 @@ class PyAVSource(PlannedSource):
                     yield batch
 
     def _blame(self, death: WorkerDied) -> None:
-        """Never open the file again that a worker was lost to; without such a file the run ends."""
+        """Exclude the file that ended a worker.
+
+        Raises:
+            DataError: no file caused it.
+        """
         signal_number = -(death.exitcode or 0)
         if death.note >= 0 and death.hung:
             reason = f"not decoded within {self._timeout:g} seconds (--decode.timeout)"
@@ -119,5 +124,5 @@ class PyAVSource(PlannedSource):
         epoch, step = death.task
         return DataError(
             f"a decoding process died ({how}) at step {step} of epoch {epoch}{held}; either memory or "
-            f"/dev/shm ran out (lower --workers or --batch-size) or this file crashes the decoder (remove it)"
+            "/dev/shm ran out (lower --workers or --batch-size), or this file crashes the decoder (remove it)"
         )

@@ -1,4 +1,4 @@
-"""Where training clips come from: one interface, whatever decodes them."""
+"""The source of training clips: one interface, whichever library decodes them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bodvcl.errors import ConfigError
 class ClipSource(Protocol):
     """Batches of clips as a function of (seed, epoch, step).
 
-    Every source draws the same videos, frames, boxes, flips, colours and blurs for the same address; the
-    pixels differ between sources only by how a library converts and resizes.
+    For the same (seed, epoch, step), every source gives the same videos, frames, boxes, flips, colours and
+    blurs. Pixels differ between sources only because libraries convert and resize differently.
 
     Attributes:
         steps_per_epoch: batches in an epoch.
@@ -36,12 +36,12 @@ class ClipSource(Protocol):
         """Batches start_step .. steps_per_epoch - 1 of an epoch, in order; `clips` may lie on the GPU.
 
         Raises:
-            DataError: too many files are unreadable, or the decoder is lost and no file is to blame.
+            DataError: too many files are unreadable, or the decoder died and no file caused it.
         """
         ...
 
     def close(self) -> None:
-        """End processes, threads and decoders. The source can still be used; it starts them again."""
+        """End processes, threads and decoders. The source can still be used: it then starts them again."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Which library decodes the training clips, and why: functions of what is installed and of the videos."""
+"""Which library decodes the training clips, and why: it depends on the videos and on what is installed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bodvcl.text.words import counted
 
 Decoder = Literal["auto", "pyav", "dali", "torchcodec"]
 Verdict = tuple[bool, str]
-"""Whether a library can decode the videos, and if not, why."""
+"""Whether a library can decode the videos, and why not."""
 
 _DALI_CPU = frozenset({"vp8", "vp9", "mjpeg"})
 _DALI_GPU = _DALI_CPU | {"h264", "hevc", "mpeg4", "av1"}
 _EIGHT_BIT_420 = frozenset({"yuv420p", "yuvj420p"})
-_COLOURS = frozenset({1, 2, 5, 6})  # BT.709; not told, then taken as BT.601; BT.601
+_COLOURS = frozenset({1, 2, 5, 6})  # BT.709; unknown, which counts as BT.601; BT.601
 
 
 def choose_decoder(
@@ -29,50 +29,50 @@ def choose_decoder(
 
     Args:
         requested: auto, pyav, dali or torchcodec.
-        device: of the training.
-        dali, torchcodec: from :func:`can_run_dali` and :func:`can_run_torchcodec`.
+        device: device of the training.
+        dali, torchcodec: results of :func:`can_run_dali` and :func:`can_run_torchcodec`.
 
     Returns:
-        ("pyav", "dali" or "torchcodec"; why).
+        "pyav", "dali" or "torchcodec", and the reason.
 
     Raises:
-        ConfigError: the one asked for cannot decode these videos here; the message says why.
+        ConfigError: the requested library cannot decode these videos here; the message says why.
     """
     able, why_not = {"auto": dali, "pyav": (True, ""), "dali": dali, "torchcodec": torchcodec}[requested]
     if requested == "auto":
         if device.type != "cuda":
             return "pyav", "the training runs on the CPU"
-        return ("dali", "it decodes all videos on the GPU") if able else ("pyav", f"not DALI: {why_not}")
+        return ("dali", "it decodes all videos on the GPU") if able else ("pyav", why_not)
     if not able:
-        raise ConfigError(f"--decoder {requested} cannot be used: {why_not}; --decoder pyav can")
+        raise ConfigError(f"--decoder {requested} cannot be used: {why_not}; use --decoder pyav instead")
     return requested, "as asked for"
 
 
 def can_run_dali(
     videos: Sequence[VideoInfo], device: torch.device, *, installed: bool | None = None
 ) -> Verdict:
-    """Whether DALI is installed and gives exactly the frames of every video.
+    """Whether DALI is installed and decodes exactly the right frames of every video.
 
     Args:
         videos: to decode.
         device: DALI decodes three codecs on a CPU, more on a GPU.
-        installed: None: look.
+        installed: whether DALI is installed. None: find out.
     """
     if not (_is_installed("nvidia.dali") if installed is None else installed):
         return False, "DALI is not installed (pip install bodvcl[dali], or bodvcl[dali-cuda12] for CUDA 12)"
     codecs = _DALI_GPU if device.type == "cuda" else _DALI_CPU
-    return _verdict(videos, lambda video: _why_not_dali(video, codecs, device))
+    return _verdict("DALI", videos, lambda video: _why_not_dali(video, codecs, device))
 
 
 def can_run_torchcodec(videos: Sequence[VideoInfo], *, trouble: str | None = None) -> Verdict:
-    """Whether TorchCodec is installed and gives exactly the frames of every video.
+    """Whether TorchCodec is installed and decodes exactly the right frames of every video.
 
     Args:
         videos: to decode.
-        trouble: why it cannot be loaded, "" if it can. None: try.
+        trouble: why TorchCodec cannot be loaded; "" if it can. None: find out.
     """
     trouble = _torchcodec_trouble() if trouble is None else trouble
-    return (False, trouble) if trouble else _verdict(videos, _why_not_torchcodec)
+    return (False, trouble) if trouble else _verdict("TorchCodec", videos, _why_not_torchcodec)
 
 
 def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device) -> str:
@@ -105,15 +105,14 @@ def _why_not_torchcodec(video: VideoInfo) -> str:
     return ""
 
 
-def _verdict(videos: Sequence[VideoInfo], why_not: Callable[[VideoInfo], str]) -> Verdict:
+def _verdict(library: str, videos: Sequence[VideoInfo], why_not: Callable[[VideoInfo], str]) -> Verdict:
     reasons = [(video.path, reason) for video in videos if (reason := why_not(video))]
     if not reasons:
         return True, ""
     path, reason = reasons[0]
-    be = "is" if len(reasons) == 1 else "are"
     return False, (
-        f"{len(reasons)} of {len(videos)} videos {be} not for it, for example {path}: {reason} "
-        f"(`bodvcl data transcode` makes a copy that is)"
+        f"{library} cannot decode {len(reasons)} of {len(videos)} videos exactly, for example {path}: "
+        f"{reason}; `bodvcl data transcode` makes compatible copies"
     )
 
 

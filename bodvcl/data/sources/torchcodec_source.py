@@ -29,7 +29,7 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
     """Decode, crop and resize all clips of one video: uint8 (views, L, size, size, 3) on the device.
 
     Raises:
-        BadVideo: TorchCodec cannot decode the file, or counts its frames otherwise than the scan did.
+        BadVideo: TorchCodec cannot decode the file, or finds another number of frames than the scan.
     """
     views, length = draws.frames.shape
     try:
@@ -65,7 +65,7 @@ class _Jobs:
 class TorchCodecSource(PlannedSource):
     """Decodes with TorchCodec; `clips` of its batches lie on the device.
 
-    A decoder that hangs cannot be ended here: it is in this process.
+    A decoder that hangs cannot be stopped, because it runs in this process.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Do something to every item in processes; one that crashes or hangs costs a worker, not the others."""
+"""Apply a function to many items in processes; an item that crashes or hangs does not affect the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _AHEAD = 8  # items waiting per worker
 
 @dataclass(frozen=True)
 class Lost:
-    """An item whose worker ended without an answer.
+    """An item without a result, because its worker ended.
 
     Attributes:
-        reason: one line that says how.
-        lasting: it would be the same again: neither a time limit nor a lack of memory was the cause.
+        reason: how the worker ended, in one line.
+        lasting: it would happen again: neither a time limit nor a lack of memory was the cause.
     """
 
     reason: str
@@ -44,8 +44,8 @@ def each(
     Args:
         function: must not raise; it and its results must survive pickling.
         count: number of items.
-        workers: processes. 0: compute in this process.
-        timeout: seconds that one item may take. None: no limit.
+        workers: number of processes. 0: compute in this process.
+        timeout: time limit for one item in seconds. None: no limit.
     """
     if workers == 0:
         yield from map(function, range(count))

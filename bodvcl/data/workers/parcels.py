@@ -1,4 +1,4 @@
-"""How answers travel between processes: tensors through shared memory where there is room for them."""
+"""How results are sent between processes: tensors go through shared memory if it has room for them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 
 SHARED = "/dev/shm"
 
-_SPARE = 4  # what must be free, in parcels of this size: other processes look at the same moment
+_SPARE = 4  # room that must be free, in results of this size: other processes may check at the same moment
 
 
 def pack(content: Any) -> tuple[bytes, bool]:
-    """A parcel for :func:`pickle.loads` in another process, and whether shared memory could be used.
+    """Bytes for :func:`pickle.loads` in another process, and whether shared memory could be used.
 
-    A parcel that could not use it holds its tensors itself: it is larger, and slower to send.
+    Without shared memory the bytes contain the tensors, which is larger and slower to send.
 
     Args:
-        content: whatever can be pickled; tensors in tuples, lists, mappings and dataclasses are found.
+        content: anything that can be pickled; tensors in tuples, lists, mappings and dataclasses are found.
     """
     size = _tensor_bytes(content)
     if size == 0 or _room_for(_SPARE * size):
@@ -47,7 +47,7 @@ def _tensor_bytes(content: Any) -> int:
 
 
 def _room_for(size: int) -> bool:
-    """Writing to a full memory file system ends the process, so it must not come to that."""
+    """Whether shared memory has room. Writing to a full memory file system would end the process."""
     try:
         status = os.statvfs(SHARED)
     except OSError:

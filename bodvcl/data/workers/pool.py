@@ -1,7 +1,7 @@
-"""Worker processes that answer in the order in which they were asked.
+"""Worker processes that return results in the order of their tasks.
 
-torch's DataLoader reports a dead worker by an exception out of a signal handler, at any line of the training
-step. Here a death is seen where a result is awaited, and what the worker was doing is known.
+The DataLoader of PyTorch reports a dead worker by an exception from a signal handler, at any line of the
+training step. Here it is reported where a result is awaited, together with what the worker was doing.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class WorkerDied(Exception):
     """A worker process ended without an answer, or was ended because it took too long.
 
     Attributes:
-        exitcode: of the process; minus the signal's number if a signal ended it.
-        task: what it had been asked for.
-        note: what it last noted, -1 for nothing.
-        hung: it was ended because it did not get beyond that note within `timeout` seconds.
+        exitcode: exit code of the process; minus the signal's number if a signal ended it.
+        task: its task.
+        note: number that it last noted; -1: none.
+        hung: it was ended because it stayed at this note for longer than `timeout` seconds.
     """
 
     def __init__(self, exitcode: int | None, task: Any, note: int, hung: bool = False) -> None:
@@ -52,13 +52,12 @@ class WorkerDied(Exception):
 
 
 class WorkerPool:
-    """Runs a function in processes; results come back in the order of the tasks.
+    """Runs a function in processes; results are returned in the order of the tasks.
 
     Args:
         function: called as function(task, note); it may call note(number) to say what it is doing.
-        workers: number of processes. Task k is done by process k modulo this number.
-        timeout: seconds that :meth:`receive` waits for a worker that does not get beyond a note. None: no
-            limit.
+        workers: number of processes. Process k modulo this number does task k.
+        timeout: seconds that a worker may stay at one note. None: no limit.
     """
 
     def __init__(
@@ -83,11 +82,11 @@ class WorkerPool:
             self._connections.append(ours)
 
     def __len__(self) -> int:
-        """Tasks whose result has not been received."""
+        """Number of tasks whose result has not been received."""
         return len(self._pending)
 
     def submit(self, task: Any) -> None:
-        """Hand a task to a worker; does not wait."""
+        """Give a task to a worker, without waiting."""
         worker = self._submitted % len(self._processes)
         self._submitted += 1
         self._pending.append((worker, task))
@@ -95,12 +94,12 @@ class WorkerPool:
             self._connections[worker].send(task)
 
     def receive(self) -> Any:
-        """Result of the oldest task; waits for it.
+        """Wait for the result of the oldest task, and return it.
 
         Raises:
-            WorkerDied: its worker ended without an answer, or hung and was ended.
-            UserError: the function raised it, or met a full disk or memory.
-            RuntimeError: the function raised something else; the message holds the traceback.
+            WorkerDied: its worker ended without a result, or hung and was ended.
+            UserError: the function raised it, or ran out of disk space or memory.
+            RuntimeError: the function raised another error; the message contains the traceback.
         """
         worker, task = self._pending.popleft()
         process, connection = self._processes[worker], self._connections[worker]
@@ -121,8 +120,8 @@ class WorkerPool:
         if self._shares and not shared:
             self._shares = False
             warnings.warn(
-                f"shared memory ({SHARED}) is full, too small or cannot be written: what decoding processes "
-                "read is copied through pipes, which is slower; free some, or use --workers 0",
+                f"shared memory ({SHARED}) is full, too small or cannot be written: decoded clips are copied "
+                "through pipes, which is slower; free some of it, or use --workers 0",
                 stacklevel=2,
             )
         return result
@@ -130,7 +129,7 @@ class WorkerPool:
     def _hangs(self, worker: int, timeout: float) -> bool:
         """Wait until a worker answers or ends; True if it stays at one note for longer than the limit.
 
-        Looks are counted, not the clock: time in which the whole program is stopped does not count.
+        Checks are counted instead of time, so time in which the whole program is stopped is ignored.
         """
         last, looks = -1, 0
         while not self._connections[worker].poll(_LOOK):
@@ -165,8 +164,10 @@ def _kill(processes: list[BaseProcess], connections: list[Connection], owner: in
 
 
 def _shared_numbers(context: BaseContext, count: int) -> Any:
-    """Integers that processes started from here on share, all -1. In memory without a file where fork allows
-    it: no file system has to have room for them."""
+    """Integers that later processes share, all -1.
+
+    With fork they are in anonymous memory, so no file system needs room for them.
+    """
     numbers: Any = (
         memoryview(mmap.mmap(-1, 8 * count)).cast("q")
         if context.get_start_method() == "fork"

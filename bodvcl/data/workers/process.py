@@ -1,4 +1,4 @@
-"""What worker processes and threads of the data path share."""
+"""Number and behaviour of worker processes."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def available_cores() -> int:
 
 
 def default_workers() -> int:
-    """One decoding process per core, less one for the training, at most 16."""
+    """Default number of decoding processes: one per core, minus one for the training, at most 16."""
     return max(1, min(16, available_cores() - 1))
 
 
 def process_context() -> ForkContext | SpawnContext:
-    """fork where the system has it (a worker starts in milliseconds), else spawn."""
+    """How processes are started: fork if the system has it (it takes milliseconds), else spawn."""
     if "fork" in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("fork")
     return multiprocessing.get_context("spawn")
 
 
 def leave_signals_to_parent() -> None:
-    """Ctrl-C and SIGTERM reach the whole process group; the main process decides when its workers stop."""
+    """Ignore SIGINT and SIGTERM, which reach the whole process group: the main process ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
-    """End this process soon after its parent is gone, however the parent ended."""
+    """End this process soon after its parent has ended, for whatever reason."""
     parent = os.getppid()
 
     def watch() -> None:
