@@ -1,4 +1,4 @@
-"""What an encoder does to a set of clips: eigenvalues (Figure 4a), frame similarity (Figure 11), examples."""
+"""Analysis of an encoder on clips: eigenvalues (Figure 4a), frame similarity (Figure 11), example frames."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bodvcl.models.encoder import VideoEncoder
 from bodvcl.runs.analysis import Analysis
 
 MAX_EXAMPLE_SIDE = 96
-"""Example frames are shrunk so that their longer side has at most this many pixels."""
+"""Largest length of the longer side of example frames in pixels."""
 
 
 def frame_similarity(frames: Tensor) -> Tensor:
     """Cosine similarity of every frame with every other (Eq. 26): ``(N, T, D)`` -> ``(N, T, T)`` in [-1, 1].
 
-    A frame of zeros is similar to nothing: its row and column are 0.
+    The similarity of a frame of zeros is 0 with every frame.
     """
     unit = F.normalize(frames.double(), dim=-1)
     return unit @ unit.transpose(-1, -2)
@@ -38,9 +38,16 @@ def similarity_by_lag(similarity: Tensor) -> Tensor:
 def analyse(
     encoder: VideoEncoder, batches: Iterable[Tensor], device: torch.device | str, koopman: KoopmanConfig
 ) -> Analysis:
-    """Run the frozen encoder on clips ``(N, 3, L, H, W)`` (or with a clip axis) and collect the arrays.
+    """Run the frozen encoder on clips and collect the arrays.
 
-    Raises ``ValueError`` where there is no clip at all.
+    Args:
+        encoder: the encoder, on ``device``.
+        batches: normalised clips ``(N, 3, L, H, W)``, or ``(N, V, 3, L, H, W)`` with V clips per video.
+        device: where the encoder is.
+        koopman: estimation and mask.
+
+    Raises:
+        ValueError: there is no clip.
     """
     spectra: list[tuple[Tensor, Tensor]] = []
     similarities: list[Tensor] = []
@@ -67,7 +74,7 @@ def analyse(
 
 
 def example_frames(clips: Tensor) -> NDArray[np.uint8]:
-    """Clips made small enough for a page: uint8 ``(N, L, H, W, 3)`` -> uint8 ``(N, L, H', W', 3)``.
+    """Shrink clips for a page: uint8 ``(N, L, H, W, 3)`` -> uint8 ``(N, L, H', W', 3)``.
 
     The longer side of the result has at most ``MAX_EXAMPLE_SIDE`` pixels.
     """

@@ -1,8 +1,8 @@
 """Scores of test videos from frozen features: ridge in closed form, softmax by SGD, nearest neighbours.
 
-Each function takes features of the training part ``(N, D)``, their class numbers ``(N,)`` in 0 .. C - 1, each
-of which occurs, and features of the test part ``(M, D)``, and gives scores ``(M, C)``, higher for likelier
-classes. Features are finite float64 arrays, and so are scores.
+Each function takes features of the training part ``(N, D)``, their class numbers ``(N,)``, and features of
+the test part ``(M, D)``. It returns scores ``(M, C)``, higher for more likely classes. Features and scores
+are finite float64 arrays; every class number from 0 to C - 1 occurs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Array = NDArray[np.float64]
 Classes = NDArray[np.int64]
 
 RIDGES = np.logspace(-1, 5, 13)
-"""Penalties tried; the training part chooses by leave-one-out, in closed form."""
+"""Penalties that are tried; leave-one-out on the training part, in closed form, chooses one."""
 
 EPOCHS, WARMUP_EPOCHS, BATCH, MOMENTUM = 60, 8, 64, 0.9
 RATES = (0.5, 5.0, 0.05, 0.005)
-"""Peak learning rates tried for a batch of 64: the recipe's, and its neighbours."""
+"""Peak learning rates that are tried for a batch of 64: the rate of the recipe, and its neighbours."""
 
 _SGD = 101
-_CHUNK = 1024  # test videos whose similarities are held at a time
+_CHUNK = 1024  # test videos whose similarities are in memory at a time
 
 
 def ridge_scores(train: Array, classes: Classes, test: Array) -> Array:
@@ -49,9 +49,10 @@ def sgd_scores(train: Array, classes: Classes, test: Array, seed: int = 0) -> Ar
 
     The recipe of Kinetics: 60 epochs in batches of 64, Nesterov momentum 0.9, no weight decay, linear warm-up
     from 0 over 8 epochs, then a cosine to 0. Two things differ, because features are computed only once:
-    there is no augmentation, and features are standardised, so that a rate means the same for every encoder.
-    The peak rate is the one of ``RATES`` with the best accuracy on a fifth of the training part, held out;
-    where that fifth holds all videos of a class, the recipe's 0.5. Then the whole training part is used.
+    there is no augmentation, and features are standardised, so that a rate suits every encoder.
+    The peak rate is the one of ``RATES`` with the best accuracy on a held-out fifth of the training part; if
+    that fifth holds all videos of a class, it is the recipe's 0.5. The final classifier is trained on the
+    whole training part.
     """
     scaler = StandardScaler().fit(train)
     x, x_test = (torch.from_numpy(scaler.transform(part)).float() for part in (train, test))
@@ -67,7 +68,7 @@ def sgd_scores(train: Array, classes: Classes, test: Array, seed: int = 0) -> Ar
 def knn_scores(train: Array, classes: Classes, test: Array, k: int = 200, temperature: float = 0.07) -> Array:
     """Votes of the ``k`` nearest training videos by cosine, each with weight ``exp(cosine / temperature)``.
 
-    Wu et al. (2018). With fewer than ``k`` training videos, all vote.
+    The method of Wu et al. (2018). With fewer than ``k`` training videos, all of them vote.
     """
     similarity, nearest = neighbours(train, test, min(k, len(train)))
     votes = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)  # the nearest one has 1
@@ -77,9 +78,9 @@ def knn_scores(train: Array, classes: Classes, test: Array, k: int = 200, temper
 
 
 def neighbours(train: Array, test: Array, k: int) -> tuple[Array, Classes]:
-    """Cosine to, and row of, the ``k`` nearest training videos of each test video, nearest first: ``(M, k)``.
+    """The ``k`` nearest training videos of each test video, nearest first: cosines and rows, each ``(M, k)``.
 
-    A row of zeros has cosine 0 with everything.
+    The cosine of a row of zeros is 0 with every row.
     """
     x, queries = (F.normalize(torch.from_numpy(part), dim=1) for part in (train, test))
     found = [(part @ x.T).topk(k, dim=1) for part in queries.split(_CHUNK)]

@@ -1,4 +1,4 @@
-"""Batches of clips as evaluation takes them, and an encoder that stays as it is."""
+"""Shapes of clip batches for the evaluation, and an encoder frozen for its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradient and eval mode inside; every submodule's training flag is put back afterwards."""
+    """No gradient and eval mode inside; afterwards every submodule has its training flag back."""
     flags = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     try:
@@ -25,7 +25,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def unfold_clips(clips: Tensor) -> tuple[Tensor, int]:
     """``(N, 3, L, H, W)`` or ``(N, V, 3, L, H, W)`` -> ``(N * V, 3, L, H, W)`` and V (1 without a clip axis).
 
-    Raises ``ValueError`` for any other rank.
+    Raises:
+        ValueError: clips of any other rank.
     """
     if clips.ndim == 5:
         return clips, 1

@@ -1,4 +1,4 @@
-"""Which columns of a data set are labels that can be probed, and why the others are none."""
+"""Which columns of a data set are labels that can be probed, and why others cannot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DATE = re.compile(
     rf"(\d{{4}}([-./])\d\d?\2\d\d?|\d\d?([-./])\d\d?\3\d{{4}})([ T]{_CLOCK}\s*(Z|[+-]\d\d:?\d\d)?)?|{_CLOCK}"
 )
 _NAMED = 3
-"""Classes named in a reason."""
+"""Largest number of classes that a reason names."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class LabelChoice:
     """Columns to probe, and which videos train and test.
 
     Attributes:
-        division: of the videos that have a label in one of ``labels``.
-        labels: column to one value for each row of the division, ``None`` where a video has none.
+        division: the videos that have a label, and which of them train and test.
+        labels: column to one value for each row of the division; ``None`` for a video without this label.
         left_out: column that is not probed to the reason.
     """
 
@@ -45,10 +45,10 @@ def choose_labels(videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed:
     """Choose what can be probed, and divide the videos by it.
 
     Args:
-        videos: any list.
-        wanted: columns that were asked for; those that do not exist are passed over. They are left out only
-            where a probe is impossible. Empty: every column, without those that look like something else.
-        seed: of drawn halves, see :func:`~bodvcl.evaluate.splits.divide`.
+        videos: videos with their labels and splits.
+        wanted: columns to probe; unknown ones are ignored. One of them is left out only if it cannot be
+            probed. Empty: every column that looks like a label.
+        seed: seed of drawn halves, see :func:`~bodvcl.evaluate.splits.divide`.
     """
     columns = label_columns(videos)
     reasons = {} if wanted else {name: unlike_label(values) for name, values in columns.items()}
@@ -64,7 +64,7 @@ def choose_labels(videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed:
 
 
 def with_labels(videos: Sequence[VideoInfo], names: Iterable[str]) -> list[VideoInfo]:
-    """The videos with these label columns only."""
+    """The videos, each with only these label columns."""
     kept = set(names)
     return [
         replace(video, labels={name: value for name, value in video.labels.items() if name in kept})
@@ -73,11 +73,13 @@ def with_labels(videos: Sequence[VideoInfo], names: Iterable[str]) -> list[Video
 
 
 def unlike_label(values: Sequence[Any]) -> str | None:
-    """Why the values of a column do not look like classes, or None where they do.
+    """Why the values of a column do not look like classes; None if they do.
 
-    A guess, for columns that nobody asked for: names, numbers and captions that most videos have for
-    themselves, numbers with a fraction, dates and times.
-    Values are as :func:`~bodvcl.evaluate.labels.class_name` takes them.
+    This is a guess for columns that the user did not name. Values that most videos have for themselves
+    (names, numbers, captions), numbers with a fraction, dates and times do not look like classes.
+
+    Args:
+        values: values that :func:`~bodvcl.evaluate.labels.class_name` takes.
     """
     counts = Counter(name for name in map(class_name, values) if name is not None)
     total, once = counts.total(), sum(count == 1 for count in counts.values())
@@ -99,12 +101,12 @@ def unlike_label(values: Sequence[Any]) -> str | None:
 
 
 def impossible(values: Sequence[Any], train: NDArray[np.bool_] | None, seed: int = 0) -> str | None:
-    """Why a column cannot be probed, or None where it can.
+    """Why a column cannot be probed; None if it can.
 
     Args:
-        values: one for each video.
-        train: ``(videos,)``, which of them train; the others test. None: halves are drawn by ``seed``.
-        seed: see ``train``.
+        values: one value per video.
+        train: ``(videos,)``: videos that train; the others test. None: halves are drawn.
+        seed: seed of these halves.
     """
     part = halves(values, seed) if train is None else train
     trained, tested = ([values[row] for row in np.flatnonzero(chosen).tolist()] for chosen in (part, ~part))
@@ -117,9 +119,9 @@ def impossible(values: Sequence[Any], train: NDArray[np.bool_] | None, seed: int
 
 
 def look_alikes(values: Iterable[Any]) -> list[list[str]]:
-    """Classes that differ only in how they are written: in case, in blanks, or in the form of a number.
+    """Groups of classes that differ only in case, in blanks, or in the form of a number.
 
-    They count as classes of their own; who wrote ``Walk`` and ``walk``, or 1 and 1.0, may not know.
+    ``Walk`` and ``walk``, or 1 and 1.0, are different classes for the probe, which may not be intended.
     """
     groups: dict[str | float, list[str]] = defaultdict(list)
     for name in sorted({name for value in values if (name := class_name(value)) is not None}):

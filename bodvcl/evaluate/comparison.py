@@ -15,12 +15,16 @@ from bodvcl.runs.folder import write_atomically
 def comparison_rows(
     before: Sequence[Score], after: Sequence[Score], kinds: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The untrained encoder (``before``) beside the pre-trained one, score by score.
+    """The untrained encoder beside the pre-trained one, score by score.
 
-    Both were probed on the same videos with the same options. ``kinds`` says of a label column whether it is
-    "static" or "dynamic". A row is flat and holds JSON types only; ``gain`` is the pre-trained accuracy minus
-    the untrained one, ``gain_margin`` half the width of its 95% interval. A skipped row has the reason in
-    ``skipped`` and no accuracies.
+    Args:
+        before: scores of the untrained encoder.
+        after: scores of the pre-trained encoder on the same videos with the same options.
+        kinds: label column to "static" or "dynamic".
+
+    Returns:
+        Flat rows of JSON types. ``gain`` is the pre-trained accuracy minus the untrained one, ``gain_margin``
+        half the width of its 95% interval. A skipped row has the reason in ``skipped`` and no accuracies.
     """
     earlier = {score.key: score for score in before}
     return [_row(earlier[score.key], score, (kinds or {}).get(score.semantic)) for score in after]

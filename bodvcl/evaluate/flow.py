@@ -32,9 +32,15 @@ class Flow(Protocol):
     What is at pixel (x, y) of frame t + 1 was at (x + dx, y + dy) in frame t, ``(dx, dy) = flow[t, y, x]``.
     """
 
-    name: str
-    on_workers: bool
-    """Whether it may run in several processes at once."""
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def on_workers(self) -> bool:
+        """Whether it may run in several processes at once."""
+        ...
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
@@ -55,7 +61,7 @@ class TVL1:
 
 
 class RAFT:
-    """RAFT (Teed and Deng, 2020) of torchvision; clips smaller than it takes are enlarged for it."""
+    """RAFT (Teed and Deng, 2020) of torchvision; clips below its smallest size are enlarged."""
 
     on_workers = False
 
@@ -81,15 +87,21 @@ class RAFT:
 
 
 def choose_flow(name: FlowName, device: torch.device) -> Flow:
-    """The flow of this name; ``auto``: RAFT where its weights are on disk, else TV-L1. Nothing is downloaded.
+    """The flow of this name. Nothing is downloaded.
+
+    Args:
+        name: ``auto``: RAFT if its weights are on disk, else TV-L1.
+        device: where RAFT runs.
 
     Raises:
-        ConfigError: it is not there; the message says how to get it.
+        ConfigError: the flow is not installed; the message says how to get it.
     """
     found = _raft_weights()
     if name == "raft" or (name == "auto" and found):
         if found is None:
-            raise ConfigError(f"--flow raft: no weights of RAFT here; {_how_raft()}, or use --flow tvl1")
+            raise ConfigError(
+                f"--flow raft: the weights of RAFT are missing; {_how_raft()}, or use --flow tvl1"
+            )
         return RAFT(*found, device)
     if importlib.util.find_spec("skimage") is None:
         raise ConfigError(
@@ -100,7 +112,7 @@ def choose_flow(name: FlowName, device: torch.device) -> Flow:
 
 
 def _raft_weights() -> tuple[str, Path] | None:
-    """Name and file of the larger RAFT whose weights are in PyTorch's folder for downloads."""
+    """Name and file of the largest RAFT whose weights are in PyTorch's folder for downloads."""
     files = {name: _folder() / weights.url.rpartition("/")[2] for name, (_, weights) in RAFTS.items()}
     return next(((name, file) for name, file in files.items() if file.is_file()), None)
 

@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 10_000
-"""Bootstrap samples of an interval."""
+"""Number of bootstrap samples per interval."""
 
 
 def bootstrap_interval(values: ArrayLike, span: tuple[float, float], seed: int = 0) -> tuple[float, float]:
     """95% percentile interval of the mean of one value per test video.
 
-    Two made-up videos, one at either end of the possible range, are added to the sample: without them a
-    probe that is right on 20 of 20 videos would have an interval of no width. They shift and widen the
+    Two made-up videos, one at each end of the possible range, are added to the sample: without them, the
+    interval of a probe that is right on 20 of 20 videos would have no width. They shift and widen the
     interval by about one video in N, as Bonett and Price (2012) do for paired proportions.
 
     Args:
-        values: (N,), the values of the videos: hits (0 or 1), or differences of hits (-1, 0 or 1).
+        values: (N,): one value per video: hits (0 or 1), or differences of hits (-1, 0 or 1).
         span: smallest and largest possible value.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        Lower and upper end; the whole span without any video.
+        Lower and upper end; the whole span if there is no video.
     """
     sample = np.asarray(values, dtype=np.float64)
     if not len(sample):
@@ -42,8 +42,10 @@ def hit_interval(hits: NDArray[np.bool_]) -> tuple[float, float]:
 def gain_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
     """95% interval of ``mean(after) - mean(before)``, both on the same test videos, in [-1, 1].
 
-    Videos are drawn in pairs, so what is hard for both does not blur the difference.
-    Raises ``ValueError`` if lengths differ.
+    Videos are resampled in pairs, so that videos that are hard for both do not widen the interval.
+
+    Raises:
+        ValueError: the lengths differ.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} and {len(after)} test videos; expected the same ones in both")

@@ -1,4 +1,4 @@
-"""Labels of videos, and how they divide into what trains a probe and what tests it."""
+"""Labels of videos, and the division of labelled videos into a training and a test part."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from numpy.typing import NDArray
 class ClassTask:
     """One label column as a classification task: rows and class numbers of both parts.
 
-    A class that only one part has is left out of both.
+    A class that occurs in only one part is left out.
     """
 
     train: NDArray[np.int64]
     """Rows of the training part that have a usable label."""
     test: NDArray[np.int64]
+    """The same for the test part."""
     train_classes: NDArray[np.int64]
-    """Class number of each of these rows: a place in ``names``."""
+    """Class number of each training row, an index of ``names``."""
     test_classes: NDArray[np.int64]
+    """Class number of each test row."""
     names: tuple[str, ...]
     """Names of the classes, sorted."""
     skipped: str | None = None
-    """Why there is nothing to probe, if there is nothing."""
+    """Reason why the column cannot be probed; None if it can."""
 
     @property
     def chance(self) -> float:
-        """Share of the most frequent class of the test part."""
+        """Share of the most frequent class in the test part."""
         return float(np.bincount(self.test_classes).max() / len(self.test))
 
 
 def class_name(value: Any) -> str | None:
-    """A label as text, without blanks around it and with accents in their composed form (NFC).
+    """A label as text, without surrounding blanks and with accents in their composed form (NFC).
 
-    ``None`` for None, NaN and blank text, which stand for an unknown label.
+    None, NaN and blank text mean an unknown label, for which the result is ``None``.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -47,7 +49,7 @@ def class_name(value: Any) -> str | None:
 
 
 def class_task(labels_train: Sequence[Any], labels_test: Sequence[Any]) -> ClassTask:
-    """The task that the labels of both parts define."""
+    """The classification task of the labels of both parts."""
     train, test = _known(labels_train), _known(labels_test)
     shared = sorted(set(train.values()) & set(test.values()))
     number = {name: k for k, name in enumerate(shared)}
@@ -65,7 +67,8 @@ def class_task(labels_train: Sequence[Any], labels_test: Sequence[Any]) -> Class
 
 
 def halves(labels: Sequence[Any], seed: int = 0) -> NDArray[np.bool_]:
-    """Boolean mask of the training rows: half of each class, rounded up, drawn by seed; no unknown label."""
+    """Bool ``(N,)``: the training rows. They are a random half of each class, rounded up; unknown labels are
+    not."""
     names = [class_name(value) for value in labels]
     rng = np.random.default_rng(seed)
     train = np.zeros(len(names), dtype=bool)
@@ -76,7 +79,7 @@ def halves(labels: Sequence[Any], seed: int = 0) -> NDArray[np.bool_]:
 
 
 def only_in(part: Sequence[Any], other: Sequence[Any]) -> list[str]:
-    """Classes that one part has and the other lacks, sorted."""
+    """Classes that ``part`` has and ``other`` lacks, sorted."""
     return sorted(set(_known(part).values()) - set(_known(other).values()))
 
 

@@ -1,4 +1,4 @@
-"""The probe at the end of a run in the terminal."""
+"""Prints the probe at the end of a run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 from bodvcl.text.tables import Listing, Row
 from bodvcl.text.words import plain
 
-_HINT = "bodvcl probe --checkpoint RUN --labels COLUMN probes the columns that you name"
+_HINT = "to probe a skipped column: bodvcl probe --checkpoint RUN --labels COLUMN"
 
 
 def probe_summary(rows: Sequence[Mapping[str, Any]]) -> list[Listing | str]:
-    """What :func:`bodvcl.text.tables.show` prints of the rows of
-    :func:`bodvcl.evaluate.comparison.comparison_rows`; as a table it fits 80 columns.
+    """The table for :func:`bodvcl.text.tables.show`, 80 columns wide, and a line for each skipped column.
 
-    One line for each label column: backbone features untrained and pre-trained, and, where the rows have
-    them, what the pre-trained static and dynamic streams hold. Accuracies in percent. Below it, what was
-    skipped.
+    The table has one line for each label column: the accuracy in percent of the backbone's features,
+    untrained and pre-trained, and of the pre-trained static and dynamic streams if the rows have them.
+
+    Args:
+        rows: rows of :func:`bodvcl.evaluate.comparison.comparison_rows`.
     """
     backbone = [row for row in rows if row["features"] == "backbone"]
     streams = [name for name in ("static", "dynamic") if any(row["features"] == name for row in rows)]
@@ -26,7 +27,7 @@ def probe_summary(rows: Sequence[Mapping[str, Any]]) -> list[Listing | str]:
     table = Listing(
         title="Linear probe of the frozen encoder, accuracy in % (gain ± 95% interval)",
         names=("semantic", "kind"),
-        columns=("chance", "untrained", "pre-\ntrained", "gain", *map(_of_stream, streams)),
+        columns=("chance", "untrained", "pre-\ntrained", "gain", *map(_heading, streams)),
         rows=lines,
     )
     return [*([table] if lines else []), *skipped, *([_HINT] if skipped else [])]
@@ -40,12 +41,12 @@ def _line(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], streams: Se
         "gain": f"{100 * row['gain']:+.1f} ±{100 * row['gain_margin']:.1f}",
     }
     for stream in streams:
-        values[_of_stream(stream)] = _percent(_find(rows, stream, row["semantic"]).get("pretrained"))
+        values[_heading(stream)] = _percent(_find(rows, stream, row["semantic"]).get("pretrained"))
     styles = {"gain": _style(row["gain"], row["gain_margin"])}
     return Row((row["semantic"], row["kind"] or ""), values, styles)
 
 
-def _of_stream(name: str) -> str:
+def _heading(name: str) -> str:
     return f"{name}\nstream"
 
 

@@ -1,4 +1,4 @@
-"""What a probe found, as JSON, as tables and as a picture."""
+"""The result of a probe as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bodvcl.text.words import plain
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """Scores of one encoder, of another one on the same videos where there is one, and how they came about.
+    """Scores of one encoder, optionally of a second one on the same videos, and the facts behind them.
 
     Attributes:
-        facts: JSON types, by name: checkpoint, data, split, clips, control, ...
-        scores: of the encoder.
-        against: of the other encoder, for the same probes; empty without one.
+        facts: name to a value of a JSON type: checkpoint, data, split, clips, control, ...
+        scores: scores of the encoder.
+        against: scores of the second encoder for the same probes; empty without one.
     """
 
     facts: Mapping[str, Any]
@@ -31,10 +31,10 @@ class ProbeReport:
     against: Sequence[Score] = ()
 
     def rows(self) -> list[dict[str, Any]]:
-        """A flat row for each score, JSON types only.
+        """A flat row of JSON types for each score.
 
-        With another encoder ``against`` is its value, and ``gain`` the difference to it with the ends of its
-        95% interval. A skipped row has the reason in ``skipped`` and no values.
+        With a second encoder, ``against`` is its value and ``gain`` the difference to it, with the ends of
+        its 95% interval. A skipped row has the reason in ``skipped`` and no values.
         """
         others = {score.key: score for score in self.against}
         return [_row(score, others.get(score.key)) for score in self.scores]
@@ -63,13 +63,13 @@ class ProbeReport:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
     def tables(self) -> list[Listing | str]:
-        """What :func:`bodvcl.text.tables.show` prints: values, and gains where there is another encoder."""
+        """Tables for :func:`bodvcl.text.tables.show`: values, and gains if there is a second encoder."""
         rows = [row for row in self.rows() if not row["skipped"]]
         gain = f"gain over {self.facts['against']}, in points"
         parts: list[Listing | str] = []
         for title, chosen in (
             ("accuracy in %", [row for row in rows if row["probe"] != "retrieval"]),
-            ("retrieval from test to train, % found", [row for row in rows if row["probe"] == "retrieval"]),
+            ("retrieval of training videos, % found", [row for row in rows if row["probe"] == "retrieval"]),
         ):
             if chosen:
                 parts.append(_table(f"{title} (± 95% interval)", chosen, _value, chance=True))
@@ -116,13 +116,13 @@ def _table(
 
     lines = []
     for semantic in dict.fromkeys(row["semantic"] for row in rows):
-        of_label = [row for row in rows if row["semantic"] == semantic]
-        for kind in dict.fromkeys(row["features"] for row in of_label):
-            cells = {heading(row): cell(row) for row in of_label if row["features"] == kind}
+        chosen = [row for row in rows if row["semantic"] == semantic]
+        for kind in dict.fromkeys(row["features"] for row in chosen):
+            cells = {heading(row): cell(row) for row in chosen if row["features"] == kind}
             values, styles = ({name: parts[n] for name, parts in cells.items()} for n in (0, 1))
             lines.append(Row((semantic, kind), values, styles))
         if chance:
-            at_chance = {heading(row): f"{100 * row['chance']:.1f}" for row in of_label}
+            at_chance = {heading(row): f"{100 * row['chance']:.1f}" for row in chosen}
             lines.append(Row(("", "chance"), at_chance, style="dim", last=True))
     return Listing(title, ("label", "features"), list(dict.fromkeys(map(heading, rows))), lines)
 

@@ -1,4 +1,4 @@
-"""Clips of whole data sets for an encoder: decoded, and controlled, in worker processes."""
+"""Clips of whole data sets for an encoder: decoded, and changed by a control, in worker processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import Control
 
 _FRAMES = 512
-"""Frames that a batch holds, about."""
+"""Approximate number of frames in a batch."""
 
 
 def read_clips(
@@ -31,15 +31,15 @@ def read_clips(
     """Clips spread evenly over each video, in the order of the videos.
 
     Args:
-        videos: what to read.
+        videos: videos to read.
         clip: length, stride and size; ``clip.views`` is not used.
-        clips_per_video: neighbours in the batch.
+        clips_per_video: clips of each video; they are neighbours in the batch.
         control: what is done to the clips. None: nothing.
-        workers: processes that decode. 0: decode in this process. None: by the number of cores.
+        workers: decoding processes. 0: decode in this process. None: one per core.
 
     Yields:
-        Batches; ``batch.videos`` says which videos they hold. A file that cannot be read is logged and left
-        out.
+        Batches; ``batch.videos`` are the numbers of their videos in the list. A file that cannot be read is
+        logged and left out.
 
     Raises:
         DataError: a decoding process died.
@@ -56,7 +56,7 @@ def read_clips(
 
 
 class _Read:
-    """Maps (start, stop) to the clips of these videos, or to None where none of them can be read."""
+    """Maps (start, stop) to the clips of these videos; to None if none of them can be read."""
 
     def __init__(
         self, videos: Sequence[VideoInfo], clip: ClipConfig, clips_per_video: int, control: Control | None
@@ -82,7 +82,7 @@ class _Read:
 
 def _controlled(batch: ClipBatch, control: Control) -> ClipBatch:
     clips = batch.clips.unflatten(0, (len(batch.videos), -1)).numpy()
-    made = [torch.from_numpy(control(of_video, int(n))) for of_video, n in zip(clips, batch.videos)]
+    made = [torch.from_numpy(control(frames, int(n))) for frames, n in zip(clips, batch.videos)]
     return replace(batch, clips=torch.cat(made))
 
 

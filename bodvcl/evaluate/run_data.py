@@ -1,4 +1,4 @@
-"""The data that a run was trained on, found again from any folder."""
+"""Find the data that a run was trained on from any folder."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from bodvcl.errors import DataError
 
 
 def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[str, str | None]:
-    """The data of a run's configuration, as it is reached from the current folder.
+    """The data of a run's configuration, as seen from the current folder.
 
-    A relative path means what it meant where training ran, if that is known and still there; else it is taken
-    from the current folder.
+    A relative path starts at the folder in which training ran, if that folder is known and the data still
+    exist there; otherwise at the current folder.
 
     Args:
-        data: as the configuration has it: a built-in data set, a path, or a data set by name with its folder.
-        checkpoint: for the message.
-        trained_in: the current folder of the training; None where it is not known.
+        data: value in the configuration: a built-in data set, a path, or a data set by name with its folder.
+        checkpoint: checkpoint that the message names.
+        trained_in: working directory of the training; None if it is not known.
 
     Returns:
-        What to open, and a line for the user where that is not what ``data`` means in the current folder.
+        The data to open; and a line for the user if they are not what ``data`` means in the current folder.
 
     Raises:
-        DataError: nothing is there.
+        DataError: the data do not exist.
     """
     if built_in(data):
         return data, None
@@ -35,7 +35,7 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
         if path.exists() and os.path.samefile(path, there):
             return data, None
         return f"{prefix}{there}", (
-            f"the data of the run: {data} of {trained_in}, where training ran (--data takes other data)"
+            f"data of the run: {data} in {trained_in}, where training ran (choose other data with --data)"
         )
     if path.exists():
         return data, None
@@ -43,13 +43,13 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
     if there is not None and not path.is_absolute() and trained_in != Path.cwd():
         tried += f", nor in {trained_in}, where training ran"
     raise DataError(
-        f"{place}: no such file or folder{tried}; that is the data in the configuration of {checkpoint}: "
-        "say where it is now with --data"
+        f"{place}: no such file or folder{tried}; these are the data in the configuration of {checkpoint}: "
+        "give their new place with --data"
     )
 
 
 def _parts(data: str) -> tuple[str, str]:
-    """The name of a data set with its colon, or nothing, and a path."""
+    """The name of a data set with its colon, or an empty text, and a path."""
     name, colon, root = data.partition(":")
     by_name = colon and root and name.partition("@")[0] in DATA_SETS and not Path(data).exists()
     return (f"{name}:", root) if by_name else ("", data)

@@ -1,4 +1,4 @@
-"""Eigenvalues of clips and the share of each mode that counts as static."""
+"""Eigenvalues of clips, and the share of each mode that is static."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from bodvcl.ops.koopman import koopman_split
 def clip_spectrum(embeddings: Tensor, koopman: KoopmanConfig) -> tuple[Tensor, Tensor]:
     """Eigenvalues of each clip's Koopman operator (Eq. 18) and the number of static ones.
 
-    ``embeddings (N, T, M)`` float -> complex128 ``(N, T - 1)``, NaN for directions that the estimate dropped
-    and for clips that are not finite, and float64 ``(N,)``: whole numbers with the hard mask, with the smooth
-    one a trace.
+    Args:
+        embeddings: float ``(N, T, M)``.
+        koopman: estimation and mask.
+
+    Returns:
+        Eigenvalues, complex128 ``(N, T - 1)``: NaN for directions that the estimate dropped and for clips
+        that are not finite. Number of static modes, float64 ``(N,)``: a whole number with the hard mask, a
+        trace with the smooth one.
     """
     frames = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     split = koopman_split(
@@ -33,7 +38,7 @@ def clip_spectrum(embeddings: Tensor, koopman: KoopmanConfig) -> tuple[Tensor, T
 
 
 def mask_value(eigenvalues: Tensor, koopman: KoopmanConfig) -> Tensor:
-    """The mask ``m(lambda)``, by which the static stream multiplies a mode: complex, the shape of the input.
+    """The mask ``m(lambda)``, the factor of each mode in the static stream: complex, same shape as the input.
 
     Hard: 1 where ``|lambda - 1| < xi``, else 0 (Eq. 21). Smooth: ``((1 + lambda) / 2) ** smooth_power``.
     """

@@ -1,4 +1,4 @@
-"""Which videos train a probe and which test it."""
+"""Which videos train a probe, and which test it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TESTING = (TEST, VAL)  # the first of these roles that labelled videos have tes
 
 
 class Labelled(Protocol):
-    """What a division asks of a video, scanned or only listed."""
+    """What a division needs to know of a video, which may be scanned or only listed."""
 
     @property
     def path(self) -> str:
@@ -36,29 +36,33 @@ class Labelled(Protocol):
 
     @property
     def content(self) -> str:
-        """Equal for videos that hold the same; "" for one that is like no other."""
+        """Equal for videos with the same content; "" for a video that equals no other."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """The videos that take part in a probe, and what each is for."""
+    """The videos that take part in a probe, and their parts."""
 
     rows: NDArray[np.int64]
-    """Numbers of these videos in the list."""
+    """Numbers of these videos in the list, increasing."""
     train: NDArray[np.bool_] | None
-    """Which of these rows train; None where the data has no such splits and halves are to be drawn."""
+    """Bool: which of these rows train, the others test. None: the data has no such splits, halves are
+    drawn."""
     text: str
     """One line for the user."""
 
 
 def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
-    """Divide labelled videos by the split that their list names.
+    """Divide labelled videos by their splits.
 
-    Where there are splits of the probe (probe_train, ...), only those count. The split train trains; the
-    split test, or else val, tests; others are left out. Where none is called train, those whose names do not
-    tell what they are for train. Without both, all videos take part, each once, and halves are drawn by
-    ``seed`` for each label column. Names are read as
-    :func:`~bodvcl.data.sets.split_names.canonical_split` does.
+    If there are splits for the probe (probe_train, ...), only those count. The split train trains; the
+    split test, or else val, tests; other splits are left out. If no split is called train, those with names
+    of unknown meaning train. Without a training or a test part, all videos take part, each once, and halves
+    are drawn for each label column. :func:`~bodvcl.data.sets.split_names.canonical_split` reads the names.
+
+    Args:
+        videos: videos with their labels and splits.
+        seed: seed of the halves, for the text; :func:`~bodvcl.evaluate.labels.halves` draws them.
     """
     labelled = [i for i, video in enumerate(videos) if any(map(class_name, video.labels.values()))]
     probe = [i for i in labelled if of_the_probe(videos[i].split)]
@@ -85,7 +89,7 @@ def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
 
 
 def shared(videos: Sequence[Labelled], division: Division) -> list[tuple[int, int]]:
-    """Pairs (row that tests, row that trains) of ``videos`` with one content."""
+    """Pairs (test row, training row) of ``videos`` with the same content."""
     if division.train is None:
         return []
     trains = {videos[row].content: int(row) for row in division.rows[division.train]}
@@ -94,12 +98,12 @@ def shared(videos: Sequence[Labelled], division: Division) -> list[tuple[int, in
 
 
 def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3) -> None:
-    """A video that a probe has learnt must not test it.
+    """Refuse a division in which a video both trains and tests.
 
     Args:
-        videos: those that were divided.
-        division: from :func:`divide`.
-        shown: pairs to name, at most.
+        videos: videos that were divided.
+        division: result of :func:`divide`.
+        shown: largest number of pairs that the message names.
 
     Raises:
         DataError: a video, a link to it or a copy of it is in both parts.
@@ -120,13 +124,14 @@ def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3
 
 
 def without_shared(videos: Sequence[VideoInfo], seed: int = 0) -> list[VideoInfo]:
-    """The videos without those that :func:`divide` lets test though the same video trains."""
+    """The videos without those that would test although the same video also trains."""
     dropped = {test for test, _ in shared(videos, divide(videos, seed))}
     return [video for row, video in enumerate(videos) if row not in dropped]
 
 
 def label_columns(videos: Sequence[Labelled]) -> dict[str, list[str | None]]:
-    """Label column to one value a video, ``None`` where a video has none; in order of appearance."""
+    """Label column, in order of appearance, to one value per video; ``None`` for a video without the
+    label."""
     names = {name: None for video in videos for name in video.labels}
     return {name: [video.labels.get(name) for video in videos] for name in names}
 

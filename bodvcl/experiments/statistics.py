@@ -1,4 +1,4 @@
-"""Mean over seeds and how sure it is."""
+"""Mean over seeds and its confidence interval."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy import stats
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95% interval (Student's t over seeds); NaN for the width of one
-    value."""
+    """Mean and half the width of its 95% interval (Student's t over seeds); for one value the width is
+    NaN."""
     count = len(values)
     if count < 2:
         return float(np.mean(values)), math.nan

@@ -1,4 +1,4 @@
-r"""Section 5.5: a static and a dynamic network that share a loss, or have one each.
+r"""Section 5.5: a static and a dynamic network with one common loss, or with one loss each.
 
 With the static network :math:`g_A` on the first frame and the dynamic network :math:`g_M` on the motion
 field, the unified loss is InfoNCE of :math:`Z = g_A + g_M`, the decoupled one (Eq. 14)
@@ -31,24 +31,24 @@ Loss = Literal["unified", "decoupled"]
 
 CLIP_FRAMES = 8
 MOTION_NOISE = 0.7
-"""Standard deviation of the motion field's error in pixels a frame, as an estimate from noisy video has it.
-With 0.3 an untrained network gives the trajectory away; with 1.0 it does so hardly less than with 0.7 (79 to
-83% against 80 to 84%, seeds 0 to 2), and training is only harder."""
+"""Standard deviation of the error of the motion field in pixels per frame, as if it were estimated from
+noisy video. With 0.3, the trajectory can already be read from an untrained network. With 1.0 an untrained
+network shows hardly less of it than with 0.7 (79 to 83% against 80 to 84%, seeds 0 to 2), and training is
+only harder."""
 WARMUP_STEPS = 30
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured at one step.
+    """Measurements at one step.
 
     Attributes:
-        step: steps done.
-        accuracy: linear probe on the concatenated features of both networks, test accuracy in [0, 1] by
-        semantic.
-        gradient_norm: of the static and of the dynamic network, mean over the steps since the last record;
-        None
-            before the first step.
-        loss: the same mean of the sum of losses.
+        step: number of finished steps.
+        accuracy: semantic to the test accuracy in [0, 1] of a linear probe on the concatenated features of
+            both networks.
+        gradient_norm: gradient norms of the static and of the dynamic network, mean over the steps since the
+            last record; None before the first step.
+        loss: sum of the losses, mean over the same steps; None before the first step.
     """
 
     step: int
@@ -73,10 +73,10 @@ def train_two_stream(
     """Pre-train both networks and probe them as they learn.
 
     Args:
-        videos: to train on.
+        videos: training videos.
         probe: labelled videos that train and test the linear probe.
         loss: unified or decoupled.
-        seed: of weights, batches, clips and augmentation. Both losses see the same of all of them.
+        seed: seed of weights, batches, clips and augmentation, which are the same for both losses.
         steps: optimiser steps (AdamW, cosine).
         every: steps between two records.
         batch_size: videos per step, two clips of each.
@@ -132,10 +132,10 @@ def train_two_stream(
 
 
 def draw_clips(videos: Videos, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random clip of each video, flipped and turned by quarters at random.
+    """A random clip of each video, randomly mirrored and rotated by quarter turns.
 
     Returns:
-        (B, 3, S, S) first frames, normalised; (B, 3, L, S / 2, S / 2) motion.
+        First frames (B, 3, S, S), normalised; motion (B, 3, L, S / 2, S / 2).
     """
     count = len(rows)
     last = videos.frames.shape[1] - CLIP_FRAMES
@@ -152,7 +152,7 @@ def draw_clips(videos: Videos, rows: Tensor, generator: torch.Generator) -> tupl
 
 
 def cut(videos: Videos, rows: Tensor, starts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The clips that begin at `starts`: normalised first frames, and motion with its error."""
+    """The clips that begin at `starts`: normalised first frames, and motion with random error."""
     frames = videos.frames[rows, starts].permute(0, 3, 1, 2).float().div(255).sub(0.45).div(0.225)
     times = starts[:, None] + torch.arange(CLIP_FRAMES)
     motion = videos.motion[rows[:, None], times].float().permute(0, 2, 1, 3, 4)
@@ -160,7 +160,8 @@ def cut(videos: Videos, rows: Tensor, starts: Tensor, generator: torch.Generator
 
 
 def turn(frames: Tensor, motion: Tensor, quarters: int, mirror: bool) -> tuple[Tensor, Tensor]:
-    """Mirror left to right, then turn counter-clockwise by quarters, the motion vectors with the image."""
+    """Mirror left to right, then rotate counter-clockwise by quarter turns; motion vectors turn with the
+    image."""
     right, down, light = motion.unbind(1)
     if mirror:
         frames = frames.flip(-1)
@@ -173,7 +174,7 @@ def turn(frames: Tensor, motion: Tensor, quarters: int, mirror: bool) -> tuple[T
 
 @torch.no_grad()
 def probe_networks(nets: tuple[TwoStreamNet, TwoStreamNet], probe: tuple[Videos, Videos]) -> dict[str, float]:
-    """Test accuracy in [0, 1] of a linear classifier per semantic, on the features of clips without
+    """Semantic to the test accuracy in [0, 1] of a linear classifier on features of clips without
     augmentation."""
     training = [net.training for net in nets]
     features = []

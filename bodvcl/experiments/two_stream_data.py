@@ -3,11 +3,10 @@ semantics.
 
 Static: background colour (blue or green; simple) and shape (pentagon or circle; complex). Dynamic: change
 of the background's brightness (simple) and trajectory of the shape (rotation or linear; complex). Two clips
-of one video share its four classes and nothing else: where both motions stand differs from clip to clip,
-the heading of a path is a multiple of a quarter turn and clips are turned by quarters at random, and what
-could identify a video without belonging to a semantic (tint, texture, speed, camera) is left out. So each
-class is worth log 2 to the loss, and the study asks what correlated classes do to each other, not to a
-shortcut.
+of one video share its four classes and nothing else. The phase of both motions differs from clip to clip.
+The heading of a path is a multiple of a quarter turn, and clips are rotated by random quarter turns. Anything
+else that could identify a video (tint, texture, speed, camera) is left out. So each class is worth log 2 to
+the loss, and the study shows how correlated classes affect each other, not how a shortcut does.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SEMANTICS = {
 Correlation = Literal["none", "sc", "dc"]
 
 PERIOD = 20.0
-"""Frames of one revolution, or of one way there and back."""
+"""Frames per revolution, or per path there and back."""
 RAMP = 30.0
 """Frames from the darkest to the brightest background."""
 MOTION_STEP = 2
@@ -63,10 +62,10 @@ def make_videos(
     """Draw videos.
 
     Args:
-        count: how many.
+        count: number of videos.
         correlation: sc: background colour decides the trajectory. dc: the brightness change decides the
             shape. none: all four independent.
-        seed: of labels and scenes.
+        seed: seed of labels and scenes.
         frames: frames per video.
         size: height and width in pixels, even.
     """

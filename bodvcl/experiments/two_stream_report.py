@@ -41,7 +41,7 @@ _TITLE = {
 
 
 def accuracies(runs: Sequence[Sequence[Record]], semantic: str, record: int = -1) -> list[float]:
-    """Percent, one value per seed."""
+    """Accuracy of one semantic at one record in percent, one value per seed."""
     return [100 * run[record].accuracy[semantic] for run in runs]
 
 
@@ -63,13 +63,13 @@ def table(results: Results) -> list[dict[str, str]]:
 
 
 def verdict(results: Results) -> list[str]:
-    """Which of the paper's claims held in these runs, in words, with the figures they rest on."""
+    """Sentences that say which of the paper's claims held in these runs, with the numbers."""
     lines = []
     free = results["none", "unified"]
     lowest = min(np.mean(accuracies(free, semantic)) for semantic in KIND)
     each = ", ".join(f"{semantic} {_show(accuracies(free, semantic))}" for semantic in KIND)
     lines.append(
-        f"Figure 7 (all four are learned where nothing is correlated): {_held(bool(lowest >= 95))}; {each}."
+        f"Figure 7 (without correlations all four are learned): {_held(bool(lowest >= 95))}; {each}."
     )
     for setting, (easy, hard) in PAIRS.items():
         unified, decoupled = results[setting, "unified"], results[setting, "decoupled"]
@@ -82,8 +82,8 @@ def verdict(results: Results) -> list[str]:
         )
         lost = [a - b for a, b in zip(accuracies(free, hard), accuracies(unified, hard))]
         lines.append(
-            f"Proposition 1, accuracy ({setting}): the unified loss learns less of the {hard} than where it "
-            f"is uncorrelated: {_held(_above(lost, 0))}; {_show(accuracies(unified, hard))} against "
+            f"Proposition 1, accuracy ({setting}): the unified loss learns less of the {hard} than without "
+            f"the correlation: {_held(_above(lost, 0))}; {_show(accuracies(unified, hard))} against "
             f"{_show(accuracies(free, hard))}, lost {_show(lost)} points."
         )
         gained = [a - b for a, b in zip(accuracies(decoupled, hard), accuracies(unified, hard))]
@@ -112,7 +112,7 @@ def figure6(results: Results, path: Path) -> None:
 
 
 def figure7(results: Results, path: Path) -> None:
-    """Accuracy with the unified loss where nothing is correlated."""
+    """Accuracy with the unified loss on data without correlations."""
     figure, axis = plt.subplots(figsize=(5.5, 4), constrained_layout=True)
     _plot_accuracy(axis, results["none", "unified"])
     axis.set_title("linear probe, unified loss, no correlation")
@@ -151,7 +151,7 @@ def _gradient_norms(runs: Sequence[Sequence[Record]]) -> tuple[float, float]:
 
 
 def _above(values: Sequence[float], bound: float) -> bool:
-    """Is the mean above the bound with its whole 95% interval? With one seed: the value itself."""
+    """Whether the whole 95% interval of the mean is above the bound; for one seed, the value itself."""
     mean, half = mean_interval(values)
     return mean - (0.0 if math.isnan(half) else half) > bound
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variant:
-    """Options of ``bodvcl train``."""
+    """A variant of the training: options of ``bodvcl train``."""
 
     options: tuple[str, ...] = ()
 
@@ -29,8 +29,8 @@ COMPARISON: dict[str, Variant] = {
     "+ BOD-VCL": Variant(("--decouple", "bod")),
     "plain, uncorrelated": Variant(("--decouple", "none", *UNCORRELATED)),
 }
-"""The method without and with its parts at equal steps, and what the plain method learns where nothing is
-correlated: what decoupling could give back."""
+"""The method without and with its parts, all with the same number of steps; and the plain method on data
+without correlations, which shows what decoupling could recover."""
 
 SEARCH: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
@@ -56,6 +56,6 @@ SEARCH: dict[str, Variant] = {
     "plain, no projector norm": Variant(("--decouple", "none", "--model.no-projector-norm")),
     "no projector norm": Variant(("--model.no-projector-norm",)),
 }
-"""One thing changed at a time, beside the plain method."""
+"""BOD-VCL with one setting changed at a time, and the plain method."""
 
 GROUPS: Mapping[str, Mapping[str, Variant]] = {"comparison": COMPARISON, "search": SEARCH}

@@ -1,4 +1,4 @@
-"""Small pieces of HTML. Every function escapes the text it is given; finished HTML is ``Markup``."""
+"""Small pieces of HTML. Every function escapes the text that it takes; finished HTML is ``Markup``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bodvcl.viz.svg import inline_svg
 
 
 class Markup(str):
-    """A piece of finished HTML, as against text that has still to be escaped."""
+    """A piece of finished HTML; other text still has to be escaped."""
 
 
 def escape(text: object) -> Markup:
@@ -22,7 +22,7 @@ def escape(text: object) -> Markup:
 
 
 def join(parts: Iterable[str]) -> Markup:
-    """Pieces one after the other, each on its own line; text among them is escaped."""
+    """Pieces of HTML, each on its own line; plain text among them is escaped."""
     return Markup("\n".join(escape(part) for part in parts))
 
 
@@ -32,18 +32,18 @@ def section(name: str, title: str, *parts: str) -> Markup:
 
 
 def paragraph(text: str) -> Markup:
-    """A paragraph that tells how to read what follows."""
+    """A paragraph that explains how to read what follows."""
     return Markup(f'<p class="read">{escape(text)}</p>')
 
 
 def chart(name: str, title: str, figure: Figure, caption: str) -> Markup:
-    """A figure with a title and a caption, which also describe it to those who cannot see it."""
+    """A figure with a title and a caption, which are also its description for screen readers."""
     svg = inline_svg(figure, name, escape(f"{title}. {caption}"))
     return Markup(f"<figure><h3>{escape(title)}</h3>{svg}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
 def grid(figures: Iterable[str]) -> Markup:
-    """Figures side by side where there is room, below each other on a phone."""
+    """Figures side by side, or below each other on a narrow screen."""
     return Markup(f'<div class="figures">\n{join(figures)}\n</div>')
 
 
@@ -54,7 +54,8 @@ def facts(values: Mapping[str, Any]) -> Markup:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with ``digits`` significant digits and no exponent for everyday sizes; a dash for NaN."""
+    """A number with ``digits`` significant digits, without an exponent unless it is very large or small; a
+    dash for NaN."""
     if not math.isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 10**digits:

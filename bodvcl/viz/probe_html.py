@@ -1,4 +1,4 @@
-"""The probe's results as HTML: a table with bars, and what each stream holds."""
+"""The results of a probe as HTML: a table with bars, and a table of the streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Row = Mapping[str, Any]
 
 
 def probe_bars(rows: Sequence[Row]) -> Markup:
-    """Table of the backbone rows: a bar untrained, a bar pre-trained, a dotted line at chance."""
+    """Table of the backbone rows: a bar for the untrained encoder, a bar for the pre-trained one, a dotted
+    line at chance."""
     head = (
         "<tr><th>semantic</th><th>accuracy from 0 to 100%</th>"
         '<th class="n">chance</th><th class="n">untrained</th><th class="n">pre-trained</th>'
@@ -47,12 +48,12 @@ def stream_table(backbone: Sequence[Row], streams: Mapping[str, Sequence[Row]]) 
 
 
 def percent(share: float | None) -> str:
-    """A share in percent with one decimal; a dash for nothing."""
+    """A share in percent with one decimal; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f}"
 
 
 def signed(share: float) -> str:
-    """A difference of shares in percent points, with its sign."""
+    """A difference of shares in percentage points, with its sign."""
     return f"{100 * share:+.1f}".replace("-", "−")
 
 

@@ -490,7 +490,7 @@ def test_the_data_of_a_run_is_found_from_another_folder(
     monkeypatch.chdir(away)
     code, text, _ = probe("--probe", "ridge", checkpoint=run)
     assert code == 0
-    assert f"the data of the run: list.csv of {home}, where training ran (--data takes other data)" in text
+    assert f"data of the run: list.csv in {home}, where training ran (choose other data with --data)" in text
     (home / "list.csv").rename(home / "moved.csv")
     code, _, error = probe(checkpoint=run)
     assert code == 2
@@ -510,7 +510,7 @@ def test_a_checkpoint_that_does_not_say_where_it_ran_is_probed_as_before(
     code, _, error = probe(checkpoint=file)
     assert code == 2
     assert re.search(
-        r"list.csv: no such file .* configuration of \S+: say where it is now with --data", error
+        r"list.csv: no such file .* configuration of \S+: give their new place with --data", error
     )
 
 
