@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def progress_bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
+@overload
+def progress_bar(iterable: Iterable[T], **options: Any) -> tqdm[T]: ...
+@overload
+def progress_bar(iterable: None = None, **options: Any) -> tqdm[Any]: ...
+def progress_bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T] | tqdm[Any]:
     """A tqdm bar. Where stderr is not a terminal, it is redrawn only every ten seconds.
 
     Args:
@@ -19,5 +23,4 @@ def progress_bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T]
         options: further arguments of :class:`tqdm.tqdm`.
     """
     seconds = 0.2 if sys.stderr.isatty() else 10.0
-    bar = tqdm(iterable, dynamic_ncols=True, mininterval=seconds, **options)
-    return cast("tqdm[T]", bar)  # without an iterable nothing is iterated over, whatever T is
+    return tqdm(iterable, dynamic_ncols=True, mininterval=seconds, **options)

@@ -257,7 +257,7 @@ def test_without_weights_tvl1_is_chosen_and_raft_is_refused(hub) -> None:
     chosen = choose_flow("auto", CPU)
     assert isinstance(chosen, TVL1)
     assert "TV-L1" in chosen.name
-    with pytest.raises(ConfigError, match=r"the weights of RAFT are missing; put https://\S+raft_large\S+ into"):
+    with pytest.raises(ConfigError, match=r"weights of RAFT are missing; put https://\S+raft_large\S+ into"):
         choose_flow("raft", CPU)
 
 
