@@ -63,5 +63,5 @@ def _mean_cosine(u: Tensor) -> Tensor:
 def _effective_rank(u: Tensor) -> Tensor:
     values = torch.linalg.svdvals(u)
     weights = torch.distributions.Categorical(values + torch.finfo(u.dtype).tiny)
-    entropy: Tensor = weights.entropy()  # type: ignore[no-untyped-call]  # PyTorch's has no annotations
+    entropy: Tensor = weights.entropy()
     return entropy.exp()

@@ -71,7 +71,7 @@ def load(directory: Path = DIRECTORY) -> dict[str, State]:
             status[name] = State("skipped", mismatch)
         else:
             try:
-                torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # PyTorch gives it no types
+                torch.ops.load_library(path)
                 status[name] = State("loaded", "")
             except (OSError, RuntimeError) as e:
                 status[name] = State("failed", str(e))
