@@ -1,10 +1,10 @@
-"""Errors that a user can mend. The command line prints them in one line and exits with code 2."""
+"""Errors that a user can fix. The command line prints them in one line and exits with code 2."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """What was wrong, what was expected, how to fix it: the message is all that the user sees."""
+    """An error that the user can fix. Its message says what is wrong, what was expected and how to fix it."""
 
 
 class DataError(UserError):
@@ -12,8 +12,8 @@ class DataError(UserError):
 
 
 class ConfigError(UserError):
-    """An option that does not exist, is out of range, or contradicts another."""
+    """An unknown option, a value out of range, or options that contradict each other."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written or read, or that belongs to another configuration."""
+    """A checkpoint that cannot be written or read, or that another configuration wrote."""

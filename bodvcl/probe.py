@@ -1,4 +1,4 @@
-"""``python -m bodvcl.probe``: what the frozen features of an encoder tell."""
+"""``python -m bodvcl.probe``: evaluate the frozen features of an encoder."""
 
 from __future__ import annotations
 

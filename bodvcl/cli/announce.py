@@ -1,4 +1,4 @@
-"""What is going to be trained, in a few lines, before anything is done."""
+"""What will be trained, in a few lines, before anything is done."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ from bodvcl.text.words import counted
 
 
 def announcement(config: TrainConfig, device: torch.device, world_size: int) -> list[str]:
-    """Method, network, passes, arithmetic, learning rate, processes and operators; with ``--dry-run`` an
-    estimate of the memory.
+    """Lines about method, network, passes, arithmetic, learning rate, processes and operators.
+
+    With ``--dry-run`` also an estimate of the memory.
+
+    Args:
+        config: the options of the run.
+        device: device of this process.
+        world_size: number of processes that train together.
 
     Raises:
-        ConfigError: the device lacks the arithmetic that was asked for; the batch cannot be shared equally by
-            the processes; a step needs several times the memory of the device.
-        CheckpointError: the weights to start from are not there.
+        ConfigError: the device lacks the requested arithmetic; the processes cannot share the batch equally;
+            a step needs several times the memory of the device.
+        CheckpointError: the weights to start from cannot be read.
     """
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
     arithmetic = pick_arithmetic(config.precision, config.fast, device)
@@ -52,12 +58,12 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     if world_size > 1:
         lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
     if config.accumulate > 1:
-        lines.append(f"every batch in {config.accumulate} parts, whose gradients are averaged")
+        lines.append(f"every batch in {config.accumulate} parts, their gradients averaged")
     estimate = step_memory(config, arithmetic, lower, world_size)
     if not config.dry_run:
         refuse_absurd(estimate, device)
     else:
-        lines.append(f"memory, estimated without the convolutions' work space: {estimate}")
+        lines.append(f"estimated memory, without the work space of convolutions: {estimate}")
     lines.append(
         info.brief() if config.fast else "reference route (--no-fast): the paper's formulas in PyTorch"
     )

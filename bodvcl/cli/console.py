@@ -18,20 +18,23 @@ from bodvcl.system.surroundings import check_variables, explain, give_compilers_
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: files that are half written are removed on the way out."""
+    """SIGTERM arrived. Half-written files are removed on the way out."""
 
 
 def run_verb(name: str, body: Callable[[], int], *, answers: bool = True) -> int:
-    """Run a verb; a mistake that the user can mend, and what :mod:`bodvcl.system.surroundings` knows, become
-    one line on stderr and exit code 2.
+    """Run a verb. An error that the user can fix becomes one line on stderr and exit code 2.
 
-    Ctrl-C is 130, SIGTERM 143. A fault of the program keeps its traceback.
+    So do full disks, missing packages and the like (:mod:`bodvcl.system.surroundings`). A bug keeps its
+    traceback.
 
     Args:
-        name: of the verb, for what is printed.
+        name: name of the verb, for messages.
         body: does the work and returns the exit code.
-        answers: whether what it prints is what it is run for. Then a reader that closed the pipe makes the
-            exit code 141, and output that cannot be written 2; else the work counts.
+        answers: whether the output is the purpose of the verb. If it is, output that cannot be written
+            is an error (exit code 2), and a reader that closes the pipe ends the verb with exit code 141.
+
+    Returns:
+        The exit code of ``body``; 2 after an error of the user, 130 after Ctrl-C, 143 after SIGTERM.
     """
     with steady_streams() as out, _one_line_each(name), _terminable():
         try:
@@ -54,8 +57,10 @@ def run_verb(name: str, body: Callable[[], int], *, answers: bool = True) -> int
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """While entered, Ctrl-C waits, a second one does not, and SIGTERM ends the process on the spot. For
-    imports: an exception in their midst comes out of them as any other, with a traceback."""
+    """Delay Ctrl-C until the end of the block; a second Ctrl-C acts at once, SIGTERM ends the process.
+
+    For imports: an interrupt within an import would come out as an ordinary exception with a traceback.
+    """
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -83,8 +88,11 @@ def _unheard(name: str, out: SteadyStream) -> int:
 
 @contextlib.contextmanager
 def _one_line_each(name: str) -> Iterator[None]:
-    """Warnings are one line each; matplotlib's remarks on its cache, and threads that met what their owner is
-    going to meet, say nothing."""
+    """Print every warning in one line.
+
+    Silent are matplotlib's messages about its cache, and threads that fail for a reason that the main thread
+    is about to report.
+    """
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         print(f"bodvcl {name}: warning: {message}", file=sys.stderr)
@@ -121,7 +129,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _usual(number: signal.Signals, handler: object) -> bool:
-    """Whether this thread may handle a signal, and its handler is the one that is expected."""
+    """Whether this is the main thread and a signal still has the expected handler."""
     return threading.current_thread() is threading.main_thread() and signal.getsignal(number) == handler
 
 

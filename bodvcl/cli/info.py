@@ -38,8 +38,10 @@ class InfoOptions:
 
 
 def collect() -> dict[str, Any]:
-    """Everything that ``info`` prints, as JSON types. Where a package is missing, the text that says so
-    stands for what it would have told."""
+    """Everything that ``info`` prints, as JSON types.
+
+    Where a missing package hides an entry, the entry is a text that says so.
+    """
     return {
         "bodvcl": bodvcl.__version__,
         "python": platform.python_version(),

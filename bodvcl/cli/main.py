@@ -13,9 +13,9 @@ from bodvcl.system.streams import steady_streams
 
 VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
-    "probe": "what can be read from the frozen features of a trained encoder, on any labelled videos",
-    "data": "check a data set, make a training copy of it, look at its clips",
-    "info": "versions, what was built and loaded, which backend each operator would use here",
+    "probe": "evaluate the frozen features of a trained encoder on labelled videos",
+    "data": "check a data set, look at its clips, make a training copy",
+    "info": "show versions, what was built and loaded, and which backend each operator uses here",
     "report": "build report.html again from a run folder",
 }
 

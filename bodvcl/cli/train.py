@@ -1,4 +1,4 @@
-"""``python -m bodvcl.train``: pre-train a video encoder."""
+"""The verb ``train``: pre-train a video encoder."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _parse(arguments: Sequence[str]) -> TrainConfig:
 
         try:
             rank = world_from_environment().rank
-        except ConfigError:  # nobody else speaks
+        except ConfigError:  # without a rank, this process reports it
             rank = 0
         if rank == 0:
             raise
-        # Every process finds the same mistake: the first says so, then a launcher ends the others.
+        # All processes find the same mistake. The first reports it, and the launcher then ends the others.
         time.sleep(10)
         raise SystemExit(2) from None
 

@@ -113,10 +113,10 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def find_recipe(name: str) -> Path:
-    """A path as it is, or the name of a recipe that comes with the package.
+    """The path of a recipe: a .yaml file, or the name of a recipe in configs/.
 
     Raises:
-        ConfigError: neither exists; the recipes there are, are listed.
+        ConfigError: no recipe has this name; the message lists all names.
     """
     path = expand(name)
     if path.suffix in (".yaml", ".yml"):
@@ -127,7 +127,7 @@ def find_recipe(name: str) -> Path:
     if name not in recipes:
         raise ConfigError(
             f"no recipe named {name!r}{suggestion(name, recipes)}; there are: {', '.join(sorted(recipes))}. "
-            "A file of your own must end in .yaml"
+            "The name of your own file must end in .yaml"
         )
     return Path(str(recipes[name]))
 

@@ -11,7 +11,7 @@ TWICE = ("itd", "hvp", "cg", "neumann")
 
 
 class Passes(NamedTuple):
-    """Passes of the backbone in one step.
+    """Number of passes of the backbone in one step.
 
     Attributes:
         forward: forward passes; the plain method takes one.
@@ -25,12 +25,12 @@ class Passes(NamedTuple):
 
 
 def bilevel_of(config: TrainConfig) -> BilevelConfig | None:
-    """The bi-level options of a run; None where it has no lower level."""
+    """The bi-level options of a run. None: the run has no lower level."""
     return None if config.decouple == "none" else config.bilevel
 
 
 def passes(config: BilevelConfig | None) -> Passes:
-    """Passes of the backbone per step. None: no lower level."""
+    """Passes of the backbone per step, for the options of a lower level. None: no lower level."""
     if config is None or config.solver == "single" or config.scope == "head":
         return Passes(1, 1)
     n = config.inner_steps

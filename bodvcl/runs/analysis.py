@@ -20,13 +20,13 @@ class Analysis:
     eigenvalues: NDArray[np.complex64]
     """(N, T - 1): eigenvalues of each clip's Koopman operator; NaN for directions that were dropped."""
     weights: NDArray[np.float32]
-    """(N, T - 1): share of each mode that goes to the static stream, ``|m(lambda)|``."""
+    """(N, T - 1): share of each mode that goes to the static stream, ``|m(lambda)|``, from 0 to 1."""
     static_modes: NDArray[np.float32]
-    """(N,): static modes of each clip; with the smooth mask not a whole number."""
+    """(N,): number of static modes of each clip; with the smooth mask not a whole number."""
     similarity: NDArray[np.float32]
     """(T, T): cosine similarity of backbone frames (Eq. 26), mean over clips."""
     lag_mean: NDArray[np.float32]
-    """(T,): mean similarity by lag, the mean of each super-diagonal."""
+    """(T,): mean similarity by lag: the mean of each super-diagonal."""
     lag_low: NDArray[np.float32]
     """(T,): 10th percentile over clips of the similarity by lag."""
     lag_high: NDArray[np.float32]
@@ -42,8 +42,15 @@ def save_analysis(
 ) -> None:
     """Write ``analysis.npz``, atomically.
 
-    ``after``: the pre-trained encoder; ``before``: the untrained one, where it is to stand beside it.
-    ``examples``: uint8 ``(E, L, H, W, 3)``; ``captions``: a line of text for each, or none.
+    Args:
+        path: the file.
+        after: arrays of the pre-trained encoder.
+        before: arrays of the untrained encoder, to compare with.
+        examples: uint8 ``(E, L, H, W, 3)``: the frames of E clips.
+        captions: a line of text for each example, or nothing.
+
+    Raises:
+        OSError: the file cannot be written; an earlier file is untouched.
     """
     arrays = {f"after_{name}": value for name, value in asdict(after).items()}
     if before is not None:
@@ -67,7 +74,13 @@ class SavedAnalysis:
 
 
 def load_analysis(path: Path) -> SavedAnalysis:
-    """Read ``analysis.npz``. Raises ``OSError``, ``ValueError`` or ``KeyError`` for a file that is none."""
+    """Read ``analysis.npz``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is not an archive of arrays.
+        KeyError: an array is missing.
+    """
     with np.load(path, allow_pickle=False) as arrays:
         parts = {
             part: Analysis(**{f.name: arrays[f"{part}_{f.name}"] for f in fields(Analysis)})

@@ -1,4 +1,4 @@
-"""What a run folder holds, read leniently: a missing or broken file is left out, never an exception."""
+"""The contents of a run folder, read leniently: a missing or broken file is left out, never an error."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class RunFolder:
     config_text: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    """Metric name to one value for each logged step, NaN where there is none; no column of NaN alone."""
+    """Metric name to one value per logged step; NaN where a step has none. No column is NaN throughout."""
     probe: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     analysis: SavedAnalysis | None = None
     unreadable: list[str] = field(default_factory=list)
-    """File name and reason of everything that is there but could not be read."""
+    """File name and reason of every file that exists but could not be read."""
 
 
 def read_run(path: Path) -> RunFolder:
-    """Read config.yaml, metrics.jsonl, probe.json, summary.json and analysis.npz, as far as they exist."""
+    """Read those of config.yaml, metrics.jsonl, probe.json, summary.json and analysis.npz that exist."""
     unreadable: list[str] = []
 
     def read(name: str, load: Callable[[Path], T], empty: T) -> T:
@@ -44,7 +44,7 @@ def read_run(path: Path) -> RunFolder:
             return empty
         try:
             return load(file)
-        except Exception as error:  # a report of the rest is worth more than the reason's type
+        except Exception as error:  # whatever it is, the rest of the report is still worth reading
             unreadable.append(f"{name}: {type(error).__name__}: {error}")
             return empty
 
@@ -64,8 +64,8 @@ def read_run(path: Path) -> RunFolder:
 def parse_metrics(lines: Iterable[str]) -> dict[str, NDArray[np.float64]]:
     """Lines of metrics.jsonl to columns in the order of steps.
 
-    A line that is not a JSON object with a ``step`` (cut off by a kill) is passed over. A step logged twice,
-    before an interruption and again after it, counts once: the later line.
+    A line that is not a JSON object with a ``step``, such as one that a kill cut off, is skipped. If a step
+    is logged twice, before and after an interruption, the later line counts.
     """
     by_step: dict[int, dict[str, Any]] = {}
     for line in lines:

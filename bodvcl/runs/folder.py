@@ -1,4 +1,4 @@
-"""The folder of a run: where it is, what it holds, and the guard against overwriting one."""
+"""The folder of a run: finding, creating and guarding it against being overwritten."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ RUNS = Path("runs")
 
 
 def newest_run(root: Path = RUNS) -> Path | None:
-    """The run below ``root`` whose configuration was written last, or None."""
+    """The run in ``root`` whose configuration was written last. None: there is no run."""
     runs = sorted(root.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)
     return runs[-1].parent if runs else None
 
 
 @contextlib.contextmanager
 def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path]:
-    """The folder of a run, created or opened again; while entered no other process can open it.
+    """Create the folder of a run, or open it again; within the block no other process can open it.
 
     Args:
-        run_dir: the folder; None: a new ``runs/<date>-<time>-<name>``, with a number behind it where that is
-            taken, or with ``resume`` the newest run.
+        run_dir: the folder. None: the newest run if ``resume``, otherwise a new
+            ``runs/<date>-<time>-<name>``, with a number at the end if that name is taken.
         name: end of a new folder's name.
         resume: whether an existing run may be continued.
 
     Raises:
-        UserError: the folder already holds a run and ``resume`` is false, another process writes it, or it
-            cannot be written to.
+        UserError: the folder already holds a run and ``resume`` is false, another process writes to it, or
+            it cannot be written to.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -42,7 +42,7 @@ def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path
             refuse_other_run(run_dir, resume)
             run_dir.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(run_dir))
-            refuse_other_run(run_dir, resume)  # which may have begun, and ended, since the first look
+            refuse_other_run(run_dir, resume)  # a run may have begun, and ended, since the first look
             (run_dir / "checkpoint").mkdir(exist_ok=True)
             probe = run_dir / f".write-test-{os.getpid()}"
             probe.write_bytes(b"")
@@ -55,7 +55,7 @@ def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path
 
 
 def refuse_other_run(run_dir: Path, resume: bool) -> None:
-    """Refuse to begin where a run already is.
+    """Refuse to start a run in a folder that already holds one.
 
     Raises:
         UserError: the folder holds a run, and ``resume`` is false.
@@ -67,7 +67,7 @@ def refuse_other_run(run_dir: Path, resume: bool) -> None:
 
 
 def _new_folder(name: str) -> Path:
-    """A folder that no other process has made."""
+    """Create a folder that did not exist, under a name that no other process took."""
     RUNS.mkdir(parents=True, exist_ok=True)
     first = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     for number in itertools.count(1):
@@ -79,11 +79,10 @@ def _new_folder(name: str) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part; on failure the old one
-    stays.
+    """Write a file so that a reader sees either the old content or the new, never a part.
 
     Raises:
-        OSError: as the file system reports it; no temporary file is left behind.
+        OSError: the file cannot be written. The old content stays, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

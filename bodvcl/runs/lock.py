@@ -19,7 +19,7 @@ from bodvcl.errors import UserError
 LOCK = ".lock"
 
 _PATIENCE = 10.0
-"""Seconds to wait for the decoding processes of one that was killed: they hold its lock, and end soon."""
+"""Seconds to wait for a lock. The decoding processes of a killed training hold it until they end, soon."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Holder:
 
     Attributes:
         host: name of its machine.
-        pid: its number there.
-        started: when it started, in the kernel's ticks since boot: another process that has the number now
-            started at another time. None where the system does not tell.
-        since: when it took the lock, for the user.
+        pid: its process number.
+        started: its start, in kernel ticks since boot. It tells the process from a later one with the same
+            number. None: the system does not say.
+        since: date and time when it took the lock, for messages.
     """
 
     host: str
@@ -46,7 +46,7 @@ class Holder:
         return cls(socket.gethostname(), pid, _started(pid), time.strftime("%Y-%m-%d %H:%M:%S"))
 
     def lives(self) -> bool | None:
-        """Whether the process still runs; None on another machine, where that cannot be seen."""
+        """Whether the process still runs. None: it is on another machine, so this is unknown."""
         if self.host != socket.gethostname():
             return None
         return _exists(self.pid) and _started(self.pid) == self.started
@@ -54,14 +54,14 @@ class Holder:
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """While entered, no other process can enter it for the same folder. The system takes the lock from a
-    process that ends, however it ends.
+    """Lock a run folder against other processes for the length of the block.
 
-    Where the file system has no locks, a warning says so; processes of the same machine are still refused.
+    The system releases the lock when the process ends, however it ends. A file system without locks causes a
+    warning; a second process on the same machine is then still refused.
 
     Raises:
-        UserError: another process holds the lock, and which; the folder is not altered.
-        OSError: the lock cannot be written.
+        UserError: another process holds the lock; the message names it. The folder is unchanged.
+        OSError: the lock file cannot be written.
     """
     with open(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8") as file:
         _take(file, run_dir)
@@ -75,10 +75,10 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def refuse_locked(run_dir: Path) -> None:
-    """Refuse a folder that a process on this machine is seen to write, without writing anything.
+    """Refuse a folder that another process on this machine has locked. Writes nothing.
 
     Raises:
-        UserError: as :func:`locked`.
+        UserError: another process holds the lock; the message names it.
     """
     with contextlib.suppress(OSError), open(run_dir / LOCK, encoding="utf-8") as file:
         holder = _read(file)
@@ -115,11 +115,11 @@ def _go_on_without(run_dir: Path, holder: Holder | None, error: OSError) -> None
 
 
 def _mention_another_machine(run_dir: Path, holder: Holder | None) -> None:
-    """The lock is free, but some network file systems show a machine its own locks only."""
+    """Warn if another machine may hold the lock: some network file systems show only local locks."""
     if holder is not None and holder.lives() is None:
         warnings.warn(
-            f"process {holder.pid} on {holder.host} began to write {run_dir} {holder.since} and did not say "
-            "that it ended: if it still runs, stop one of the two",
+            f"process {holder.pid} on {holder.host} locked {run_dir} on {holder.since} and has not "
+            "released it: if it still runs, stop one of the two",
             stacklevel=2,
         )
 
@@ -142,7 +142,7 @@ def _write(file: TextIO, text: str) -> None:
 
 
 def _read(file: TextIO) -> Holder | None:
-    """Who wrote the lock and did not release it; None where nobody did, or it is not yet written."""
+    """The process that wrote the lock and has not released it. None: nobody, or it is not written yet."""
     file.seek(0)
     try:
         return Holder(**json.loads(file.read()))
@@ -161,7 +161,7 @@ def _exists(pid: int) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """Start of a process in ticks since boot; None for one that has ended, or where /proc does not tell."""
+    """Start of a process in ticks since boot. None: it has ended, or /proc does not say."""
     try:
         # The name, in brackets, may hold spaces and brackets itself; state is the first field after it.
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

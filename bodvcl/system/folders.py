@@ -1,4 +1,4 @@
-"""Folders of the user: what ``~`` means, and where caches are kept."""
+"""Folders of the user: the home folder (``~``) and the caches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from bodvcl.errors import ConfigError
 
 
 def expand(path: str | Path) -> Path:
-    """A path that a user wrote, with ``~`` and ``~name`` replaced by the home folder.
+    """A path with ``~`` and ``~name`` replaced by the home folder.
 
-    A shell does it only at the start of a word, not in ``--run-dir=~/x``. ``~name`` stays as it is where
+    A shell replaces them only at the start of a word, not in ``--run-dir=~/x``. ``~name`` stays as it is if
     there is no such user.
 
     Raises:
@@ -28,12 +28,12 @@ def expand(path: str | Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Where ``name`` is kept between runs: in ``$XDG_CACHE_HOME/bodvcl``, else in ``~/.cache/bodvcl``.
+    """The cache folder ``name``: in ``$XDG_CACHE_HOME/bodvcl``, or in ``~/.cache/bodvcl``.
 
-    For a user without a home folder it is in a private folder among the temporary files.
+    A user without a home folder gets a private folder among the temporary files.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if given.startswith(("/", "~")):  # any other is to be passed over, by the standard
+    if given.startswith(("/", "~")):  # the standard says to ignore a relative path
         return expand(given) / "bodvcl" / name
     try:
         return expand("~") / ".cache" / "bodvcl" / name
@@ -42,7 +42,7 @@ def cache_folder(name: str) -> Path:
 
 
 def _private_temporary() -> Path:
-    """A folder of this user alone; the same one in every process, unless somebody else made it."""
+    """A folder only for this user; the same in every process, unless another user has created it."""
     import tempfile
 
     folder = Path(tempfile.gettempdir()) / f"bodvcl-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""What a run changes in the process that it runs in, and puts back: a notebook goes on after it."""
+"""Global state that a run changes and restores, so that a notebook can go on after it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """While entered, global state may be changed; on the way out it is as it was, also after an error or
-    :class:`SystemExit`. As a decorator, around every call of a function.
+    """Restore global state at the end of the block, also after an error or :class:`SystemExit`.
 
-    Restored are PyTorch's rounding of float32 products (TF32), cuDNN's benchmark mode, PyTorch's random
-    generators, the current CUDA device, and the environment variables.
+    This covers PyTorch's rounding of float32 products (TF32), cuDNN's benchmark mode, PyTorch's random
+    generators, the current CUDA device, and the environment variables. Also usable as a decorator.
     """
     with ExitStack() as stack:
         for keep in (_float32_rounding, _benchmark, _generators, _current_device, _environment):
@@ -28,7 +27,7 @@ def _float32_rounding() -> Callable[[], None]:
     backends: Any = torch.backends  # torch sets these attributes when it runs; its types do not know them
     holders = (backends, backends.cudnn, backends.cuda.matmul, backends.cudnn.conv)
     own = []
-    for holder in holders:  # from the general to the special: one that is not set reads as the one above it
+    for holder in holders:  # general first: an unset flag reads as the more general one
         own.append(holder.fp32_precision)
         holder.fp32_precision = "none"
 
@@ -54,7 +53,7 @@ def _cuda_in_use() -> bool:
 
 
 def _generators() -> Callable[[], None]:
-    """A CUDA device that is not in use yet is only given its seed: to read its state would start it."""
+    """CUDA generators are only seeded again if CUDA is not in use: reading their state would start it."""
     seed, state = torch.initial_seed(), torch.get_rng_state()
     on_cuda = torch.cuda.get_rng_state_all() if _cuda_in_use() else None
 

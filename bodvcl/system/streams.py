@@ -1,4 +1,4 @@
-"""Standard streams that a work of hours can rely on: closed, broken, full or ASCII, they never stop it."""
+"""Standard streams that never stop a long run: not if they are closed, broken, full or ASCII."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, TextIO
 
 
 class SteadyStream:
-    """A text stream that writes what it can. What cannot be encoded is escaped; once writing fails, the rest
-    is dropped.
+    """A text stream that writes what it can.
+
+    Characters that cannot be encoded are escaped. Once writing fails, further text is dropped.
 
     Args:
-        stream: where the text goes; everything but writing is its own.
+        stream: the stream that the text goes to; it answers for every other attribute.
 
     Attributes:
-        lost: why text was dropped, or None.
+        lost: the error that made it drop text. None: nothing was dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -48,7 +49,7 @@ class SteadyStream:
         return getattr(self._stream, name)
 
     def _lose(self, error: OSError) -> None:
-        """What is still in buffers, here and in C libraries, goes nowhere, so that it fails nowhere."""
+        """Send everything that is still in buffers, here and in C libraries, to the null device."""
         self.lost = error
         with contextlib.suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -58,10 +59,10 @@ class SteadyStream:
 
 @contextlib.contextmanager
 def steady_streams() -> Iterator[SteadyStream]:
-    """While entered, ``sys.stdout`` and ``sys.stderr`` are :class:`SteadyStream`; yields the first.
+    """Within the block, ``sys.stdout`` and ``sys.stderr`` are :class:`SteadyStream`; yields the first.
 
-    Standard streams that are closed are opened on nothing, for good: else the next file that is opened gets
-    their number, and what a library prints is written into it.
+    Closed standard streams are opened on the null device, permanently. Otherwise the next opened file would
+    get their number, and a library's output would be written into it.
     """
     for number in (0, 1, 2):
         try:

@@ -1,4 +1,4 @@
-"""What is no fault of the program: a full disk, no memory, a missing package, a bad environment variable."""
+"""Problems outside the program: a full disk, no memory, a missing package, a bad environment variable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ VARIABLES = {
     "BODVCL_BACKEND": ("auto", "cuda", "cpu", "triton", "chunked", "torch", "reference"),
     "BODVCL_NATIVE": ("0", "1"),
 }
-"""Environment variables of which only these values mean something; an empty one is as good as none."""
+"""Environment variables and their valid values. An empty variable counts as unset."""
 
-SMALLER = "ask for less at once (smaller batches or clips, fewer --workers), or free some"
+SMALLER = "use smaller batches or clips or fewer --workers, or free some memory"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
@@ -33,15 +33,18 @@ _NO_MEMORY = (
 
 
 class Surroundings(UserError):
-    """The machine refuses: its disk, its memory, what is installed on it."""
+    """A problem of the machine: its disk, its memory, or what is installed on it."""
 
 
 def explain(error: BaseException, smaller: str = SMALLER) -> str | None:
-    """One line for the user; None where the program itself is at fault, which needs a traceback.
+    """One line that explains a problem of the machine to the user.
 
     Args:
-        error: what was raised.
-        smaller: how to take less memory.
+        error: the exception.
+        smaller: advice on how to use less memory.
+
+    Returns:
+        The line. None: the error is a bug of the program and needs its traceback.
     """
     text = _explanation(error, smaller)
     return None if text is None else " ".join(text.split())
@@ -50,14 +53,14 @@ def explain(error: BaseException, smaller: str = SMALLER) -> str | None:
 def _explanation(error: BaseException, smaller: str) -> str | None:
     said = str(error).strip().splitlines() or [""]
     if _lacks_memory(error):
-        of = "the GPU" if "cuda" in said[0].lower() else "this machine"
+        full = "the GPU" if "cuda" in said[0].lower() else "this machine"
         why = f" ({said[0]})" if said[0] else ""
-        return f"the memory of {of} is full{why}: {smaller}"
+        return f"the memory of {full} is full{why}: {smaller}"
     if isinstance(error, ImportError):
         missing = (error.name or "bodvcl").partition(".")[0]
         if missing == "bodvcl":
             return None
-        return f"{missing} cannot be imported ({said[0]}): install it, or a version that bodvcl can use"
+        return f"{missing} cannot be imported ({said[0]}): install it, or a version that works with bodvcl"
     if isinstance(error, UnicodeEncodeError):
         known = sys.getfilesystemencoding()
         if known == "utf-8":
@@ -82,7 +85,7 @@ def _lacks_memory(error: BaseException) -> bool:
 def _of_the_system(error: OSError) -> str | None:
     if isinstance(error, io.UnsupportedOperation):
         return None
-    if error.errno is None:  # raised by Python code; that of a download has a reason
+    if error.errno is None:  # raised by Python code; the error of a download has a reason
         return f"cannot be reached: {error}" if hasattr(error, "reason") else None
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     where = " -> ".join(names)
@@ -96,7 +99,7 @@ def _of_the_system(error: OSError) -> str | None:
 
 @contextlib.contextmanager
 def as_user_errors(smaller: str = SMALLER) -> Iterator[None]:
-    """Turn what :func:`explain` knows into a :class:`Surroundings` error; all else passes."""
+    """Turn the errors that :func:`explain` knows into :class:`Surroundings`; others pass unchanged."""
     try:
         yield
     except UserError:
@@ -109,7 +112,7 @@ def as_user_errors(smaller: str = SMALLER) -> Iterator[None]:
 
 
 def check_variables() -> None:
-    """Refuse values of the environment variables of bodvcl that mean nothing.
+    """Refuse invalid values of bodvcl's environment variables.
 
     Raises:
         ConfigError: names the variable, its value and what was expected.
@@ -120,7 +123,7 @@ def check_variables() -> None:
 
 
 def give_compilers_a_cache() -> None:
-    """Name a cache folder for PyTorch's compilers where they find none: that of an unknown user."""
+    """Set a cache folder for PyTorch's compilers if the user is unknown: they would find none."""
     import getpass
 
     try:

@@ -1,4 +1,4 @@
-"""Tables for the terminal, at any width: a table where it fits, else a list; no name is ever cut."""
+"""Tables for the terminal: a table if the width allows it, otherwise a list. No name is ever cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from bodvcl.text.words import printable
 
 _UNLIMITED = 10_000
-"""Columns of what is no terminal, a file or a pipe."""
+"""Width of a file or a pipe, in columns."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Row:
     """A line of a table.
 
     Attributes:
-        names: what the line is about, a cell for each column of names.
-        values: column to its text; a column that is not here stays empty.
-        styles: column to the style of its text, as rich knows it.
-        style: of the whole line.
-        last: whether a line is drawn below.
+        names: what the line is about: one cell per column of names.
+        values: column to its text; other columns stay empty.
+        styles: column to the style of its text, in rich's notation.
+        style: style of the whole line.
+        last: whether a rule is drawn below.
     """
 
     names: Sequence[str]
@@ -41,14 +41,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """Names and values, printed by rich as a table if the width allows it, else as a list.
+    """Names and values, printed by rich as a table if the width allows it, otherwise as a list.
 
-    In the list each line of the table is a paragraph: its names, then its values with their columns.
+    In the list, each line of the table becomes a paragraph: its names, then its columns with their values.
 
     Attributes:
-        title: one line above it.
+        title: line above the table.
         names: headings of the columns of names, on the left.
-        columns: headings of the columns of values; a line break divides a heading.
+        columns: headings of the columns of values; a line break splits a heading.
         rows: the lines.
     """
 
@@ -99,7 +99,7 @@ class Listing:
 
 
 def show(*parts: Listing | str) -> None:
-    """Print tables and lines of text on stdout. Lines are as long as they are: a terminal wraps them."""
+    """Print tables and lines of text on stdout. Lines of text are not wrapped; the terminal does that."""
     console = Console(width=output_width(), highlight=False, markup=False, emoji=False)
     for part in parts:
         if isinstance(part, str):
@@ -109,8 +109,10 @@ def show(*parts: Listing | str) -> None:
 
 
 def output_width() -> int:
-    """Columns of stdout: what the variable COLUMNS says, else those of the terminal; without limit where
-    stdout is a file or a pipe."""
+    """Width of stdout in columns: the variable COLUMNS, or the terminal's width.
+
+    A file or a pipe has no limit.
+    """
     size = shutil.get_terminal_size((0, 0)).columns if "COLUMNS" in os.environ or sys.stdout.isatty() else 0
     return size if size > 0 else _UNLIMITED
 
@@ -120,7 +122,7 @@ def _line(text: str, style: str = "") -> Text:
 
 
 def _packed(values: Iterable[tuple[str, Text]], width: int, indent: str) -> Iterator[Text]:
-    """Lines of headings with their values, as many as the width holds; one too wide stands on two lines."""
+    """Lines of headings with values, as many as fit; a pair that is too wide takes two lines."""
     line = _line(indent)
     for heading, value in values:
         part = _line(f"{heading} ").append_text(value)

@@ -11,30 +11,32 @@ _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def counted(number: int, noun: str) -> str:
-    """``number`` of what ``noun`` (singular, with an s in the plural) names: 1 video, 1,234 videos."""
+    """A number with its noun: ``counted(1, "video")`` is 1 video; 1,234 gives 1,234 videos."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(path: str) -> str:
-    """A path or a name as text on one line, also where its bytes are no text or it has line ends in it."""
+    """A path or a name as text on one line; undecodable bytes and line ends are replaced."""
     return "".join(_shown(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in path)
 
 
 def _shown(char: str) -> str:
-    """A byte that is no text as the replacement character, a line end and the like escaped."""
+    """A replacement for one character: U+FFFD for an undecodable byte, else an escape such as \\n."""
     return "\N{REPLACEMENT CHARACTER}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
 
 
 def plain(name: str) -> str:
-    """A name from outside in a sentence: on one line, shortened to 60 characters, and in quotes where it
-    could not be told from the words around it."""
+    """A foreign name for use in a sentence: on one line, at most 60 characters.
+
+    It is quoted if it could be confused with the words around it.
+    """
     text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
     clear = text and text == text.strip() and not set(text) & set(",;:'\"\\")
     return text if clear else f"'{text}'"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` where one of the known names is near, else nothing."""
+    """`` (did you mean X?)`` if a known name is similar, otherwise an empty string."""
     names = {other.strip().casefold(): other for other in known}
     near = difflib.get_close_matches(name.strip().casefold(), names, n=1)
     return f" (did you mean {plain(names[near[0]])}?)" if near else ""

@@ -53,4 +53,4 @@ def test_passes_and_memory_are_announced(method, momentum, scope, counted):
     lines = announcement(replace(CONFIG, method=method, bilevel=BilevelConfig(scope=scope)), CPU, 1)
     (passes,) = [line for line in lines if counted in line]
     assert ("1 forward pass of the momentum encoder" in passes) == momentum
-    assert any(line.startswith("memory, estimated") for line in lines)
+    assert any(line.startswith("estimated memory") for line in lines)

@@ -121,7 +121,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tiny, tmp_path, capsy
     assert "lower --batch-size" in error
     assert not run.exists()
     assert main([*tiny, "--clip.size", "100000", "--dry-run"]) == 0
-    assert "memory, estimated" in capsys.readouterr().out
+    assert "estimated memory" in capsys.readouterr().out
 
 
 def test_swap_and_an_inexact_estimate_are_allowed_for(monkeypatch):

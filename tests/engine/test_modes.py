@@ -70,5 +70,5 @@ def test_a_full_gpu_is_one_line_with_the_remedy(tiny, tmp_path, monkeypatch, cap
 def test_a_dry_run_estimates_the_memory_and_tells_the_rate(tiny, capsys):
     assert main([*tiny, "--dry-run", "--optim.lr-per", "8", "--optim.lr", "0.01"]) == 0
     out = capsys.readouterr().out
-    assert "memory, estimated without the convolutions' work space: " in out
+    assert "estimated memory, without the work space of convolutions: " in out
     assert "learning rate 0.01 per 8 videos: 0.005 for 4" in out
