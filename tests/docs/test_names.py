@@ -1,4 +1,4 @@
-"""Every module, object and file that README and docs name exists."""
+"""Every module, object and file that README, docs and docstrings name exists."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _DOTTED = re.compile(r"(?<![\w./-])bodvcl(?:\.[A-Za-z_]\w*)+")
 _FILE = re.compile(
     r"(?<![\w/.~:<{-])(?P<top>[\w.]+)/(?:[\w.-]+/)*[\w.-]+\.(?:py|cpp|cu|h|sh|json|ya?ml|txt|md|sbatch|html)\b"
 )
+_ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|exc):`~?(bodvcl\.[\w.]+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -36,6 +37,20 @@ def test_constants_are_in_the_file_that_is_named(page):
         if not re.search(rf"\b{name}\b", (ROOT / file).read_text())
     ]
     assert not wrong, wrong
+
+
+def test_docstrings_and_messages_name_what_exists():
+    """References such as :func:`bodvcl.a.b`, names and paths in code, in every module of the package."""
+    missing = []
+    for module in (*(ROOT / "bodvcl").rglob("*.py"), *(ROOT / "kernels").glob("*.py")):
+        text = module.read_text(encoding="utf-8")
+        names = {*_ROLE.findall(text), *re.findall(r"`(bodvcl(?:\.[a-z_]\w*)+)", text)}
+        paths = set(
+            re.findall(r"\b(?:docs|bench|tests|csrc|configs|examples)/[\w./]+\.(?:md|py|h|sh|cpp)\b", text)
+        )
+        missing += [f"{name_of(module)}: {name}" for name in names if not _exists(name)]
+        missing += [f"{name_of(module)}: {path}" for path in paths if not (ROOT / path).exists()]
+    assert not missing, missing
 
 
 def test_missing_names_are_found():
