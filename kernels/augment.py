@@ -1,13 +1,13 @@
 """Fused clip augmentation: bytes are read once, the finished clip is written once.
 
-A program makes one tile of one output frame. It gathers some rows of pixels at a time, with those that the
-blur needs around the tile, through the triangle filter of an antialiased resize; applies the clip's affine
-map of colours; and adds their product with a banded matrix, the blur along the height. A product with a
-second one blurs along the width. No intermediate image is written; pixels around a tile are made again by
-its neighbours. Mirrored borders and the flip are index arithmetic.
+A program makes one tile of one output frame, some rows of pixels at a time, with the margin that the blur
+needs. It reads the pixels through the triangle filter of an antialiased resize and applies the clip's affine
+map of colours. A product with a banded matrix blurs along the height, a product with a second one along the
+width. No intermediate image is written: the pixels of a margin are computed again by each tile that needs
+them. Mirrored borders and the flip are index arithmetic.
 
-All arithmetic is float32; for 16-bit results the products of the blur are TF32, otherwise three TF32
-products.
+All arithmetic is float32. The products of the blur are TF32 for 16-bit results, and three TF32 products
+otherwise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 class Tiles(NamedTuple):
-    """Output rows of a tile, columns with the margin that the blur needs, rows taken at a time, warps."""
+    """How the kernel divides its work.
+
+    Attributes:
+        rows: output rows of a tile.
+        columns: columns of a tile, with the margin that the blur needs.
+        step: rows taken at a time.
+        warps: warps per program.
+    """
 
     rows: int
     columns: int
@@ -35,14 +42,17 @@ class Tiles(NamedTuple):
 
 
 def tiles(radius: int, dtype: torch.dtype) -> Tiles:
-    """The tiling for a blur of this radius, 0 for none, and results of ``dtype``; none spills in a loop."""
+    """The tiling for a blur of ``radius`` pixels (0: no blur) and results of ``dtype``.
+
+    No tiling spills registers in a loop.
+    """
     if radius == 0:
         return Tiles(16, 64, 16, 4)
     return Tiles(32 if dtype == torch.float32 else 64, 64, 16, 8)
 
 
 def constants(radius: int, dtype: torch.dtype) -> dict[str, int | str]:
-    """What the kernel is compiled for."""
+    """The compile-time arguments of the kernel for a blur of ``radius`` pixels and results of ``dtype``."""
     rows, columns, step, _ = tiles(radius, dtype)
     return {
         "RADIUS": radius,
@@ -71,7 +81,7 @@ def _mirrored(x, SIZE):
 
 @triton.jit
 def _taps(out, length, SIZE):
-    """Of the triangle filter at output positions: centre, half width, first and last + 1 input position."""
+    """The triangle filter at output positions: centre, half width, first and last + 1 input position."""
     scale = length.to(tl.float32) / SIZE
     support = tl.maximum(scale, 1.0)
     centre = (out.to(tl.float32) + 0.5) * scale
@@ -250,7 +260,10 @@ def augment(
     radius: int,
     memory_format: torch.memory_format,
 ) -> Tensor:
-    """(N, 3, L, size, size); see :func:`bodvcl.ops.augment.augment_clips`."""
+    """Augmented clips ``(N, 3, L, size, size)``.
+
+    Arguments as in `bodvcl.ops.augment_clips`, which checks them.
+    """
     clips = clips if clips.stride(-1) == 1 else clips.contiguous()
     count, length = clips.shape[:2]
     shape = (count, 3, length, size, size)

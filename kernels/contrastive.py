@@ -1,9 +1,9 @@
 """Fused InfoNCE: log-sum-exps and softmax means of the keys, tile by tile, streams as a grid axis.
 
-`forward` runs one kernel over (rows, splits of the keys, streams) for the negatives, the same over the few
-tiles that hold a positive, and one that merges the splits in their order; `backward_keys` runs one kernel
-over (keys, splits of the rows, streams). Nothing is added atomically and the number of splits depends on
-shapes and device alone, so results are bitwise the same from run to run.
+`forward` runs one kernel over (rows, splits of the keys, streams) for the negatives, the same kernel over the
+few tiles that hold a positive, and one that merges the splits in their order. `backward_keys` runs one kernel
+over (keys, splits of the rows, streams). Nothing is added atomically, and the number of splits depends only
+on the shapes and the device, so results are bitwise the same from run to run.
 
 Logits, sums and log-sum-exps are float32. float32 tiles are multiplied as three TF32 products by default;
 bfloat16 tiles as they are; float16 tiles as TF32, which holds them exactly.
@@ -25,13 +25,21 @@ INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 WAVES = 2
-"""Programs per multiprocessor that the number of splits aims at."""
+"""Number of programs per multiprocessor that `split_count` aims at."""
 INTERPRETED_PROCESSORS = 4
 """Multiprocessors assumed under the interpreter, so that splits are exercised there."""
 
 
 class Tiles(NamedTuple):
-    """Vectors that a program owns, those it takes at a time, width of the pieces, warps, pipeline stages."""
+    """How a kernel divides its work.
+
+    Attributes:
+        own: number of vectors that a program owns.
+        step: number of vectors that it compares them with at a time.
+        chunk: width of the pieces of which products are made; the whole width if there are registers enough.
+        warps: warps per program.
+        stages: stages of the software pipeline.
+    """
 
     own: int
     step: int
@@ -43,8 +51,9 @@ class Tiles(NamedTuple):
 def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
     """The tiling for embeddings of ``width`` (at most 256) stored as ``dtype``; ``sparse`` for the positives.
 
-    None spills registers in a loop, but for one value in hundreds of instructions on some compilers, or takes
-    more than 99 KiB of shared memory, the limit of the smallest device that the kernels are compiled for.
+    No tiling takes more than 99 KiB of shared memory, the limit of the smallest device that the kernels are
+    compiled for. None spills registers in a loop, but for one value in hundreds of instructions on some
+    compilers.
     """
     if INTERPRET:
         return Tiles(16, 16, 16, 4, 1)
@@ -61,16 +70,22 @@ def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
 
 def padded(width: int) -> int:
     """The tile width of embeddings of ``width``: a power of two that the matrix units take."""
-    return max(32, triton.next_power_of_2(width))
+    power: int = triton.next_power_of_2(width)
+    return max(32, power)
 
 
 def merge_warps(width: int) -> int:
-    """Warps of the merge for embeddings of ``width``: by four, wide rows are too many registers a thread."""
+    """Warps of the merge for embeddings of ``width``: with four, wide rows need too many registers."""
     return 8 if padded(width) >= 128 else 4
 
 
 def operand(dtype: torch.dtype, precision: str) -> tuple[str, bool, bool]:
-    """How tiles of ``dtype`` are multiplied: input precision, whether widened first, whether as bfloat16."""
+    """How tiles of ``dtype`` are multiplied.
+
+    Returns:
+        Input precision of the matrix units, whether tiles are widened to float32 before, and whether they are
+        multiplied as bfloat16.
+    """
     if INTERPRET:
         return "ieee", dtype != torch.float32, False
     if dtype == torch.float32:
@@ -79,7 +94,7 @@ def operand(dtype: torch.dtype, precision: str) -> tuple[str, bool, bool]:
 
 
 def split_count(blocks: int, steps: int, device: torch.device) -> int:
-    """In how many parts the steps of ``blocks`` programs are divided so that the device is full."""
+    """Number of parts into which the steps of ``blocks`` programs are divided, so that the device is full."""
     if device.type == "cuda":
         processors = torch.cuda.get_device_properties(device).multi_processor_count
     else:
@@ -342,7 +357,13 @@ def contrastive_bwd_keys_kernel(
 
 
 def forward(problem: ContrastiveProblem, precision: str, means: bool) -> tuple[Tensor, Tensor]:
-    """The table ``(5, 2, H, N)`` and each group's softmax mean of the unit keys ``(2, H, N, D)``."""
+    """The table ``(5, 2, H, N)`` and each group's softmax mean of the unit keys ``(2, H, N, D)``.
+
+    Args:
+        problem: a call whose tensors are float32, float16 or bfloat16, D at most 256.
+        precision: how float32 is multiplied: "tf32x3", "tf32", "ieee" or "bf16".
+        means: False leaves out the means (shape (0,)) and the expected logits (0).
+    """
     query, keys = _rows_contiguous(problem.query), _rows_contiguous(problem.keys)
     queue = keys if problem.queue is None else _rows_contiguous(problem.queue)
     queue_inverse = problem.key_inverse if problem.queue_inverse is None else problem.queue_inverse
@@ -380,9 +401,13 @@ def forward(problem: ContrastiveProblem, precision: str, means: bool) -> tuple[T
 
 
 def backward_keys(problem: ContrastiveProblem, lse: Tensor, grad: Tensor, precision: str) -> Tensor:
-    """Gradient ``(H, K, D)`` in the unit keys from ``grad (2, H, N)`` of the log-sum-exps ``lse (2, H, N)``.
+    """Gradient ``(H, K, D)`` in the unit keys, float32.
 
-    ``grad`` is 0 where ``lse`` is -inf.
+    Args:
+        problem: as in `forward`, without a queue.
+        lse: ``(2, H, N)``, the log-sum-exps that `forward` gave.
+        grad: ``(2, H, N)``, gradient in them; 0 where ``lse`` is -inf.
+        precision: as in `forward`.
     """
     query, keys = _rows_contiguous(problem.query), _rows_contiguous(problem.keys)
     h, n, d = query.shape

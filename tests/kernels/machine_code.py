@@ -18,7 +18,7 @@ SPILLS = ("STL", "LDL")
 
 
 def resources(cubin: bytes) -> dict[str, int]:
-    """Of one kernel: registers and bytes of stack per thread, instructions in loops and spills among them.
+    """Resources of a kernel: registers and bytes of stack per thread, instructions and spills in its loops.
 
     What does not fit into registers is kept on the stack. A value that is put there before a loop and taken
     back after it costs nothing; one that is moved in every pass of the loop does.

@@ -42,9 +42,10 @@ def augment(
     dtype: torch.dtype,
     radius: int,
 ) -> Tensor:
-    """(N, L, size, size, 3), contiguous; see :func:`bodvcl.ops.augment.augment_clips`.
+    """Augmented clips ``(N, L, size, size, 3)``, contiguous.
 
-    A box is resized in bytes, with their rounding; the rest is float32.
+    Arguments as in `bodvcl.ops.augment_clips`, checked there. A box is resized in bytes, with their rounding;
+    the rest is float32.
     """
     count, length = clips.shape[:2]
     low, high = (0 - mean) / std, (1 - mean) / std
