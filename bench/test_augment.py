@@ -37,7 +37,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """Clips, what is done to them, and the factors that the colour matrices were made from."""
+    """Clips, their parameters, and the factors that the colour matrices were made from."""
 
     clips: Tensor
     params: AugmentParams

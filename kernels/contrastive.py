@@ -6,7 +6,7 @@ over (keys, splits of the rows, streams). Nothing is added atomically, and the n
 on the shapes and the device, so results are bitwise the same from run to run.
 
 Logits, sums and log-sum-exps are float32. float32 tiles are multiplied as three TF32 products by default;
-bfloat16 tiles as they are; float16 tiles as TF32, which holds them exactly.
+bfloat16 tiles as bfloat16, and float16 tiles as TF32, which holds them exactly.
 """
 
 from __future__ import annotations

@@ -21,7 +21,14 @@ __all__ = ["gather", "info_nce_gathered", "world_size"]
 
 
 def world_size(group: dist.ProcessGroup | None = None) -> int:
-    """Number of ranks in ``group``; None: of all. 1 where ``torch.distributed`` is not initialised."""
+    """Number of ranks.
+
+    Args:
+        group: the ranks that are counted. None: all.
+
+    Returns:
+        At least 1; 1 where ``torch.distributed`` is not initialised.
+    """
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 

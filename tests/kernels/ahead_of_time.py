@@ -1,8 +1,8 @@
 """Compile the contrastive kernels for a GPU that is not there and print what they use, as JSON lines.
 
-``python ahead_of_time.py ARCH DTYPE WIDTH PRECISION [ones] [registers=N]``, with "ones" for sizes and strides
-that are 1, "registers=N" for at most so many of them, in a process of its own: the interpreter must be off
-and the cache directory set before Triton is imported.
+``python ahead_of_time.py ARCH DTYPE WIDTH PRECISION [ones] [registers=N]``, in a process of its own: the
+interpreter must be off and the cache directory set before Triton is imported. "ones" stands for sizes and
+strides that are 1, "registers=N" for a limit of N registers per thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a call of the contrastive operations may look like, and what is said when it does not."""
+"""Checks of the arguments of the contrastive operations."""
 
 from __future__ import annotations
 

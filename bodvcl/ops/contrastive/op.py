@@ -103,7 +103,7 @@ def contrastive_forward_keys_op(change: Tensor, lse: Tensor, *fields: Any) -> Te
     """Tangent ``(2, H, N)`` of the log-sum-exps ``lse (2, H, N)``, by the blocked route.
 
     Args:
-        change: ``(H, K, D)``, tangent of the keys as they are compared.
+        change: ``(H, K, D)``, tangent of the unit keys, or of the keys themselves without normalisation.
         lse: the first plane of the table.
         fields: those of a `ContrastiveProblem` without a queue.
     """
