@@ -92,7 +92,7 @@ def make_step(case: Case, config: TrainConfig):
     lower = pick_lower(config.lower_precision, bilevel_of(config), arithmetic, DEVICE)
     set_float32(arithmetic, lower)
     layout = memory_layout(config.fast)
-    learner = build_learner(config).to(DEVICE, memory_format=layout).train()
+    learner = build_learner(config).to(DEVICE).to(memory_format=layout).train()
     generator = torch.Generator().manual_seed(0)
     shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
     clips = torch.randn(shape, generator=generator).to(DEVICE, memory_format=layout)
@@ -179,7 +179,7 @@ def make_passes(case: Case, config: TrainConfig):
     level, one of the upper."""
     autocast = pick_arithmetic(config.precision, config.fast, DEVICE).autocast
     layout = memory_layout(config.fast)
-    encoder = build_learner(config).to(DEVICE, memory_format=layout).train().encoder
+    encoder = build_learner(config).to(DEVICE).to(memory_format=layout).train().encoder
     shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
     clips = torch.randn(shape).to(DEVICE, memory_format=layout)
     parameters = list(encoder.parameters())

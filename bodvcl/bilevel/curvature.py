@@ -1,10 +1,10 @@
 r"""The lower loss at one point: its value, its gradient, and products with its second derivatives.
 
-A product takes a direction u over the leaves that look ahead, h, and returns for every leaf x
+A product takes a direction u over the leaves h that look ahead. For every leaf x it returns
 
 .. math:: \frac{\partial}{\partial x} \langle \nabla_h L_{pred}, u \rangle ,
 
-that is H u for the leaves that look ahead, and the mixed derivative for the others.
+which is H u for the leaves that look ahead, and the mixed derivative for the others.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Point(NamedTuple):
     """The lower loss at a point.
 
     Attributes:
-        value: a scalar, detached.
-        gradient: detached, without leaves that the loss does not depend on.
-        product: with the second derivatives there; it holds what it needs until it is dropped.
+        value: the loss, a detached scalar.
+        gradient: detached gradients by name, without leaves that the loss does not depend on.
+        product: product with the second derivatives at this point. It may keep a graph in memory.
     """
 
     value: Tensor
@@ -41,17 +41,20 @@ Curvature = Callable[[LowerLoss, Params], Point]
 
 
 def slope_only(lower: LowerLoss, point: Params) -> Point:
-    """No products: second derivatives count as zero."""
+    """The value and the gradient; second derivatives count as zero."""
     return Point(*_value_and_gradient(lower, point), lambda u: {})
 
 
 def one_sided(fd_scale: float) -> Curvature:
-    r"""A forward difference that reuses the gradient. A product costs 1 forward and 1 backward pass.
+    r"""Products by forward differences that reuse the gradient. Each costs 1 forward and 1 backward pass.
 
     .. math:: H u \approx (\nabla L(\theta + \epsilon u) - \nabla L(\theta)) / \epsilon, \quad
               \epsilon = \mathrm{fd\_scale} \, \|\theta\| / \|u\|
 
-    with the norms over the leaves that u moves. Where u is 0, so is the product.
+    The norms are over the leaves of u. Where u is 0, the product is 0.
+
+    Args:
+        fd_scale: length of the difference step, relative to the norm of the parameters.
     """
 
     def at(lower: LowerLoss, point: Params) -> Point:
@@ -68,9 +71,12 @@ def one_sided(fd_scale: float) -> Curvature:
 
 
 def central(fd_scale: float) -> Curvature:
-    r"""A central difference, as :func:`one_sided`. A product costs 2 forward and 2 backward passes.
+    r"""Products by central differences. Each costs 2 forward and 2 backward passes.
 
     .. math:: H u \approx (\nabla L(\theta + \epsilon u) - \nabla L(\theta - \epsilon u)) / 2 \epsilon
+
+    Args:
+        fd_scale: as in :func:`one_sided`.
     """
 
     def at(lower: LowerLoss, point: Params) -> Point:
@@ -86,7 +92,7 @@ def central(fd_scale: float) -> Curvature:
 
 
 def kept_graph(lower: LowerLoss, point: Params) -> Point:
-    """Exact products by reverse mode through the gradient, whose graph is kept. A product costs 1 double
+    """Exact products by reverse mode through the gradient. Its graph is kept. A product costs 1 double
     backward pass."""
     at = leaves(point)
     value = lower(at, True)
@@ -109,8 +115,8 @@ def kept_graph(lower: LowerLoss, point: Params) -> Point:
 
 
 def recomputed_graph(lower: LowerLoss, point: Params) -> Point:
-    """As :func:`kept_graph`, but the graph is built for each product anew and dropped after it. A product
-    costs 1 forward, 1 backward and 1 double backward pass."""
+    """As :func:`kept_graph`, but each product builds the graph again and drops it, which saves memory. A
+    product costs 1 forward, 1 backward and 1 double backward pass."""
     return Point(*_value_and_gradient(lower, point), lambda u: kept_graph(lower, point).product(u))
 
 
@@ -121,7 +127,7 @@ def _value_and_gradient(lower: LowerLoss, point: Params) -> tuple[Tensor, Params
 
 
 def _difference_step(fd_scale: float, point: Params, u: Params) -> tuple[Tensor, Tensor]:
-    """epsilon and its inverse; both 0 where there is no direction. Without waiting for the device."""
+    """epsilon and its inverse; both are 0 where u is 0. It does not wait for the device."""
     length = norm(u)
     moves = length > 0
     epsilon = torch.where(moves, fd_scale * norm(only(point, u)) / length, 0)

@@ -1,8 +1,8 @@
-r"""Both losses as functions of the leaves that a solver differentiates in, of which some look ahead.
+"""Both losses as functions of the leaves in which a solver differentiates; some of the leaves look ahead.
 
-With ``scope="all"`` the leaves are the parameters. With ``scope="head"`` the backbone's features X, computed
-once, are a leaf beside them: the losses are functions of (X, head, objective), only the head looks ahead, and
-the gradient in X goes through the backbone in one pass at the end.
+With ``scope="all"`` the leaves are the parameters. With ``scope="head"`` the features X of the backbone are
+an additional leaf. They are computed once, and the losses are functions of (X, head, objective). Only the
+head looks ahead. The gradient in X goes through the backbone in one pass at the end.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _FEATURES = "features of the backbone"
 
 @dataclass(frozen=True)
 class Levels:
-    """What a look-ahead solver works on.
+    """Both losses as functions of the leaves.
 
     Attributes:
         start: the leaves at theta, by name.
         ahead: names of the leaves that the inner steps may move.
-        lower: L_pred of the leaves; the second argument asks for a twice differentiable route.
-        upper: the contrastive loss of the leaves.
-        finish: gradient in the leaves to gradient in the parameters.
+        lower: L_pred as a function of the leaves; with True as second argument it can be differentiated
+            twice.
+        upper: the contrastive loss as a function of the leaves.
+        finish: turns the gradient in the leaves into the gradient in the parameters.
     """
 
     start: Params
@@ -47,7 +48,7 @@ def levels_of(problem: BilevelProblem, params: Params, scope: str) -> Levels:
         scope: "all" or "head".
 
     Raises:
-        ValueError: ``scope="head"`` of a problem without a head.
+        ValueError: ``scope="head"``, but the problem has no head.
     """
     if scope == "all":
         return Levels(
@@ -63,7 +64,7 @@ def levels_of(problem: BilevelProblem, params: Params, scope: str) -> Levels:
         )
     roots = leaves(params)
     features = problem.features(roots)
-    # A difference of gradients rounded to half precision would be noise.
+    # In half precision, a difference of gradients would be noise.
     wide = features.detach().to(torch.promote_types(features.dtype, torch.float32))
 
     def parts(at: Params) -> tuple[Params, Tensor]:

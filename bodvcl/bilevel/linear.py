@@ -1,4 +1,4 @@
-r"""Solvers of :math:`(I + \gamma H) \, u = v` that only need products with H."""
+r"""Solvers of :math:`(I + \gamma H) \, u = v` that use only products with H."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Solution(NamedTuple):
     """An approximate solution.
 
     Attributes:
-        u: over the leaves that look ahead.
-        mixed: the product with u, for the other leaves.
+        u: the solution, over the leaves that look ahead.
+        mixed: the product with u, over the other leaves.
     """
 
     u: Params
@@ -43,8 +43,8 @@ def neumann_series(product: Product, v: Params, gamma: Tensor | float, iteration
 def conjugate_gradients(product: Product, v: Params, gamma: Tensor | float, iterations: int) -> Solution:
     """Conjugate gradients from 0, one product per iteration.
 
-    Where I + gamma H turns out not to be positive definite along a search direction, the solution so far is
-    kept, or v where there is none yet. No decision waits for the device.
+    If I + gamma H is not positive definite along a search direction, the solution so far is returned, or v in
+    the first iteration. It does not wait for the device.
     """
     u = {name: torch.zeros_like(t) for name, t in v.items()}
     mixed: Params = {}

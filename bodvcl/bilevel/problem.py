@@ -1,4 +1,4 @@
-"""What a bi-level solver needs of a batch, and what it returns."""
+"""The interface between a bi-level solver and the losses of a batch."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Protocol
 from torch import Tensor
 
 Params = dict[str, Tensor]
-"""Parameters, or one tensor per parameter, by name."""
+"""Parameters, or one tensor per parameter, by the parameter's name."""
 
 
 class BilevelProblem(Protocol):
-    """Both levels' losses of one batch as pure functions of the parameters.
+    """The losses of both levels for one batch, as pure functions of the parameters.
 
-    Every call sees the same clips and random draws; BatchNorm buffers advance only at the first call. A
-    parameter that a loss does not use, such as a predictor's in L_pred, has gradient zero.
+    Every call sees the same clips and random draws. BatchNorm buffers advance at the first call only. A
+    parameter that a loss does not use has gradient zero, such as that of a predictor in L_pred.
 
     Attributes:
-        head: names of the parameters that ``scope="head"`` looks ahead with: the projector.
+        head: names of the projector's parameters: with ``scope="head"`` only these look ahead.
     """
 
     head: frozenset[str]
 
     def features(self, params: Params) -> Tensor:
-        """``(N, T, D)`` of the backbone alone."""
+        """``(N, T, D)``, features of the backbone."""
 
     def lower(self, params: Params, features: Tensor | None = None, *, twice: bool = False) -> Tensor:
         """L_pred, a scalar.
 
         Args:
-            params: of both levels.
-            features: evaluate only the head, from these.
-            twice: by a route that can be differentiated twice.
+            params: parameters of both levels.
+            features: features of the backbone to start from; None: compute them.
+            twice: use operators that can be differentiated twice.
         """
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:
-        """The contrastive loss summed over streams, a scalar; ``features`` as in :meth:`lower`."""
+        """The contrastive loss, summed over streams, a scalar; arguments as in :meth:`lower`."""
 
     def both(self, params: Params) -> tuple[Tensor, Tensor]:
         """(lower, upper) from one forward pass."""
@@ -44,17 +44,17 @@ class BilevelProblem(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """What a solver returns.
+    """The result of a solver.
 
     Attributes:
-        gradient: same keys and shapes as the parameters.
-        lower, upper: the losses, detached, scalars; lower at theta, upper where the solver evaluates it. None
-            where the solver does not need one.
-        inner_step_norm: ``|theta* - theta| / |theta|`` over the parameters that look ahead, a scalar; None
-            without a look-ahead.
-        hessian_share: ``|u - v| / |v|`` over the parameters that look ahead, u their gradient and v the
-            upper gradient at theta*: for one inner step ``gamma |Hv| / |v|``. A scalar; with several ranks H
-            is that of this rank's clips. None where H is not used.
+        gradient: gradient by name, with the shapes of the parameters.
+        lower: L_pred at theta, a detached scalar; None: the solver does not compute it.
+        upper: the contrastive loss where the solver evaluates it, a detached scalar.
+        inner_step_norm: ``|theta* - theta| / |theta|`` over the parameters that look ahead, a scalar; None:
+            the solver does not look ahead.
+        hessian_share: ``|u - v| / |v|`` over the parameters that look ahead, with their gradient u and the
+            upper gradient v at theta*; for one inner step it is ``gamma |Hv| / |v|``. A scalar; with several
+            ranks, H is that of the clips of this rank. None: the solver does not use H.
     """
 
     gradient: Params

@@ -9,9 +9,9 @@ of the upper loss in theta (Eq. 25) is
 
 .. math:: \nabla_\theta [L_A + L_M](\theta^*(\theta)) = (I - \gamma H_0) \cdots (I - \gamma H_{n-1}) \, v .
 
-``cg`` and ``neumann`` take an implicit inner step in place of explicit ones; see :func:`implicit`.
-``docs/bilevel.md`` compares all. A solver reads the parameters and returns gradients; it changes no
-parameter.
+The solvers ``cg`` and ``neumann`` take an implicit inner step in place of explicit ones; see
+:func:`implicit`. ``docs/bilevel.md`` compares all solvers. A solver reads the parameters and returns
+gradients. It changes no parameter. New solvers are registered at the end of this file.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ Reduce = Callable[[Params], Params]
 
 @dataclass(frozen=True)
 class Inner:
-    """The inner steps.
+    """Options of the inner steps.
 
     Attributes:
         gamma: learning rate.
-        steps: how many.
-        max_norm: the longest step, relative to the norm of the parameters that look ahead: a longer one is
-            shortened to it, with a smaller gamma, which counts as a constant when theta* is differentiated.
-            None: any length.
+        steps: number of inner steps.
+        max_norm: longest inner step, relative to the norm of the parameters that look ahead. A longer step is
+            shortened by a smaller gamma, which counts as a constant when theta* is differentiated. None: no
+            limit.
     """
 
     gamma: float
@@ -61,7 +61,7 @@ class Inner:
     max_norm: float | None = None
 
     def rate(self, at: Params, slope: Params) -> Tensor | float:
-        """The learning rate of the step from ``at`` along minus ``slope``."""
+        """Learning rate of the step from ``at`` in the direction of minus ``slope``."""
         if self.max_norm is None:
             return self.gamma
         length = norm(slope)
@@ -70,14 +70,13 @@ class Inner:
 
 
 def make_solver(config: BilevelConfig | None, reduce: Reduce | None = None) -> Solver:
-    """The solver that a configuration asks for.
+    """The solver of a run.
 
     Args:
-        config: solver, scope and their options. None: no lower level, :func:`plain`.
-        reduce: mean over ranks, applied to what a later pass starts from: the slopes of the inner steps, and
-            every direction before a product. Then all ranks look ahead to one theta*, and the mean of their
-            gradients, which the caller takes, is the gradient for the whole batch. None: each rank looks
-            ahead by itself.
+        config: solver, scope and their options. None: there is no lower level; the solver is :func:`plain`.
+        reduce: mean over ranks. It is applied to the slopes of the inner steps and to every direction before
+            a product. Then all ranks look ahead to the same theta*, and the mean of their gradients, which
+            the caller computes, is the gradient for the whole batch. None: each rank looks ahead separately.
 
     Raises:
         ValueError: options that contradict each other.
@@ -103,7 +102,7 @@ def make_solver(config: BilevelConfig | None, reduce: Reduce | None = None) -> S
 
 
 def plain(params: Params, problem: BilevelProblem) -> Step:
-    """The gradient of the upper loss at theta; no lower level."""
+    """Without a lower level: the gradient of the upper loss at theta."""
     at = leaves(params)
     upper = problem.upper(at)
     return Step(filled(gradient(upper, at), params), None, upper.detach())
@@ -117,12 +116,12 @@ def single(params: Params, problem: BilevelProblem) -> Step:
 
 
 def unrolled(levels: Levels, inner: Inner, curvature: Curvature, reduce: Reduce) -> Step:
-    """Explicit inner steps and their derivative, applied from the last one to the first.
+    """Explicit inner steps, and their derivatives from the last step to the first.
 
     Args:
         levels: both losses.
-        inner: the steps.
-        curvature: how products with second derivatives are taken; ``slope_only`` drops them (first order).
+        inner: options of the inner steps.
+        curvature: how products with second derivatives are computed; ``slope_only`` drops them (first order).
         reduce: mean over ranks.
     """
     here, path = levels.start, []
@@ -155,24 +154,25 @@ def implicit(
     iterations: int,
     reduce: Reduce,
 ) -> Step:
-    r"""An implicit inner step, and a linear system for its derivative.
+    r"""An implicit inner step; its derivative solves a linear system.
 
     .. math:: \theta^* = \arg\min_\phi L_{pred}(\phi) + \|\phi - \theta\|^2 / 2 \gamma
               \iff \theta^* = \theta - \gamma \nabla L_{pred}(\theta^*)
 
-    which n fixed-point iterations :math:`\phi \leftarrow \theta - \gamma \nabla L_{pred}(\phi)` approach from
-    theta; the first is Eq. 24. By the implicit function theorem, with H the Hessian of L_pred at theta*,
+    It is approximated by n fixed-point iterations :math:`\phi \leftarrow \theta - \gamma \nabla
+    L_{pred}(\phi)` from theta; the first is Eq. 24. By the implicit function theorem, with H the Hessian of
+    L_pred at theta*,
 
     .. math:: \nabla_\theta [L_A + L_M](\theta^*(\theta)) = u, \quad (I + \gamma H) \, u = v .
 
-    Leaves that do not look ahead, x, get :math:`\partial_x [L_A + L_M] - \gamma \, \partial_x
+    Leaves x that do not look ahead get :math:`\partial_x [L_A + L_M] - \gamma \, \partial_x
     \langle \nabla L_{pred}, u \rangle`.
 
     Args:
         levels: both losses.
         inner: gamma and the number n of fixed-point iterations.
-        solve: for the linear system.
-        iterations: of it; one double backward pass each.
+        solve: solver of the linear system.
+        iterations: iterations of ``solve``, with one double backward pass each.
         reduce: mean over ranks.
     """
     here, value = levels.start, None

@@ -1,4 +1,4 @@
-"""Parameters as vectors: what the solvers need of linear algebra and of autograd."""
+"""Parameters as vectors: linear algebra and autograd for the solvers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bodvcl.bilevel.problem import Params
 
 
 def leaves(params: Params) -> Params:
-    """The same values as new leaves that gradients are taken in; the storage is shared."""
+    """The same values as new leaves of a graph, for differentiation; the storage is shared."""
     return {name: p.detach().requires_grad_() for name, p in params.items()}
 
 
@@ -21,25 +21,25 @@ def gradient(value: Tensor, at: Params, *, twice: bool = False) -> Params:
 
     Args:
         value: a scalar.
-        at: leaves of its graph.
-        twice: the gradient can be differentiated in turn.
+        at: leaves of its graph, by name.
+        twice: keep the graph of the gradient, so that it can be differentiated.
     """
     found = torch.autograd.grad(value, list(at.values()), create_graph=twice, allow_unused=True)
     return {name: g for name, g in zip(at, found) if g is not None}
 
 
 def filled(partial: Params, like: Params) -> Params:
-    """With zeros for the names that are missing."""
+    """``partial``, with zeros for the names of ``like`` that are missing."""
     return {name: partial[name] if name in partial else torch.zeros_like(p) for name, p in like.items()}
 
 
 def only(tensors: Params, names: Collection[str]) -> Params:
-    """Those of these names that there are."""
+    """The tensors with one of these names."""
     return {name: t for name, t in tensors.items() if name in names}
 
 
 def moved(params: Params, direction: Params, step: Tensor | float) -> Params:
-    """``params + step * direction``, without a graph; a name without direction stays as it is."""
+    """``params + step * direction``, without a graph; names that ``direction`` lacks do not change."""
     return {
         name: p.detach() + step * direction[name] if name in direction else p.detach()
         for name, p in params.items()

@@ -1,4 +1,4 @@
-"""The backbone through torch.compile."""
+"""Compiles the backbone with torch.compile."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bodvcl.models.encoder import VideoEncoder
 
 
 def compile_backbone(encoder: VideoEncoder, device: torch.device) -> None:
-    """Compile the backbone's forward and backward passes, in place; names of the weights stay.
+    """Compile the backbone's forward and backward passes, in place; names of the weights do not change.
 
-    The work is done at the first steps, once for each arithmetic that the two levels use.
+    The compiler runs in the first steps, once for each arithmetic of the two levels.
 
     Raises:
         ConfigError: there is no compiler for this device.

@@ -1,4 +1,4 @@
-"""The device from what the user asked for and what the machine has."""
+"""The device of a run, from the options and what the machine has."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from bodvcl.errors import ConfigError
 
 
 def pick_device(name: str, world: World | None = None) -> torch.device:
-    """``auto`` is this process's CUDA device where there is one, else the CPU.
+    """The device of this process. "auto" is a CUDA device if there is one, else the CPU.
 
     Args:
         name: "auto", "cpu", "cuda" or "cuda:N".
-        world: the processes; each takes the device of its place on its machine.
+        world: place of this process; with several processes, each takes the device of its local rank. None:
+            one process.
 
     Raises:
-        ConfigError: not a device PyTorch knows, or one this machine lacks; one device for several processes.
+        ConfigError: PyTorch does not know the device, this machine does not have it, or one device was given
+            for several processes.
     """
-    several = world is not None and world.size > 1
+    world = world or World()
+    several = world.size > 1
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -31,7 +34,7 @@ def pick_device(name: str, world: World | None = None) -> torch.device:
         return device
     count = torch.cuda.device_count()
     if several:
-        if device.index is not None:
+        if ":" in name:
             raise ConfigError(f"--device {name}: with several processes each has its own; use --device auto")
         device = torch.device("cuda", world.local_rank)
         if world.local_rank >= count:

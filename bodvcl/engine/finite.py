@@ -1,4 +1,4 @@
-"""Whether the state of a run holds numbers only."""
+"""Whether the state of a run is free of NaN and infinities."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 
 def not_finite(state: Any) -> list[str]:
-    """Names of the values in a nested state that are, or hold, NaN or infinities.
+    """Names of the values in a nested state that are, or contain, NaN or infinities.
 
     Args:
-        state: tensors, numbers and anything else, in mappings, lists and tuples of any depth.
+        state: tensors, numbers and other values, in mappings, lists and tuples of any depth.
 
     Returns:
-        Keys and places from the outside to the inside, joined by dots: ``optimizer.state.0.exp_avg``.
+        Keys and indices from the outside to the inside, joined by dots: ``optimizer.state.0.exp_avg``.
     """
     return [name for name, value in _leaves(state) if not _is_finite(value)]
 
 
 def copied(state: Any) -> Any:
-    """A copy of a nested state that shares no tensor with it, in the memory of the CPU."""
+    """A copy of a nested state on the CPU that shares no tensor with it."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):
@@ -34,7 +34,7 @@ def copied(state: Any) -> Any:
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first names and how many more, with the verb: ``a and b are``."""
+    """The first ``most`` names, the number of the others, and the verb: ``a and b are``."""
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most:,} more are"
     return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"

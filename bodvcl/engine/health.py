@@ -1,4 +1,4 @@
-"""What the log of a run says about its health: pure functions of logged values, findings with remedies."""
+"""Warnings from the logged values of a run, each with its remedy. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,47 +8,53 @@ from statistics import fmean
 from typing import NamedTuple
 
 WINDOW = 20
-"""Logged lines that a finding is based on: one bad batch is no finding."""
+"""Number of logged lines that a finding is based on, so that one bad batch is no finding."""
 HISTORY = 3 * WINDOW
-"""Logged lines worth keeping."""
+"""Number of logged lines that the checks need."""
 EMPTY = 0.5
-"""Share of clips with an empty stream. Untrained, about one clip in ten has no static eigenvalue; where most
-have none the contrast of that stream says little."""
+"""Largest share of clips with an empty stream that is accepted. Of an untrained encoder, about one clip in
+ten has no static eigenvalue. Where most clips have none, the loss of that stream says little."""
 COLLAPSED = 0.99
-"""Mean cosine between embeddings of different videos at which they have become one point."""
+"""Mean cosine between embeddings of different videos above which they count as collapsed to one point."""
 LOW_RANK = 1.5
-"""Effective rank of the embeddings of a stream, out of min(batch, M): below, they lie on a line."""
+"""Effective rank of the embeddings of a stream, at most min(batch, M), below which they lie on a line."""
 SAME_STREAMS = 0.9
-"""Mean cosine between Z_A and Z_M of a clip at which two losses are one. Runs on the built-in data: 0.0 with
-the default ridge of 0.01, 0.97 and 0.98 with 0.3, 0.99 with 1."""
+"""Mean cosine between Z_A and Z_M of a clip above which both streams count as the same. Measured on the
+built-in data: 0.0 with the default ridge of 0.01, 0.97 and 0.98 with 0.3, 0.99 with 1."""
 OFF_CIRCLE = 0.9
-"""Mean distance of the eigenvalues to the unit circle, at which nearly all are 0: one frame tells nothing
-about the next. Noise directions and the ridge pull them in, too: 0.6 in runs on the built-in data."""
+"""Mean distance of the eigenvalues to the unit circle above which nearly all are 0: a frame does not predict
+the next. Noise and the ridge also increase it: 0.6 in runs on the built-in data."""
 LOWER_RISES = 2.0
-"""Growth of L_pred from one window to the next while the upper loss falls: the upper level wins. The first
-window is left out: the frames of an untrained network are nearly the same, so L_pred starts near 0 and rises
-as features appear."""
+"""Growth of L_pred from one window to the next, while the upper loss falls, above which the upper level
+dominates. The first window is ignored: the frames of an untrained network are nearly equal, so L_pred starts
+near 0 and rises as features appear."""
 WAITS = 0.5
-"""Share of the time spent waiting for data at which decoding sets the pace."""
+"""Share of the time spent waiting for data above which decoding limits the speed."""
 SKIPS = 0.2
-"""Share of float16 steps skipped over the window; a well-set loss scale skips one in thousands."""
+"""Largest share of skipped float16 steps in a window that is accepted. A good loss scale skips one step in
+thousands."""
 
 Line = Mapping[str, float]
 
 
 class Finding(NamedTuple):
-    """Something to look at: a name that stays the same, and a sentence that names the remedy."""
+    """A warning.
+
+    Attributes:
+        name: identifies the finding.
+        text: what is wrong and what to change.
+    """
 
     name: str
     text: str
 
 
 def health_warnings(history: Sequence[Line]) -> list[Finding]:
-    """What the last lines of a log show.
+    """Findings in the last lines of a log.
 
     Args:
-        history: logged values, oldest first; the last ``WINDOW`` count, and fewer give no finding. Growth is
-            judged from ``HISTORY`` lines on.
+        history: logged values, oldest first. The last ``WINDOW`` lines are used; with fewer there are no
+            findings. Growth of the losses is checked from ``HISTORY`` lines on.
     """
     if len(history) < WINDOW:
         return []
@@ -64,7 +70,7 @@ def health_warnings(history: Sequence[Line]) -> list[Finding]:
 
 def _empty_streams(recent: Sequence[Line]) -> Iterator[Finding]:
     remedies = {
-        "static": "--koopman.mask smooth cannot empty it, a larger --koopman.xi empties it less often",
+        "static": "use --koopman.mask smooth, which cannot empty it, or a larger --koopman.xi",
         "dynamic": "look at the clips with `bodvcl data show`: if they move, raise --clip.stride "
         "or lower --koopman.xi",
     }
@@ -83,8 +89,8 @@ def _collapse(recent: Sequence[Line]) -> Iterator[Finding]:
     if least > COLLAPSED:
         yield Finding(
             "collapse",
-            f"the embeddings of different videos have become the same (mean cosine {least:.3f}): "
-            "turn --model.projector-norm on, lower --optim.lr, and check that a batch holds different videos",
+            f"the embeddings of different videos are nearly the same (mean cosine {least:.3f}): "
+            "use --model.projector-norm, lower --optim.lr, and check that a batch holds different videos",
         )
         return
     for key in _names(recent, "effective_rank"):
@@ -116,15 +122,15 @@ def _spectrum(recent: Sequence[Line]) -> Iterator[Finding]:
 
 
 def _levels(before: Sequence[Line], after: Sequence[Line]) -> Iterator[Finding]:
-    lower = _mean(before, "loss_pred"), _mean(after, "loss_pred")
-    upper = _mean(before, "loss"), _mean(after, "loss")
-    if None in lower or None in upper:
+    lower_before, lower_after = _mean(before, "loss_pred"), _mean(after, "loss_pred")
+    upper_before, upper_after = _mean(before, "loss"), _mean(after, "loss")
+    if lower_before is None or lower_after is None or upper_before is None or upper_after is None:
         return
-    if lower[1] > LOWER_RISES * lower[0] > 0 and upper[1] < upper[0]:
+    if lower_after > LOWER_RISES * lower_before > 0 and upper_after < upper_before:
         yield Finding(
             "lower_rises",
-            f"L_pred rises ({lower[0]:.3g} to {lower[1]:.3g}) while the contrastive loss falls: the upper "
-            "level wins; raise --bilevel.gamma, or lower --optim.lr",
+            f"L_pred rises ({lower_before:.3g} to {lower_after:.3g}) while the contrastive loss falls: the "
+            "upper level dominates; raise --bilevel.gamma, or lower --optim.lr",
         )
 
 

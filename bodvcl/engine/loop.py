@@ -114,7 +114,7 @@ class Trainer:
         set_float32(self.arithmetic, self.lower)
         torch.backends.cudnn.benchmark = config.fast
         self.layout = memory_layout(config.fast)
-        self.learner = build_learner(config).to(self.device, memory_format=self.layout).train()
+        self.learner = build_learner(config).to(self.device).to(memory_format=self.layout).train()
         self._loss_options = loss_options(config)
         if self.ranks.size > 1 and synchronises_norms(config):
             plain = self.device.type == "cpu" or differentiates_twice(config)
@@ -252,12 +252,12 @@ class Trainer:
         config, params = self.config, self.learner.trainable()
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
-        found = step_gradient(self.solve, params, problems, self.ranks, scale)
+        found = step_gradient(self.solve, {**params}, problems, self.ranks, scale)
         lr = self._set_learning_rate()
         for name, p in params.items():
             p.grad = found.gradient[name]
         self.scaler.unscale_(self.optimizer)
-        norm = get_total_norm([p.grad for p in params.values()])
+        norm = get_total_norm([p.grad for p in params.values() if p.grad is not None])
         values = _floats(found.values | {"grad_norm": norm})
         broken = [
             name for name in values if name.startswith(_MUST_BE_FINITE) and not math.isfinite(values[name])

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from bodvcl.errors import UserError
 from bodvcl.runs.folder import write_atomically
@@ -32,7 +33,7 @@ _STREAM_LOSSES = ("loss_static", "loss_dynamic", "loss_video")
 
 
 class LogError(UserError):
-    """The log of a run cannot be written: the disk is full, say."""
+    """The log of a run cannot be written, for example because the disk is full."""
 
 
 class MetricsLog:
@@ -40,10 +41,11 @@ class MetricsLog:
 
     Args:
         run_dir: folder of the run.
-        first_step: steps already done; lines of an earlier attempt beyond it are dropped.
+        first_step: steps that are done; lines of later steps, from an earlier attempt, are dropped.
 
     Raises:
-        LogError: also by every method: the files cannot be written. No line of ``metrics.jsonl`` is cut off.
+        LogError: the files cannot be written. Every method may raise it. It leaves no incomplete line in
+            ``metrics.jsonl``.
     """
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
@@ -58,7 +60,7 @@ class MetricsLog:
             self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Log named values; NaN and infinities are written as null."""
+        """Log the values of a step by name; NaN and infinities are written as null."""
         finite = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         line = f"{json.dumps({'step': step} | finite)}\n".encode()
         with self._written():
@@ -85,12 +87,12 @@ class MetricsLog:
         except OSError as error:
             raise LogError(
                 f"cannot write the log in {self._run_dir}: {error.strerror or error}; "
-                "make room, or mend what is wrong there, and continue with --resume"
+                "make room or correct the cause, and continue with --resume"
             ) from error
 
 
 def _write_whole(file: io.RawIOBase, data: bytes) -> None:
-    """A full disk may take a part of it and fail at the rest."""
+    """Write all bytes: a full disk may accept a part of them and fail at the rest."""
     while data:
         data = data[file.write(data) :]
 
@@ -105,15 +107,15 @@ class Stopwatch:
         self._waited = 0.0
 
     def waiting(self, seconds: float) -> None:
-        """Count time in which training stood still for data."""
+        """Add time spent waiting for data."""
         self._waited += seconds
 
     def step(self, clips: int) -> None:
-        """Count a finished step."""
+        """Add the clips of a finished step."""
         self._clips += clips
 
     def read(self) -> dict[str, float]:
-        """``clips_per_second`` and ``data_wait`` in [0, 1]; starts over."""
+        """``clips_per_second``, and ``data_wait`` in [0, 1], since the last reading."""
         now = time.perf_counter()
         elapsed = max(now - self._start, 1e-9)
         rates = {"clips_per_second": self._clips / elapsed, "data_wait": self._waited / elapsed}
@@ -123,15 +125,15 @@ class Stopwatch:
 
 class ProgressLine:
     """One line with losses, static modes per clip, the lowest effective rank of a stream, the share of empty
-    streams where there are any, clips/s, data wait, memory and the time left.
+    streams (if there are any), clips per second, waiting time, memory and the remaining time.
 
     Args:
         total: number of steps.
-        done: steps already done.
+        done: steps that are done.
     """
 
     def __init__(self, total: int, done: int) -> None:
-        self._bar = progress_bar(
+        self._bar: tqdm[None] = progress_bar(
             total=total,
             initial=done,
             desc="pre-training",
@@ -140,15 +142,15 @@ class ProgressLine:
         )
 
     def close(self) -> None:
-        """Leave the line as it is."""
+        """Finish the line; it stays on the screen."""
         self._bar.close()
 
     def note(self, text: str) -> None:
-        """A line of its own above this one."""
+        """Print a line above this one."""
         self._bar.write(text, file=sys.stderr)
 
     def show(self, values: Mapping[str, float]) -> None:
-        """Replace the figures on the line."""
+        """Replace the values on the line."""
         parts = [f"{short} {values[name]:.3g}" for name, short in _SHORT.items() if name in values]
         if not any(name in values for name in _STREAM_LOSSES):
             parts.insert(0, f"loss {values['loss']:.3g}")
@@ -161,7 +163,7 @@ class ProgressLine:
         self._bar.set_postfix_str(" | ".join(parts), refresh=False)
 
     def advance(self) -> None:
-        """One more step is done."""
+        """Count one more step."""
         self._bar.update()
 
 
@@ -179,6 +181,7 @@ def _streams(values: Mapping[str, float]) -> list[str]:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        step: float = json.loads(line)["step"]
+        return step
     except (ValueError, KeyError, TypeError):
         return math.inf

@@ -90,7 +90,8 @@ def set_float32(*used: Arithmetic) -> None:
     """
     how = "tf32" if any(arithmetic.name == "tf32" for arithmetic in used) else "ieee"
     torch.backends.cuda.matmul.fp32_precision = how
-    torch.backends.cudnn.conv.fp32_precision = how
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # PyTorch adds it at import
+    convolutions.fp32_precision = how
 
 
 _NO_TF32 = {"cpu": "a CPU has no TF32 arithmetic", "cuda": "this GPU has no TF32 arithmetic"}
@@ -98,10 +99,9 @@ _NO_TF32 = {"cpu": "a CPU has no TF32 arithmetic", "cuda": "this GPU has no TF32
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mkldnn.is_available() and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    one_dnn = torch.backends.mkldnn.is_available()
+    return bool(one_dnn) and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _has_tf32(device: torch.device) -> bool:

@@ -1,7 +1,8 @@
-"""The processes that train together: who this one is, and the few things they say to each other.
+"""The processes that train together: their ranks, and how they communicate.
 
-One process per device, started by ``torchrun`` (or anything else that sets RANK, WORLD_SIZE, LOCAL_RANK,
-MASTER_ADDR and MASTER_PORT). Tensors travel over NCCL on GPUs and over gloo on CPUs; words travel over gloo.
+There is one process per device, started by ``torchrun`` (or another program that sets RANK, WORLD_SIZE,
+LOCAL_RANK, MASTER_ADDR and MASTER_PORT). Tensors are sent over NCCL on GPUs and over gloo on CPUs; Python
+objects over gloo.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from bodvcl.errors import ConfigError, UserError
 
 Made = TypeVar("Made")
 
-_WORDS_TIMEOUT = timedelta(
-    days=2
-)  # rank 0 may scan a large data set meanwhile; a dead rank is noticed at once
+_OBJECTS_TIMEOUT = timedelta(days=2)
+"""Rank 0 may scan a large data set while the others wait. A dead rank is noticed at once."""
 _FAILED = "bodvcl/failed"
 
 
@@ -40,15 +40,15 @@ class World:
 
 
 class PeerFailed(Exception):
-    """Another process failed and says so itself; this one only ends."""
+    """Another process failed and reports it; this process only ends."""
 
 
 def world_from_environment() -> World:
-    """What ``torchrun`` tells a process; a world of one where nothing is said.
+    """The place of this process, from the environment variables of ``torchrun``; without them, one process.
 
     Raises:
-        ConfigError: some of the variables are set and others are not, are no numbers, or contradict each
-            other.
+        ConfigError: only some of the variables are set, or they are not numbers, or they contradict each
+        other.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     given = [name for name in names if os.environ.get(name)]
@@ -84,24 +84,25 @@ def _whole(name: str, text: str) -> int:
 
 
 class Ranks:
-    """While entered, this process is one of its world; with a world of one, nothing is started.
+    """Communication between the processes, while entered. A single process starts nothing.
 
     Args:
-        world: from :func:`world_from_environment`.
-        device: what the tensors of the training live on.
+        world: place of this process.
+        device: device of the training.
 
     Attributes:
-        rank, size: place in the world.
-        first: whether this is rank 0, which speaks, logs and saves for all.
-        device: what the tensors of the training live on.
-        speaks: after a failure, whether this rank was the first to fail and tells the user.
+        rank: number of this process.
+        size: number of processes.
+        first: whether this is rank 0, which prints, logs and saves for all.
+        device: device of the training.
+        speaks: after a failure: whether this rank failed first, and so reports the error to the user.
     """
 
     def __init__(self, world: World, device: torch.device) -> None:
         self.rank, self.size, self.first = world.rank, world.size, world.rank == 0
         self.device = device
         self.speaks = True
-        self._words: dist.ProcessGroup | None = None
+        self._objects: dist.ProcessGroup | None = None
         self._store: Any = None
 
     def __enter__(self) -> Ranks:
@@ -111,10 +112,10 @@ class Ranks:
             try:
                 self._meet()
             except (dist.DistError, ValueError) as error:
-                said = (str(error).splitlines() or [type(error).__name__])[0]
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
                 address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
                 raise ConfigError(
-                    f"the processes cannot meet at {address} (MASTER_ADDR, MASTER_PORT): {said}"
+                    f"the processes cannot meet at {address} (MASTER_ADDR, MASTER_PORT): {reason}"
                 ) from error
         return self
 
@@ -132,87 +133,101 @@ class Ranks:
             self.speaks = not left_alone and self._failures(1) == 1
             if not self.speaks:
                 self._outlive_the_speaker()
-            if left_alone:  # in a collective that a failed rank will never join
+            if left_alone:  # this rank waited in a collective that the failed rank will never join
                 raise PeerFailed from error
 
     def _meet(self) -> None:
-        self._store, _, _ = next(iter(dist.rendezvous("env://")))
+        rendezvous = dist.rendezvous  # type: ignore[attr-defined]  # public, but not listed in __all__
+        self._store, _, _ = next(iter(rendezvous("env://")))
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size)
-        self._words = dist.new_group(backend="gloo", timeout=_WORDS_TIMEOUT)
+        group = dist.new_group(backend="gloo", timeout=_OBJECTS_TIMEOUT)
+        assert isinstance(group, dist.ProcessGroup)  # every rank is a member
+        self._objects = group
 
     def tell(self, make: Callable[[], Made]) -> Made:
-        """Rank 0 makes something and all get it.
+        """Rank 0 makes an object and sends it to all ranks.
 
         Args:
-            make: called on rank 0 only; what it returns must be picklable.
+            make: called on rank 0 only; its result must be picklable.
+
+        Returns:
+            The result, on every rank.
 
         Raises:
-            PeerFailed: on the other ranks, where rank 0 met an error that the user can mend.
+            UserError: on rank 0, if ``make`` raises it.
+            PeerFailed: on the other ranks, if ``make`` raises a UserError.
         """
         if self.size == 1:
             return make()
-        said: list[Any] = [None]
+        message: list[Any] = [None]
         if self.first:
             try:
-                said = [(make(), None)]
+                message = [(make(), None)]
             except UserError as error:
-                said = [(None, error)]
-        dist.broadcast_object_list(said, src=0, group=self._words)
-        made, error = said[0]
-        if error is not None:
-            raise error if self.first else PeerFailed
+                message = [(None, error)]
+        dist.broadcast_object_list(message, src=0, group=self._objects)
+        made: Made
+        failure: UserError | None
+        made, failure = message[0]
+        if failure is not None:
+            raise failure if self.first else PeerFailed
         return made
 
     def least(self, *numbers: int) -> list[int]:
-        """The smallest of each number over all ranks."""
+        """The minimum of each number over all ranks."""
         if self.size == 1:
             return list(numbers)
         smallest = torch.tensor(numbers)
-        dist.all_reduce(smallest, dist.ReduceOp.MIN, group=self._words)
+        dist.all_reduce(smallest, dist.ReduceOp.MIN, group=self._objects)
         return smallest.tolist()
 
     def mean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The mean of every tensor over the ranks, in one all-reduce; a rank's own tensors are left alone.
+        """The mean of every tensor over the ranks, in one all-reduce. ``tensors`` does not change.
 
         Args:
-            tensors: same names, shapes and dtypes on every rank.
+            tensors: tensors by name; the same names, shapes and dtypes on every rank.
         """
         if self.size == 1:
             return dict(tensors)
         flat = torch.cat([t.flatten() for t in tensors.values()])
         dist.all_reduce(flat)
         flat /= self.size
-        parts = flat.split([t.numel() for t in tensors.values()])
+        parts = torch.split(flat, [t.numel() for t in tensors.values()])
         return {
             name: torch.empty_like(t).copy_(part.view_as(t))
             for (name, t), part in zip(tensors.items(), parts)
         }
 
     def average_statistics(self, module: nn.Module) -> None:
-        """Give every rank the mean of the ranks' BatchNorm statistics; training never reads them."""
+        """Replace the running BatchNorm statistics of every rank by their mean. Training does not read
+        them."""
         if self.size > 1:
             own = {n: b for n, b in module.named_buffers() if n.endswith(("running_mean", "running_var"))}
             for name, value in (self.mean(own) if own else {}).items():
                 own[name].copy_(value)
 
     def _outlive_the_speaker(self) -> None:
-        """Wait until the rank that tells the user has ended: a launcher ends all at the first one's end."""
+        """Wait until the rank that reports the error has ended: when one process ends, the launcher ends
+        all."""
         with contextlib.suppress(RuntimeError):
-            dist.barrier(self._words)
+            dist.barrier(self._objects)
 
     def _failures(self, more: int) -> int:
-        """Failures that ranks have reported so far, ``more`` included."""
+        """Add ``more`` to the number of failed ranks and return it."""
         try:
-            return self._store.add(_FAILED, more)
-        except RuntimeError:  # the process that holds the count is gone
+            return int(self._store.add(_FAILED, more))
+        except RuntimeError:  # the process that holds the number is gone
             return 2
 
 
 @contextlib.contextmanager
 def silent(unless: bool) -> Iterator[None]:
-    """Print nothing and warn of nothing, unless ``unless``: what one rank says need not be said again. Errors
-    are still seen."""
+    """While entered, suppress printed output and warnings; errors are still shown.
+
+    Args:
+        unless: do nothing. For rank 0, which prints for all.
+    """
     if unless:
         yield
         return

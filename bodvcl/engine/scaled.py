@@ -1,7 +1,7 @@
-"""A problem whose upper loss is scaled, for gradients in float16.
+"""A bi-level problem whose upper loss is scaled, for gradients in float16.
 
-Every solver's gradient is linear in the upper loss: scaled by s it gives s times the gradient, also where a
-difference of lower gradients is taken, whose direction and length do not depend on s.
+The gradient of every solver is linear in the upper loss: if the loss is scaled by s, so is the gradient. This
+also holds for finite differences of lower gradients, whose direction and length do not depend on s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ScaledProblem:
         scale: multiplies a loss, ``torch.amp.GradScaler.scale`` for example.
 
     Attributes:
-        losses: the last losses that were scaled, as they were before: ``upper`` and perhaps ``lower``.
+        losses: the last losses before scaling: ``upper``, and ``lower`` after :meth:`both`.
     """
 
     def __init__(self, problem: BilevelProblem, scale: Callable[[Tensor], Tensor]) -> None:
@@ -32,21 +32,21 @@ class ScaledProblem:
         self.losses: dict[str, Tensor] = {}
 
     def features(self, params: Params) -> Tensor:
-        """As the problem's own."""
+        """As in the problem itself."""
         return self._problem.features(params)
 
     def lower(self, params: Params, features: Tensor | None = None, *, twice: bool = False) -> Tensor:
-        """As the problem's own: float32 needs no scale."""
+        """As in the problem itself: float32 needs no scale."""
         return self._problem.lower(params, features, twice=twice)
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:
-        """Scaled."""
+        """The upper loss, scaled."""
         upper = self._problem.upper(params, features)
         self.losses = {"upper": upper.detach()}
         return self._scale(upper)
 
     def both(self, params: Params) -> tuple[Tensor, Tensor]:
-        """Both scaled."""
+        """(lower, upper), both scaled."""
         lower, upper = self._problem.both(params)
         self.losses = {"lower": lower.detach(), "upper": upper.detach()}
         return self._scale(lower), self._scale(upper)

@@ -1,4 +1,4 @@
-"""Signals as a request to stop after the current step, and what a cluster is told then."""
+"""Signals that stop the training after the current step, and the requeueing of a Slurm job."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While entered, the first SIGINT, SIGTERM or SIGUSR1 is remembered; a second SIGINT interrupts at once.
+    """While entered, SIGINT, SIGTERM and SIGUSR1 are only recorded; a second SIGINT interrupts at once.
 
     Attributes:
-        signal: number of the signal received, or None.
+        signal: number of the signal that was received last; None: no signal.
     """
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            if handler is not None:  # one that was not set from Python, and cannot be set from it
-                signal.signal(number, handler)  # type: ignore[arg-type]
+            if handler is not None:  # None: the handler was not set from Python and cannot be restored
+                signal.signal(number, handler)  # type: ignore[arg-type]  # it came from signal.signal
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal == signal.SIGINT and number == signal.SIGINT:
@@ -41,9 +41,10 @@ class StopRequest:
 
 
 def requeue() -> str:
-    """Ask Slurm to run this job again; returns what became of it, in words.
+    """Ask Slurm to run this job again. Outside of a Slurm job it does nothing.
 
-    Does nothing outside of a Slurm job.
+    Returns:
+        A sentence for the user about the result.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:

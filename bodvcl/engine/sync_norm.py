@@ -5,28 +5,34 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum over ranks; the gradient is summed likewise, any number of times."""
+    """The sum over ranks. Its gradient is also summed over ranks, and can be differentiated again."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return _SumOverRanks.apply(grad.contiguous())
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        return _sum_over_ranks(grad.contiguous())
+
+
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(x)
+    return total
 
 
 class RankBatchNorm(_BatchNorm):
-    """Batch normalisation with the statistics of all ranks, in plain operations: on any device, and it can be
-    differentiated twice, both of which ``torch.nn.SyncBatchNorm`` cannot. It keeps more activations.
+    """Batch normalisation with the statistics of all ranks, in plain PyTorch operations.
 
-    The parameters and buffers of any BatchNorm fit.
+    It works on any device and can be differentiated twice. ``torch.nn.SyncBatchNorm`` can do neither, but
+    saves fewer activations. Parameters and buffers are those of any BatchNorm.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -40,19 +46,20 @@ class RankBatchNorm(_BatchNorm):
         others = [d for d in range(x.dim()) if d != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = wide.new_full((1,), x.numel() / x.shape[1])
-        sums = _SumOverRanks.apply(torch.cat([wide.sum(others), count]))
+        sums = _sum_over_ranks(torch.cat([wide.sum(others), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = wide - mean.view(shape)
-        var = _SumOverRanks.apply(centred.square().sum(others)) / total
-        if self.track_running_stats:
-            self._advance(mean.detach(), var.detach() * total / (total - 1))
+        var = _sum_over_ranks(centred.square().sum(others)) / total
+        self._advance(mean.detach(), var.detach() * total / (total - 1))
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(x.dtype)
 
     def _advance(self, mean: Tensor, var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
         self.num_batches_tracked.add_(1)
         share = self.momentum
         if share is None:
@@ -62,11 +69,11 @@ class RankBatchNorm(_BatchNorm):
 
 
 def synchronise_norms(module: nn.Module, plain: bool) -> None:
-    """Make every BatchNorm of a module, in place, count the clips of all ranks.
+    """Replace every BatchNorm inside a module by one with the statistics of all ranks, in place.
 
     Args:
-        module: none of its own type but its children are replaced; names and values stay.
-        plain: :class:`RankBatchNorm` and not ``torch.nn.SyncBatchNorm``.
+        module: its children are replaced, at any depth; names and values stay the same.
+        plain: True: use :class:`RankBatchNorm`; False: use ``torch.nn.SyncBatchNorm``.
     """
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):

@@ -1,4 +1,4 @@
-"""Weights & Biases, for those who ask for it."""
+"""An optional log on Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bodvcl.errors import ConfigError
 
 
 def check_wandb() -> None:
-    """Refuse early.
+    """Check before the training that the package is installed.
 
     Raises:
         ConfigError: the package is not installed.
@@ -23,15 +23,15 @@ def check_wandb() -> None:
 
 
 class WandbLog:
-    """Sends what ``metrics.jsonl`` gets to Weights & Biases as well; a resumed run goes on in its old place.
+    """Sends the values of ``metrics.jsonl`` to Weights & Biases as well. A resumed run continues its log.
 
     Args:
         project: name of the project.
-        run_dir: folder of the run; its name is the run's.
-        config: shown beside the curves.
+        run_dir: folder of the run; its name is the name of the log.
+        config: configuration of the run, shown beside the curves.
 
     Raises:
-        ConfigError: Weights & Biases refuses: nobody is logged in, or it cannot be reached.
+        ConfigError: Weights & Biases refuses: the user is not logged in, or it cannot be reached.
     """
 
     def __init__(self, project: str, run_dir: Path, config: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ class WandbLog:
             raise ConfigError(f"--log.wandb {project}: {' '.join(str(error).split())}") from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Log named values of a step."""
+        """Log the values of a step by name."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:

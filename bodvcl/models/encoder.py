@@ -16,7 +16,7 @@ class VideoEncoder(nn.Module):
 
     Args:
         backbone: maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)``.
-        projector: maps the last dimension D to M, frame by frame.
+        projector: maps features ``(N, T, D)`` to embeddings ``(N, T, M)``, frame by frame.
     """
 
     def __init__(self, backbone: Backbone, projector: nn.Module) -> None:
@@ -25,26 +25,30 @@ class VideoEncoder(nn.Module):
         self.projector = projector
 
     def frames(self, clips: Tensor) -> Tensor:
-        """Per-frame backbone features ``(N, T, D)`` of clips ``(N, 3, L, H, W)``, for downstream use."""
-        return self.backbone(clips)
+        """Per-frame features ``(N, T, D)`` of clips ``(N, 3, L, H, W)``, for downstream tasks."""
+        features: Tensor = self.backbone(clips)
+        return features
 
     def project(self, features: Tensor) -> Tensor:
         """Per-frame embeddings ``(N, T, M)`` of per-frame features ``(N, T, D)``."""
-        return self.projector(features)
+        embeddings: Tensor = self.projector(features)
+        return embeddings
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Per-frame embeddings ``(N, T, M)``: what the Koopman operator is fitted on."""
+        """Per-frame embeddings ``(N, T, M)`` of clips ``(N, 3, L, H, W)``; the Koopman operator is fitted to
+        them."""
         return self.project(self.frames(clips))
 
     def head_names(self) -> frozenset[str]:
-        """Names of the projector's parameters, as ``named_parameters()`` of the encoder has them."""
+        """Names of the projector's parameters, as in ``named_parameters()`` of the encoder."""
         return frozenset(f"projector.{name}" for name, _ in self.projector.named_parameters())
 
 
 def build_encoder(config: ModelConfig) -> VideoEncoder:
     """An untrained encoder; draws its weights from PyTorch's global generator.
 
-    ``config.weights`` is left to :func:`initial_encoder`: who loads a checkpoint of ours needs no others.
+    ``config.weights`` is ignored: it is not needed when loading a bodvcl checkpoint.
+    :func:`initial_encoder` reads it.
     """
     backbone = build_backbone(config)
     projector = FrameMLP(
@@ -58,7 +62,7 @@ def build_encoder(config: ModelConfig) -> VideoEncoder:
 
 
 def initial_encoder(config: ModelConfig) -> VideoEncoder:
-    """The encoder that training starts from: untrained, or with the backbone of ``config.weights``.
+    """The encoder that training starts from: untrained, or with a backbone that has ``config.weights``.
 
     Raises:
         CheckpointError: the weights cannot be read, or belong to another backbone.

@@ -12,5 +12,9 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def memory_layout(fast: bool) -> torch.memory_format:
-    """Layout of clips and 3D kernels: channels-last; for the reference route PyTorch's default."""
+    """Memory layout of clips and 3D kernels.
+
+    Args:
+        fast: True: channels-last; False (the reference route): PyTorch's default.
+    """
     return torch.channels_last_3d if fast else torch.contiguous_format

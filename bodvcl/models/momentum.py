@@ -15,7 +15,7 @@ from bodvcl.ops.distributed import gather, world_size
 
 
 def momentum_copy(encoder: VideoEncoder) -> VideoEncoder:
-    """A copy whose parameters nobody trains; it has batch statistics of its own."""
+    """A copy whose parameters are not trained; it has batch statistics of its own."""
     return copy.deepcopy(encoder).requires_grad_(False)
 
 
@@ -23,7 +23,7 @@ def momentum_at(start: float, progress: float) -> float:
     """Momentum that rises from ``start`` to 1 as a cosine: ``1 - (1 - start) (cos(pi progress) + 1) / 2``.
 
     Args:
-        start: in [0, 1].
+        start: momentum at the start of the run, in [0, 1].
         progress: share of the run that is done, in [0, 1].
     """
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
@@ -31,14 +31,17 @@ def momentum_at(start: float, progress: float) -> float:
 
 @torch.no_grad()
 def shuffled_over_ranks(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """``encode(clips)`` with clips dealt to the processes at random, and the rows dealt back: shuffle-BN.
+    """``encode(clips)``, where each clip is encoded by a random process (shuffle-BN).
 
-    Keys that were normalised with the statistics of the very clips of their queries give the pair away. With
-    one process there is nothing to deal.
+    If a key and its query are normalised with the statistics of the same clips, the statistics reveal that
+    they belong together. With one process the clips stay where they are.
 
     Args:
-        encode: ``(N, ...)`` to ``(N, ...)``, row by row but for batch statistics.
-        clips: the same number in every process.
+        encode: function from ``(N, ...)`` to ``(N, ...)``; rows are independent, except for batch statistics.
+        clips: clips ``(N, ...)``, the same number on every process.
+
+    Returns:
+        The results for the clips of this process.
     """
     ranks = world_size()
     if ranks == 1:

@@ -1,24 +1,25 @@
-"""The projector: an MLP that is applied to every frame on its own."""
+"""The projector: an MLP that is applied to each frame separately."""
 
 from __future__ import annotations
 
 import itertools
 
+import torch
 from torch import Tensor, nn
 
 
 class FrameMLP(nn.Sequential):
     """Linear layers with ReLU between them, on the last dimension: ``(..., dim_in)`` -> ``(..., dim_out)``.
 
-    All leading dimensions are rows: with ``norm`` the statistics of a hidden unit run over the N * T frames
-    of a batch of clips ``(N, T, dim_in)``. The last layer has neither normalisation nor ReLU.
+    All leading dimensions are rows. For clips ``(N, T, dim_in)`` batch normalisation uses the statistics of
+    all N * T frames. The last layer has neither normalisation nor ReLU.
 
     Args:
         dim_in: width of the input, 1 or more.
         hidden: width of the hidden layers.
         dim_out: width of the output.
         layers: number of linear layers, 1 or more.
-        norm: batch normalisation after each hidden linear layer, which then has no bias.
+        norm: add batch normalisation after each hidden linear layer, which then has no bias.
     """
 
     def __init__(self, dim_in: int, hidden: int, dim_out: int, layers: int, *, norm: bool = False) -> None:
@@ -33,5 +34,7 @@ class FrameMLP(nn.Sequential):
         super().__init__(*modules)
 
     def forward(self, features: Tensor) -> Tensor:
-        rows = super().forward(features.flatten(0, -2))
-        return rows.unflatten(0, features.shape[:-1])
+        rows = features.flatten(0, -2)
+        for layer in self:
+            rows = layer(rows)
+        return torch.unflatten(rows, 0, features.shape[:-1])

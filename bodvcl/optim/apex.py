@@ -1,7 +1,7 @@
-"""NVIDIA apex, if it is the genuine one with its CUDA extensions: its LAMB is a single fused kernel.
+"""LAMB as a single fused kernel, from NVIDIA apex with its CUDA extensions.
 
-The package named ``apex`` on PyPI is another project; NVIDIA's is built from its repository or comes with
-NVIDIA's containers. Nothing is imported to find out.
+The package ``apex`` on PyPI is another project. NVIDIA apex is built from its repository, or comes with
+NVIDIA's containers. The check does not import it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ import torch
 
 
 class Usable(NamedTuple):
-    """Whether something can be used here, and the reason in words."""
+    """Whether something can be used here.
+
+    Attributes:
+        yes: whether it can be used.
+        reason: the reason, in words.
+    """
 
     yes: bool
     reason: str
 
 
 def apex_lamb_usable() -> Usable:
-    """Whether ``apex.optimizers.FusedLAMB`` would run: the genuine apex, its extensions, a CUDA device."""
+    """Whether ``apex.optimizers.FusedLAMB`` would run: NVIDIA apex, its extensions and a CUDA device."""
     spec = find_spec("apex")
     if spec is None or not spec.submodule_search_locations:
         return Usable(False, "NVIDIA apex is not installed; build it from github.com/NVIDIA/apex")
@@ -43,14 +48,19 @@ def apex_lamb_usable() -> Usable:
 
 
 def fused_lamb(groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-    """apex's FusedLAMB with the arithmetic of :class:`bodvcl.optim.lamb.LAMB`; it adapts the groups that have
-    a weight decay."""
+    """apex's FusedLAMB, with the arithmetic of :class:`bodvcl.optim.lamb.LAMB`.
+
+    Args:
+        groups: parameter groups; those with a weight decay are adapted.
+        lr: learning rate.
+    """
     from apex.optimizers import FusedLAMB
 
-    return FusedLAMB(
+    optimizer: torch.optim.Optimizer = FusedLAMB(
         [{k: v for k, v in group.items() if k != "adapt"} for group in groups],
         lr=lr,
         eps=1e-6,
         max_grad_norm=1e30,
         set_grad_none=False,
     )
+    return optimizer

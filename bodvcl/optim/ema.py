@@ -1,4 +1,4 @@
-"""Exponential moving average of parameters: the momentum encoder of MoCo and BYOL."""
+"""Exponential moving average of parameters, for the momentum encoder of MoCo and BYOL."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 @torch.no_grad()
 def ema_update(target: nn.Module, source: nn.Module, m: float) -> None:
-    """``target <- m target + (1 - m) source`` for every parameter, in place, in a few launches.
+    """``target <- m target + (1 - m) source`` for every parameter, in place, with few kernel launches.
 
-    Buffers are left alone: a momentum encoder has batch statistics of its own.
+    Buffers do not change: a momentum encoder has batch statistics of its own.
 
     Args:
         target: the moving average.
@@ -19,7 +19,7 @@ def ema_update(target: nn.Module, source: nn.Module, m: float) -> None:
         m: momentum in [0, 1].
 
     Raises:
-        ValueError: the modules have different parameters, or m is out of range.
+        ValueError: the modules have different parameters, or m is not in [0, 1].
     """
     if not 0 <= m <= 1:
         raise ValueError(f"ema_update: m is {m}; expected a number in [0, 1]")
@@ -27,4 +27,5 @@ def ema_update(target: nn.Module, source: nn.Module, m: float) -> None:
     if [p.shape for p in averages] != [p.shape for p in sources]:
         raise ValueError("ema_update: target and source have different parameters; copy the source to start")
     if averages:
-        get_ema_multi_avg_fn(m)(averages, sources, 0)
+        update = get_ema_multi_avg_fn(m)
+        update(averages, sources, 0)

@@ -1,4 +1,4 @@
-"""The optimiser that a configuration names."""
+"""The optimiser of a run, by its name."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from bodvcl.optim.lars import LARS
 def make_optimizer(
     parameters: Iterable[nn.Parameter], config: OptimConfig, lr: float, fast: bool
 ) -> torch.optim.Optimizer:
-    """SGD, LARS, AdamW or LAMB. One-dimensional parameters (biases and normalisation layers) have no weight
-    decay, and LARS and LAMB do not adapt their step.
+    """SGD, LARS, AdamW or LAMB.
+
+    One-dimensional parameters (biases and normalisation layers) have no weight decay, and LARS and LAMB do
+    not adapt their step.
 
     Args:
-        parameters: what to train.
-        config: name and constants.
-        lr: learning rate to begin with.
-        fast: fused implementations; False: one parameter after the other where PyTorch has such a route.
+        parameters: parameters to train.
+        config: name and options of the optimiser.
+        lr: initial learning rate.
+        fast: True: fused implementations; False: one parameter after the other, where PyTorch can do that.
 
     Raises:
-        ConfigError: apex was asked for and cannot be used; the reason is given.
+        ConfigError: apex was asked for and cannot be used; the message gives the reason.
     """
     parameters = [p for p in parameters if p.requires_grad]
     groups = [
@@ -38,10 +40,10 @@ def make_optimizer(
         },
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0, "adapt": False},
     ]
-    sgd = {"momentum": config.momentum, "nesterov": config.nesterov and config.momentum > 0}
-    how = {"fused": True} if fast else {"foreach": False, "fused": False}
+    nesterov = config.nesterov and config.momentum > 0
+    foreach = None if fast else False
     if config.name == "lars":
-        return LARS(groups, lr, trust=config.trust, fused=fast, **sgd)
+        return LARS(groups, lr, config.momentum, trust=config.trust, nesterov=nesterov, fused=fast)
     if config.name == "lamb":
         on_gpu = any(p.is_cuda for p in parameters)
         usable = apex_lamb_usable()
@@ -56,5 +58,7 @@ def make_optimizer(
     for group in groups:
         del group["adapt"]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, **sgd, **how)
-    return torch.optim.AdamW(groups, lr=lr, **how)
+        return torch.optim.SGD(
+            groups, lr=lr, momentum=config.momentum, nesterov=nesterov, foreach=foreach, fused=fast
+        )
+    return torch.optim.AdamW(groups, lr=lr, foreach=foreach, fused=fast)

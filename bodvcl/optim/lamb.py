@@ -1,32 +1,32 @@
-r"""LAMB: Adam whose step is scaled, tensor by tensor, to the norm of the weights (You et al., 2020,
+"""LAMB: Adam whose step is scaled to the norm of the weights, tensor by tensor (You et al., 2020,
 arXiv:1904.00962, algorithm 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 
 class LAMB(torch.optim.Optimizer):
-    r"""Adam's direction with decoupled weight decay, in steps of the length of the weights.
+    r"""Adam's direction with decoupled weight decay; the length of a step is proportional to the weights.
 
     .. math::
         r = \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \beta w, \quad
         w \leftarrow w - lr \, \frac{|w|}{|r|} \, r
 
-    Where w or r is 0 the ratio is 1. A group with ``adapt=False`` (biases and normalisation layers, by
-    convention) has a ratio of 1. apex's FusedLAMB with ``max_grad_norm`` out of reach is the same and adapts
-    the groups that have a weight decay.
+    Where w or r is 0, the ratio of the norms is 1. It is also 1 in a group with ``adapt=False`` (usually
+    biases and normalisation layers). apex's FusedLAMB computes the same if its ``max_grad_norm`` is very
+    large; it adapts the groups that have a weight decay.
 
     Args:
         params: parameters or groups, as for every optimiser of PyTorch.
         lr: learning rate.
-        betas: of the running mean and mean square.
-        eps: epsilon.
-        weight_decay: beta.
+        betas: decay rates of the running mean and of the running mean square.
+        eps: epsilon, positive.
+        weight_decay: beta, 0 or more.
     """
 
     def __init__(
@@ -47,9 +47,22 @@ class LAMB(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """One step; ``closure``, where given, is evaluated first, with gradients enabled."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update the parameters.
+
+        Args:
+            closure: evaluated first, with gradients enabled; None: use the present gradients.
+
+        Returns:
+            The value of ``closure``.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -66,7 +79,7 @@ class LAMB(torch.optim.Optimizer):
         for p in params:
             if not self.state[p]:
                 self.state[p] = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         mean = [self.state[p]["exp_avg"] for p in params]
         square = [self.state[p]["exp_avg_sq"] for p in params]
         torch._foreach_lerp_(mean, grads, 1 - beta1)

@@ -1,13 +1,12 @@
-r"""LARS: SGD whose step is scaled, tensor by tensor, to the norm of the weights (You, Gitman and Ginsburg,
-2017, arXiv:1708.03888), in the form of SlowFast and apex's LARC: the rate stays outside of the momentum."""
+"""LARS: SGD whose step is scaled to the norm of the weights, tensor by tensor (You, Gitman and Ginsburg,
+2017, arXiv:1708.03888). As in SlowFast and in apex's LARC, the learning rate is outside of the momentum."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import torch
-from torch import Tensor
 
 
 class LARS(torch.optim.SGD):
@@ -18,19 +17,19 @@ class LARS(torch.optim.SGD):
         g' = \lambda (g + \beta w), \quad u \leftarrow \mu u + g', \quad
         w \leftarrow w - lr \, (g' + \mu u)
 
-    (without Nesterov: ``w - lr u``), with beta the weight decay. Where w is 0, lambda is 1; where g is 0, so
-    is g'. A group with ``adapt=False`` (biases and normalisation layers, by convention) is trained by
-    plain SGD with the group's weight decay. :meth:`step` overwrites ``p.grad`` with g'.
+    Without Nesterov's form: ``w - lr u``. Where w is 0, lambda is 1. Where g is 0, g' is 0. A group with
+    ``adapt=False`` (usually biases and normalisation layers) is trained by plain SGD with the weight decay of
+    the group. :meth:`step` overwrites ``p.grad`` with g'.
 
     Args:
         params: parameters or groups, as for every optimiser of PyTorch.
         lr: learning rate.
-        momentum: mu.
-        weight_decay: beta.
-        trust: eta.
-        eps: epsilon.
-        nesterov: look ahead, as SlowFast does.
-        fused: the fused SGD of PyTorch for the second half.
+        momentum: mu, in [0, 1).
+        weight_decay: beta, 0 or more.
+        trust: eta, positive.
+        eps: epsilon, positive.
+        nesterov: use Nesterov's form, as SlowFast does.
+        fused: use PyTorch's fused SGD for the update.
     """
 
     def __init__(
@@ -58,9 +57,22 @@ class LARS(torch.optim.SGD):
         for group in self.param_groups:
             group.setdefault("adapt", True)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """One step; ``closure``, where given, is evaluated first, with gradients enabled."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update the parameters.
+
+        Args:
+            closure: evaluated first, with gradients enabled; None: use the present gradients.
+
+        Returns:
+            The value of ``closure``.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -81,7 +93,7 @@ class LARS(torch.optim.SGD):
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return
-        grads, decay = [p.grad for p in params], group["weight_decay"]
+        grads, decay = [p.grad for p in params if p.grad is not None], group["weight_decay"]
         weight_norm = torch.stack(torch._foreach_norm(params))
         grad_norm = torch.stack(torch._foreach_norm(grads))
         rate = self.trust * weight_norm / (grad_norm + decay * weight_norm + self.eps)

@@ -15,16 +15,16 @@ def learning_rate(
     start: float = 0.0,
     cosine_from_start: bool = False,
 ) -> float:
-    """Linear rise over the first ``rising`` steps, then a cosine to 0 at ``total_steps``.
+    """Learning rate of a step: a linear warm-up over the first ``rising`` steps, then a cosine to 0.
 
     Args:
-        step: 0 for the first step.
+        step: number of the step, from 0.
         total_steps: length of the schedule; later steps get 0.
         peak: highest rate.
         rising: number of warm-up steps; the last of them has the full rate.
-        start: what the rise starts from (one step before the first).
-        cosine_from_start: the cosine begins at step 0 instead of after the rise, which then goes up to it:
-            the rate stays below ``peak``, as in SlowFast.
+        start: rate one step before the first.
+        cosine_from_start: start the cosine at step 0 and not after the warm-up. The warm-up then ends on the
+            cosine, below ``peak``, as in SlowFast.
     """
     if step < rising:
         top = _cosine(rising / total_steps, peak) if cosine_from_start else peak
@@ -35,14 +35,20 @@ def learning_rate(
 
 
 def rising_steps(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> int:
-    """Steps of warm-up: ``config.warmup`` is a share of the run below 1, a number of epochs from 1 on."""
+    """Number of warm-up steps.
+
+    Args:
+        config: its ``warmup`` is a share of the run if it is below 1, else a number of epochs.
+        total_steps: steps of the run.
+        steps_per_epoch: steps of an epoch.
+    """
     if config.warmup < 1:
         return math.ceil(config.warmup * total_steps)
     return min(round(config.warmup * steps_per_epoch), total_steps)
 
 
 def batch_factor(config: OptimConfig, batch_size: int) -> float:
-    """What both learning rates are multiplied with: ``batch_size / config.lr_per``, or 1."""
+    """Factor of the learning rates: ``batch_size / config.lr_per``; 1 where ``lr_per`` is None."""
     return 1.0 if config.lr_per is None else batch_size / config.lr_per
 
 

@@ -1,4 +1,4 @@
-"""What every backbone is: clips in, one feature per frame (or per tubelet) out, at several depths."""
+"""Base of all backbones: they map clips to one feature per frame (or per tubelet), at several depths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Backbone(nn.Module, ABC):
     """Maps clips ``(N, 3, L, H, W)`` to per-frame features ``(N, T, D)`` with T = ``frames_out(L)``.
 
     Args:
-        name: key of :data:`bodvcl.config.backbones.GEOMETRY`.
+        name: a key of :data:`bodvcl.config.backbones.GEOMETRY`.
         dim: D, width of a feature.
     """
 
@@ -24,23 +24,25 @@ class Backbone(nn.Module, ABC):
 
     @property
     def min_frames(self) -> int:
-        """Frames of the shortest clip that gives a feature."""
+        """Smallest number of frames of a clip that gives a feature."""
         return GEOMETRY[self.name].frames_per_feature
 
     def frames_out(self, frames: int) -> int:
-        """T, the number of features that a clip of ``frames`` frames gives.
+        """T, the number of features of a clip of ``frames`` frames.
 
         Raises:
-            ValueError: too few frames, or not a multiple of what one feature takes.
+            ValueError: too few frames, or not a multiple of the frames of one feature.
         """
         return GEOMETRY[self.name].frames_out(frames)
 
     @abstractmethod
     def maps(self, clips: Tensor) -> list[Tensor]:
-        """Feature maps ``(N, D_l, T, h_l, w_l)`` of four depths l, from shallow to deep; the last has D."""
+        """Feature maps ``(N, D_l, T, h_l, w_l)`` of four depths l, from shallow to deep; the last width is
+        D."""
 
     def stages(self, clips: Tensor) -> list[Tensor]:
-        """Per-frame features ``(N, T, D_l)`` of four depths, averaged over space; the last is ``forward``'s.
+        """Per-frame features ``(N, T, D_l)`` of four depths, averaged over space; the last are those of
+        ``forward``.
 
         Raises:
             ValueError: as :meth:`forward`.
@@ -52,7 +54,7 @@ class Backbone(nn.Module, ABC):
         """Per-frame features ``(N, T, D)``.
 
         Raises:
-            ValueError: clips of another rank, with too few frames, or too small.
+            ValueError: clips that are not 5-dimensional, have too few frames, or are too small.
         """
         self._check(clips)
         return pool_space(self.maps(clips)[-1])

@@ -19,7 +19,7 @@ from bodvcl.models.backbones.temporal import remove_temporal_strides
 class ResNet18(Backbone):
     """One of the 18-layer video ResNets, or its thin version with one block per layer; ``dim`` 512.
 
-    Parameter names are torchvision's, without the classifier's.
+    Parameter names are those of torchvision, without the classifier.
 
     Args:
         name: ``r3d_18``, ``r3d_18_thin``, ``r2plus1d_18`` or ``r2plus1d_18_thin``.
@@ -45,12 +45,12 @@ class ResNet18(Backbone):
         return maps
 
 
-class MatchedConv2Plus1D(Conv2Plus1D):
+class MatchedConv2Plus1D(Conv2Plus1D):  # type: ignore[misc]  # torchvision has no annotations
     """A factorised convolution with as many parameters as the 3x3x3 convolution that it replaces.
 
-    torchvision's gives the second convolution of a block the inner width of the first, which is smaller where
-    the block widens. The thin networks of the literature count every convolution on its own
-    (arXiv:1711.11248, section 3.5).
+    In torchvision, the second convolution of a block has the inner width of the first, which is smaller where
+    the block gets wider. The thin networks of the literature compute the inner width of each convolution
+    separately (arXiv:1711.11248, section 3.5).
     """
 
     def __init__(

@@ -13,15 +13,16 @@ from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.temporal import remove_temporal_strides
 
 _DEPTHS = (4, 7, 13, 16)
-"""Where a depth ends in torchvision's list of modules: before the later three poolings, and at the end."""
+"""Number of torchvision's modules up to the end of each depth: before the last three poolings, and at the
+end."""
 
 
 class SeparableInception(Backbone):
     """S3D, or S3D-G with a gate after each branch of every Inception block; ``dim`` 1024.
 
-    Parameter names are torchvision's, without the classifier's. The running statistics of its batch
-    normalisation move by 0.1 a step (torchvision: 0.001, too slow for a short run); eps is torchvision's.
-    Convolutions are drawn so that the scale of the features is kept: with PyTorch's default draw those of an
+    Parameter names are those of torchvision, without the classifier. The running statistics of batch
+    normalisation have a momentum of 0.1 (torchvision: 0.001, too slow for a short run); eps is torchvision's.
+    The initial convolutions keep the scale of the features. With PyTorch's default, the features of an
     untrained network in evaluation mode vanish (1e-10).
 
     Args:
@@ -31,7 +32,7 @@ class SeparableInception(Backbone):
     def __init__(self, name: str) -> None:
         super().__init__(name, 1024)
         network = S3D(norm_layer=partial(nn.BatchNorm3d, eps=1e-3))
-        self.features = remove_temporal_strides(network.features)
+        self.features: nn.Sequential = remove_temporal_strides(network.features)
         for module in self.features.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -41,7 +42,8 @@ class SeparableInception(Backbone):
                     _gate_branches(block)
 
     def maps(self, clips: Tensor) -> list[Tensor]:
-        maps, x = [], clips
+        x = clips
+        maps: list[Tensor] = []
         for count, module in enumerate(self.features, start=1):
             x = module(x)
             if count in _DEPTHS:
@@ -50,11 +52,11 @@ class SeparableInception(Backbone):
 
 
 class Gate(nn.Module):
-    """Self-gating: ``x * sigmoid(W mean(x) + b)``, channel by channel; the mean runs over the clip and space.
+    """Self-gating: ``x * sigmoid(W mean(x) + b)``, channel by channel, with the mean over time and space.
 
     Args:
-        channels: C of ``(N, C, T, h, w)``.
-        per_frame: take the mean over space only, so that no frame sees another.
+        channels: C of the input ``(N, C, T, h, w)``.
+        per_frame: take the mean over space only, so that frames do not exchange information.
     """
 
     def __init__(self, channels: int, per_frame: bool = False) -> None:

@@ -86,4 +86,5 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.branch(x) + self.skip(x))
+        out: Tensor = self.relu(self.branch(x) + self.skip(x))
+        return out

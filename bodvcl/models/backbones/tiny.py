@@ -31,6 +31,7 @@ class Tiny(Backbone):
 
 
 def _block(channels_in: int, channels_out: int, kernel: tuple[int, int, int]) -> nn.Sequential:
-    padding = tuple(k // 2 for k in kernel)
+    time, height, width = (k // 2 for k in kernel)
+    padding = (time, height, width)
     conv = nn.Conv3d(channels_in, channels_out, kernel, stride=(1, 2, 2), padding=padding, bias=False)
     return nn.Sequential(conv, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True))

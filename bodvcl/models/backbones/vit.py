@@ -13,21 +13,21 @@ from torchvision.models import VisionTransformer
 from bodvcl.models.backbones.base import Backbone
 
 TUBELET = (2, 16, 16)
-"""Frames, height and width that one token is made of."""
+"""Frames, height and width of the pixels in one token."""
 
 
 class TubeletViT(Backbone):
     """A vision transformer whose tokens attend to each other across space and time.
 
-    One feature per tubelet in time, T = L / 2: the mean over space of the tokens after the final layer
-    normalisation. There is no class token. Position is a fixed sine-cosine code (:func:`position_code`), so
-    that a clip of another size or length needs no new parameters.
+    There is one feature per two frames, T = L / 2: the mean over space of the tokens after the final layer
+    normalisation. There is no class token. The position code is fixed (:func:`position_code`), so that clips
+    of any size and length work with the same parameters.
 
     Args:
         dim: D, width of a token, a multiple of 6 and of ``heads``.
-        depth: blocks, a multiple of 4.
-        heads: attention heads.
-        size: height and width in pixels whose patch grid the spatial code spans, whatever a clip's size is.
+        depth: number of blocks, a multiple of 4.
+        heads: number of attention heads.
+        size: height and width in pixels of the patch grid that the spatial code spans, for clips of any size.
     """
 
     def __init__(self, dim: int = 768, depth: int = 12, heads: int = 12, size: int = 224) -> None:
@@ -43,7 +43,8 @@ class TubeletViT(Backbone):
         self.grid = size // TUBELET[1]
         self.tubelets = nn.Conv3d(3, dim, TUBELET, TUBELET)
         nn.init.trunc_normal_(self.tubelets.weight, std=(3 * math.prod(TUBELET)) ** -0.5)
-        nn.init.zeros_(self.tubelets.bias)
+        if self.tubelets.bias is not None:
+            nn.init.zeros_(self.tubelets.bias)
         self.blocks = network.encoder.layers
         self.norm = network.encoder.ln
 
@@ -63,17 +64,26 @@ class TubeletViT(Backbone):
 
 
 def attention_route(twice: bool) -> AbstractContextManager[object]:
-    """The context to run a pass in: with ``twice`` attention is computed by operators that can be
-    differentiated twice, which PyTorch's fused ones cannot."""
+    """Context for a pass through attention.
+
+    Args:
+        twice: use operators that can be differentiated twice; PyTorch's fused operators cannot.
+    """
     return sdpa_kernel(SDPBackend.MATH) if twice else nullcontext()
 
 
 def position_code(shape: tuple[int, ...], dim: int, grid: int, device: torch.device | str = "cpu") -> Tensor:
     """Sines and cosines of a token's time, row and column: ``(t * h * w, dim)``, float32.
 
-    A third of the channels goes to each axis, with ``dim / 6`` frequencies from 1 to 1/10000 in radians per
-    token. Time is counted in tubelets. Rows and columns are stretched to ``grid`` x ``grid`` patches, which
-    interpolates the code for clips of another size.
+    Each axis has a third of the channels, with ``dim / 6`` frequencies from 1 to 1/10000 in radians per
+    token. The unit of time is a tubelet. Rows and columns are scaled to ``grid`` x ``grid`` patches, so that
+    the code is interpolated for clips of another size.
+
+    Args:
+        shape: (t, h, w), number of tokens along each axis.
+        dim: width of a token, a multiple of 6.
+        grid: rows and columns of the patch grid.
+        device: device of the result.
 
     Raises:
         ValueError: ``dim`` is not a multiple of 6.

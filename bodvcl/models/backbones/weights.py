@@ -1,4 +1,4 @@
-"""Published weights into our backbones: SlowFast's and PyTorchVideo's Slow-R50, torchvision's networks."""
+"""Loads published weights: Slow-R50 of SlowFast and PyTorchVideo, and torchvision's networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bodvcl.models.backbones.build import build_backbone
 from bodvcl.models.backbones.temporal import RepeatConv3d
 
 _PREFIXES = ("module.", "backbone.")
-"""What a wrapper puts before a name: PyTorch's data parallelism, SlowFast's contrastive models."""
+"""Prefixes that wrappers add to names: PyTorch's data parallelism, SlowFast's contrastive models."""
 
 _PUBLISHED_NAME = re.compile(r"\w+_Weights\.\w+")
 
@@ -43,25 +43,25 @@ _PYTORCHVIDEO = (
     (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.conv_([abc])\.(\w+)", r"res<\1>.\2.branch.\3.\4"),
     (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.norm_([abc])\.(\w+)", r"res<\1>.\2.branch.\3_bn.\4"),
 )
-"""PyTorchVideo counts stages from 1, SlowFast and we from 2: ``<n>`` stands for n + 1."""
+"""PyTorchVideo counts stages from 1; SlowFast and bodvcl count from 2: ``<n>`` stands for n + 1."""
 
 
 def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
     """Load published weights into a backbone, in place.
 
     Args:
-        backbone: ``slow_r50``, ``r3d_18``, ``r2plus1d_18`` or ``s3d``, with either temporal padding.
+        backbone: a backbone of :data:`bodvcl.config.backbones.CAN_LOAD`, with either temporal padding.
         name_or_path: a checkpoint file (SlowFast's ``.pyth``, with names such as
             ``s1.pathway0_stem.conv.weight``, also of its contrastive models; PyTorchVideo's ``.pyth``;
             torchvision's ``.pth``), or the name of torchvision's weights
             (``R3D_18_Weights.KINETICS400_V1``), which are downloaded once.
 
     Returns:
-        Lines for the user: what was loaded, and in what the network differs from the one it was trained in.
+        Lines for the user: what was loaded, and how the network differs from the one that was trained.
 
     Raises:
-        CheckpointError: not found, not readable, not finite, or not weights of this backbone (missing and
-            unexpected names and other shapes are listed).
+        CheckpointError: the weights are not found, not readable, not finite, or of another backbone (the
+            message lists missing and unexpected names and other shapes).
     """
     if backbone.name not in CAN_LOAD:
         raise CheckpointError(
@@ -73,12 +73,12 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
 
 
 def weights_report(config: ModelConfig) -> list[str]:
-    """The lines that :func:`load_pretrained` gives for this configuration, after the same checks.
+    """The lines that :func:`load_pretrained` returns for this configuration, after the same checks.
 
-    The file is read. Published weights that are not on disk are not downloaded; a line says so.
+    A file is read. Published weights that are not on disk are not downloaded; a line says so.
 
     Raises:
-        CheckpointError: as :func:`load_pretrained`, but for a download that fails.
+        CheckpointError: as :func:`load_pretrained`, except for a download that fails.
     """
     if config.weights is None:
         return []
@@ -92,7 +92,8 @@ def weights_report(config: ModelConfig) -> list[str]:
 
 
 def _fitting(backbone: Backbone, source: str) -> dict[str, Tensor]:
-    """The weights of a file, or published ones, under our names, once they are known to fit."""
+    """Weights of a file, or published weights, with the names of the backbone, after checking that they
+    fit."""
     weights = our_names(_read(source, backbone.name))
     _refuse_misfits(source, backbone.name, backbone.state_dict(), weights)
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
@@ -104,7 +105,7 @@ def _fitting(backbone: Backbone, source: str) -> dict[str, Tensor]:
 
 
 def _to_download(source: str, backbone: str) -> str | None:
-    """Address of published weights that are not on disk yet."""
+    """URL of published weights that are not on disk yet; None: nothing to download."""
     if not _is_published(source):
         return None
     url = _published(source, backbone).url
@@ -117,10 +118,10 @@ def _is_published(source: str) -> bool:
 
 
 def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names that our backbones have; names of no known layout stay as they are.
+    """Weights with the names of bodvcl's backbones; names of an unknown layout do not change.
 
-    Classifiers are dropped, and so is what stands beside the ``backbone.`` of a contrastive model (its
-    projector, predictor and momentum encoder).
+    Classifiers are dropped. Of a contrastive model, only the ``backbone.`` is kept: projector, predictor and
+    momentum encoder are dropped.
     """
     for prefix in _PREFIXES:
         if any(name.startswith(prefix) for name in weights):
@@ -144,7 +145,7 @@ def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(_not_there(path, error.strerror or str(error))) from error
-    except Exception as error:  # of the unpickler, which takes any bytes for its instructions
+    except Exception as error:  # the unpickler takes any bytes for instructions and may raise anything
         raise CheckpointError(
             f"{path} is not a checkpoint that PyTorch can read safely: damaged, or another kind of file "
             "(Caffe2's .pkl is not supported; use the .pyth)"
@@ -182,12 +183,13 @@ def _published(name: str, backbone: str) -> WeightsEnum:
 
 
 def _download(weights: WeightsEnum) -> Mapping[str, Tensor]:
-    """Published weights, from the disk where they have been downloaded before."""
+    """Published weights; they are downloaded once and then read from disk."""
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+        return state
     except (URLError, OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"cannot download {weights.url} ({error}); fetch it by other means and give the file instead"
+            f"cannot download {weights.url} ({error}); download it in another way and give the file instead"
         ) from error
 
 
@@ -222,12 +224,12 @@ def _report(source: str, backbone: Backbone) -> list[str]:
     lines = [f"backbone {backbone.name} starts from {source}"]
     if GEOMETRY[backbone.name].weights:
         lines.append(
-            "  trained with temporal strides, which are removed here: its deeper layers saw frames up to 8 "
-            "times further apart"
+            "  it was trained with temporal strides, which are removed here: frames in its deeper layers "
+            "were up to 8 times further apart"
         )
     if any(isinstance(m, RepeatConv3d) for m in backbone.modules()):
         lines.append(
-            "  trained with zeros beyond the ends of a clip, here the outer frames are repeated; "
-            "--model.temporal-padding zero gives what it was trained with"
+            "  it was trained with zeros beyond the ends of a clip; here the outer frames are repeated "
+            "(--model.temporal-padding zero: as it was trained)"
         )
     return lines
