@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from bodvcl.errors import UserError
 from bodvcl.runs.folder import write_atomically
@@ -133,7 +132,7 @@ class ProgressLine:
     """
 
     def __init__(self, total: int, done: int) -> None:
-        self._bar: tqdm[None] = progress_bar(
+        self._bar = progress_bar(
             total=total,
             initial=done,
             desc="pre-training",

@@ -14,8 +14,7 @@ from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
-from bodvcl.ops.koopman.api import Backend
-from bodvcl.ops.koopman.spec import Mask, Weights
+from bodvcl.ops.koopman.spec import Backend, Mask, Weights
 
 
 def stream_names(decouple: str) -> tuple[str, ...]:
