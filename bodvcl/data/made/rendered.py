@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+from tqdm import tqdm
 
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
@@ -127,9 +128,10 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
     for split in rendering.sizes:
         (folder / split).mkdir(parents=True)
     chunks = [items[start : start + 8] for start in range(0, len(items), 8)]
-    rows = []
+    rows: list[dict[str, str]] = []
     description = f"rendering {rendering.name}"
-    with progress_bar(total=len(items), desc=description, unit="video", disable=not progress) as bar:
+    bar: tqdm[None] = progress_bar(total=len(items), desc=description, unit="video", disable=not progress)
+    with bar:
         render = _RenderMany(rendering.render, folder, chunks)
         for done in each(render, len(chunks), workers=workers):
             if isinstance(done, Lost):
