@@ -13,7 +13,7 @@ def info_nce(clips: Tensor, alpha: float = 0.1) -> Tensor:
     Args:
         clips: ``(N_bs, rho, M)``: rho clips of each of N_bs videos. A clip whose embedding is exactly zero
             has no cosine: it is left out as anchor, as positive and as negative.
-        alpha: temperature.
+        alpha: temperature, positive.
 
     Returns:
         The mean over the anchors that have a positive; a scalar, 0 if there is none.
@@ -48,15 +48,16 @@ def _term(u: Tensor, v: Tensor, alpha: float) -> Tensor:
 def info_nce_rows(
     query: Tensor, keys: Tensor, positive: Tensor, excluded: Tensor, temperature: float | Tensor = 0.1
 ) -> Tensor:
-    """Eq. 1 of every row of one stream, with masks in place of ids.
+    """Eq. 1 for every row of one stream, with masks in place of ids.
 
     Args:
         query, keys: ``(N, D)``, ``(K, D)``, floating point.
-        positive, excluded: ``(N, K)`` bool; an excluded key is no positive. Every row has a positive.
-        temperature: alpha.
+        positive, excluded: ``(N, K)`` bool; an excluded key does not count as a positive. Every row must have
+            a positive.
+        temperature: alpha of Eq. 1.
 
     Returns:
-        ``(N,)``.
+        the loss of every row, ``(N,)``.
     """
     logits = cosine_similarity(query[:, None], keys[None], dim=-1) / temperature
     log_p = logits.masked_fill(excluded, -torch.inf).log_softmax(-1)
@@ -64,5 +65,5 @@ def info_nce_rows(
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """V-BYOL's loss (Eq. 4 with the sign that makes it one to minimise) of every row ``(N, D)``: ``(N,)``."""
+    """V-BYOL's loss of every row: Eq. 4 with a minus, so that it is minimised; ``(N, D)`` to ``(N,)``."""
     return -cosine_similarity(prediction, target.detach(), dim=-1)
