@@ -35,6 +35,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     features = torch.from_numpy(np.load(options.features)).double() if options.features else made_clips()
+    features = features.reshape(-1, *features.shape[-2:])  # (frames, width) is one clip
     split = bodvcl.koopman_split(
         features,
         options.xi,

@@ -73,6 +73,10 @@ def test_split_only_reads_features_from_a_file(tmp_path):
     np.save(tmp_path / "features.npy", np.ones((3, 5, 4), np.float32))
     printed = run(tmp_path, "split_only.py", "--features", "features.npy")
     assert printed.count("mean length of the static part 2.000, of the dynamic part 0.000") == 3
+    np.save(tmp_path / "clip.npy", np.ones((5, 4), np.int64))
+    assert run(tmp_path, "split_only.py", "--features", "clip.npy") == "".join(
+        f"{line}\n" for line in printed.splitlines()[:2]
+    )
 
 
 def test_the_notebook_shows_the_split(tmp_path):
