@@ -40,3 +40,10 @@ def test_make_targets_of_the_pages_exist():
         for block in blocks(ROOT / name, "bash"):
             for target in re.findall(r"^make ([a-z][\w-]*)", block.text, re.MULTILINE):
                 assert target in targets, f"{block}: make {target}"
+
+
+def test_every_part_of_the_package_has_its_place_in_the_table_of_layers():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    parts = [path.name for path in (ROOT / "bodvcl").iterdir() if (path / "__init__.py").exists()]
+    missing = [name for name in parts if f"`bodvcl/{name}/`" not in text and f"`{name}/`" not in text]
+    assert not missing, missing
