@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "engine",
         "objectives",
         "models bilevel optim",
-        "data.show",
+        "data.show data.augment data.source",
         "data.sources",
         "data.clips",
         "data.files",

@@ -1,0 +1,8 @@
+"""Which frames, crops and colours a training step sees."""
+
+from __future__ import annotations
+
+from bodvcl.data.clips.colour import colour_matrix
+from bodvcl.data.clips.draws import draw_clips
+
+__all__ = ["colour_matrix", "draw_clips"]
