@@ -7,10 +7,10 @@ from typing import Any
 
 from bodvcl.viz.html import Markup, escape, join
 
-Row = Mapping[str, Any]
+ProbeRow = Mapping[str, Any]
 
 
-def probe_bars(rows: Sequence[Row]) -> Markup:
+def probe_bars(rows: Sequence[ProbeRow]) -> Markup:
     """Table of the backbone rows: a bar for the untrained encoder, a bar for the pre-trained one, a dotted
     line at chance."""
     head = (
@@ -29,7 +29,7 @@ def probe_bars(rows: Sequence[Row]) -> Markup:
     return Markup(f'<div class="card">{table}{key}</div>')
 
 
-def stream_table(backbone: Sequence[Row], streams: Mapping[str, Sequence[Row]]) -> Markup:
+def stream_table(backbone: Sequence[ProbeRow], streams: Mapping[str, Sequence[ProbeRow]]) -> Markup:
     """Table of pre-trained accuracies: the backbone beside each stream, the better stream in bold."""
     names = list(streams)
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in ("chance", "backbone", *names))
@@ -57,7 +57,7 @@ def signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _bar_row(row: Row) -> Markup:
+def _bar_row(row: ProbeRow) -> Markup:
     if row.get("skipped"):
         return Markup(
             f'<tr><td class="wide">{_semantic(row)}</td>'
@@ -77,7 +77,7 @@ def _bar_row(row: Row) -> Markup:
     )
 
 
-def _bars(row: Row) -> Markup:
+def _bars(row: ProbeRow) -> Markup:
     alt = (
         f"{row['semantic']}: untrained {percent(row['untrained'])}%, "
         f"pre-trained {percent(row['pretrained'])}%, chance {percent(row['chance'])}%"
@@ -92,13 +92,13 @@ def _bars(row: Row) -> Markup:
     return Markup(f'<div class="bars" role="img" aria-label="{escape(alt)}">{pieces}{chance}</div>')
 
 
-def _semantic(row: Row) -> Markup:
+def _semantic(row: ProbeRow) -> Markup:
     kind = row.get("kind")
     badge = f' <span class="kind {_kind(row)}">{escape(kind)}</span>' if kind else ""
     return Markup(f"<b>{escape(row['semantic'])}</b>{badge}")
 
 
-def _kind(row: Row) -> str:
+def _kind(row: ProbeRow) -> str:
     return row["kind"] if row.get("kind") in ("static", "dynamic") else "other"
 
 
