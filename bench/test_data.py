@@ -293,7 +293,7 @@ def test_vp9(benchmark, films, route, shape, size, one_thread):
     case = make_case(films["vp9"], shape, size)
     run = ROUTES.get(route)
     if route == "dali":
-        pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install bodvcl[dali])")
+        pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install nvidia-dali-cuda130)")
         run = dali_route(case)
     check(case, route, run)
     measure(benchmark, case, f"vp9, {shape} at {size}", run)

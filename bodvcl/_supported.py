@@ -1,6 +1,6 @@
 """Which releases bodvcl is tested with, and the refusal of others at import.
 
-`pip install bodvcl` already keeps to these ranges (`pyproject.toml` has the same, a test compares them). The
+`pip install .` already keeps to these ranges (`pyproject.toml` has the same, a test compares them). The
 check is for environments that pip did not resolve: a forced install, a module system, an image.
 """
 

@@ -106,7 +106,7 @@ def choose_flow(name: FlowName, device: torch.device) -> Flow:
     if importlib.util.find_spec("skimage") is None:
         raise ConfigError(
             "the dynamic control needs an optical flow: install scikit-image for TV-L1 "
-            f"(pip install 'bodvcl[flow]'), or for RAFT {_how_raft()}"
+            f"(pip install scikit-image), or for RAFT {_how_raft()}"
         )
     return TVL1()
 

@@ -10,7 +10,7 @@ import torch
 from smooth_video import MEAN, MJPEG, MOST, VP9, write_waves
 from video_files import read_barcode, write_video
 
-pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install bodvcl[dali])")
+pytest.importorskip("nvidia.dali", reason="DALI is not installed (pip install nvidia-dali-cuda130)")
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.augment import finish

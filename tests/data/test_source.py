@@ -87,7 +87,7 @@ def test_torchcodec_is_not_for_files_without_timestamps(vp9, tmp_path):
 
 
 def test_a_missing_library_is_named_with_its_extra(vp9):
-    assert "pip install bodvcl[dali]" in can_run_dali([vp9], CPU, installed=False)[1]
+    assert "pip install nvidia-dali-cuda130" in can_run_dali([vp9], CPU, installed=False)[1]
     assert can_run_torchcodec([vp9], trouble="not installed") == (False, "not installed")
 
 
@@ -128,7 +128,7 @@ def test_asking_for_what_is_not_installed_names_the_extra(vp9, name, monkeypatch
     ("name", "module"), [("dali", "nvidia.dali"), ("torchcodec", "torchcodec")], ids=["dali", "torchcodec"]
 )
 def test_asking_for_what_is_installed_gives_it(vp9, name, module, capsys):
-    pytest.importorskip(module, reason=f"{name} is not installed (pip install bodvcl[{name}])")
+    pytest.importorskip(module, reason=f"{name} is not installed")
     if name == "torchcodec" and not can_run_torchcodec([vp9])[0]:
         pytest.skip(can_run_torchcodec([vp9])[1])
     source = opened(vp9, decoder=name)

@@ -59,7 +59,10 @@ def can_run_dali(
         installed: whether DALI is installed. None: find out.
     """
     if not (_is_installed("nvidia.dali") if installed is None else installed):
-        return False, "DALI is not installed (pip install bodvcl[dali], or bodvcl[dali-cuda12] for CUDA 12)"
+        return (
+            False,
+            "DALI is not installed (pip install nvidia-dali-cuda130, or -cuda120 for CUDA 12)",
+        )
     codecs = _DALI_GPU if device.type == "cuda" else _DALI_CPU
     return _verdict("DALI", videos, lambda video: _why_not_dali(video, codecs, device))
 
@@ -125,7 +128,7 @@ def _is_installed(module: str) -> bool:
 
 def _torchcodec_trouble() -> str:
     if not _is_installed("torchcodec"):
-        return "TorchCodec is not installed (pip install bodvcl[torchcodec])"
+        return "TorchCodec is not installed (pip install torchcodec)"
     from torchcodec.decoders import VideoDecoder
 
     try:
