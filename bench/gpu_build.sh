@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/site/bodvcl"
-export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 # the current folder's bodvcl lacks its kernels and recipes
+export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 # the current folder's bodvcl lacks what is built here
 export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
 limited() { env --default-signal=INT timeout --signal=INT --kill-after=10 "$@"; } # what is interrupted still reports
 

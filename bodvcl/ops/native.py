@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-DIRECTORY = Path(__file__).resolve().parent.parent
+DIRECTORY = Path(__file__).parent.parent
 NAMESPACE = "bodvcl_native"
 
 
