@@ -50,6 +50,9 @@ PUBLIC = {
         "parse_known",
         "read",
     ],
+    "bodvcl.data.augment": ["finish"],
+    "bodvcl.data.clips": ["colour_matrix", "draw_clips"],
+    "bodvcl.data.source": ["ClipSource", "open_source"],
     "bodvcl.data.sets": [
         "DATA_SETS",
         "BuiltInDataSet",

@@ -327,11 +327,11 @@ def test_printed_commands_can_be_pasted(name, tmp_path, monkeypatch, capsys):
     from bodvcl.cli.data_transcode import print_copy
     from bodvcl.config.schema import TrainConfig
     from bodvcl.data.files.transcode import CopyReport
-    from bodvcl.engine.loop import Outcome
+    from bodvcl.engine.loop import TrainingOutcome
 
     monkeypatch.setattr(end_of_run, "summarise", lambda *_: None)
     monkeypatch.setattr(end_of_run, "write_atomically", lambda *_: None)
-    outcome = Outcome(step=1, total=2, seconds=1.0, signal=15, encoder=None)
+    outcome = TrainingOutcome(step=1, total=2, seconds=1.0, signal=15, encoder=None)
     run = end_of_run.TrainedRun(Path(name), None, None, outcome)
     assert end_of_run.finish(TrainConfig(), torch.device("cpu"), run) == 143
     command = capsys.readouterr().out.splitlines()[-1]
