@@ -385,4 +385,4 @@ def test_command(tmp_path, good_video, capsys):
     assert main(["data", "transcode", str(root), str(root / "x")]) == 2
     assert capsys.readouterr().err.startswith("bodvcl data transcode: error: ")
     assert main(["data", "transcode", str(root), "out", "--short-side", "33"]) == 2
-    assert "expected an even number of 16 or more, got 33" in capsys.readouterr().err
+    assert "--short-side: input should be a multiple of 2, got 33" in capsys.readouterr().err
