@@ -116,11 +116,10 @@ def test_pyav_is_what_a_cpu_gets(vp9, capsys):
 
 
 @pytest.mark.parametrize("name", ["dali", "torchcodec"])
-def test_asking_for_what_is_not_installed_names_the_extra(vp9, name, monkeypatch):
+def test_asking_for_what_is_not_installed_names_the_package(vp9, name, monkeypatch):
     monkeypatch.setattr(source_choice, "_is_installed", lambda module: False)
-    with pytest.raises(
-        ConfigError, match=rf"--decoder {name} cannot be used: .*pip install bodvcl\[{name}\]"
-    ):
+    package = {"dali": "nvidia-dali-cuda130", "torchcodec": "torchcodec"}[name]
+    with pytest.raises(ConfigError, match=rf"--decoder {name} cannot be used: .*pip install {package}"):
         opened(vp9, decoder=name)
 
 
