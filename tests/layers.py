@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "engine",
         "objectives",
         "models bilevel optim",
-        "data.show data.augment data.source",
+        "data.show data.augment data.source data.video data.scan data.transcode",
         "data.sources",
         "data.clips",
         "data.files",
@@ -47,6 +47,7 @@ ENTRIES = {
     "bodvcl.probe",
     "bodvcl.info",
     "bodvcl.report",
+    "bodvcl.data_cli",
     "bodvcl.__main__",
     "bodvcl.data.__main__",
 }
