@@ -226,6 +226,18 @@ def test_cache_is_used_and_has_a_folder_per_setting(tmp_path):
     assert shapes.rendering(small(Path("a"))).key() == shapes.rendering(small(Path("b"))).key()
 
 
+def test_two_renderings_are_the_same_files(tmp_path):
+    """A run of seed 0 gives its numbers on every machine, not only beside the cache it was first made with."""
+    first, second = (
+        shapes.prepare(small(tmp_path / name, train_videos=24, frames=20), workers=workers, progress=False)
+        for name, workers in (("a", 1), ("b", 2))
+    )
+    files = sorted(path.relative_to(first.parent) for path in first.parent.rglob("*.*"))
+    assert len(files) == 42
+    for file in files:
+        assert (first.parent / file).read_bytes() == (second.parent / file).read_bytes(), file
+
+
 def test_two_processes_may_race(tmp_path):
     config = small(tmp_path)
     context = multiprocessing.get_context("fork")

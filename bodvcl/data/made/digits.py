@@ -19,7 +19,7 @@ from bodvcl.data.made.rendered import SPLITS, Rendering, split_sizes, write_rend
 from bodvcl.data.made.scenery import TRAJECTORIES, random_waves, sensor_noise, trajectory
 from bodvcl.data.randomness import generator
 
-_RENDERER = 1  # part of the cache key: raise it when the same settings would give other pixels
+_RENDERER = 2  # part of the cache key: raise it when the same settings would give other pixels
 
 
 def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int]:
