@@ -227,7 +227,7 @@ def test_cache_is_used_and_has_a_folder_per_setting(tmp_path):
 
 
 def test_two_renderings_are_the_same_files(tmp_path):
-    """A run of seed 0 gives its numbers on every machine, not only beside the cache it was first made with."""
+    """A run of seed 0 gives its numbers on every machine, not only beside the cache of its first time."""
     first, second = (
         shapes.prepare(small(tmp_path / name, train_videos=24, frames=20), workers=workers, progress=False)
         for name, workers in (("a", 1), ("b", 2))
