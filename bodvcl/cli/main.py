@@ -34,8 +34,9 @@ def _without_verb(arguments: Sequence[str]) -> int:
     if arguments[0] == "--version":
         print(f"bodvcl {bodvcl.__version__}")
         return 0
+    about = (bodvcl.__doc__ or "").partition("\n")[0]
     try:
-        choose(arguments, VERBS, prog="bodvcl", noun="verb", about=bodvcl.__doc__ or "")
+        choose(arguments, VERBS, prog="bodvcl", noun="verb", about=about)
     except ConfigError as error:
         print(f"bodvcl: error: {error}", file=sys.stderr)
         return 2

@@ -29,6 +29,9 @@ def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {verb} " in out for verb in VERBS)
+    usage, about, heading = out.split("\n\n")[:3]
+    assert (usage, heading.splitlines()[0]) == ("usage: bodvcl VERB [OPTIONS]", "verbs:")
+    assert len(about.splitlines()) == 1, "what the program is; not how the library is used"
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"bodvcl {bodvcl.__version__}"
 
