@@ -26,16 +26,28 @@ def made_clips(frames: int = 12, width: int = 6) -> Tensor:
     return clips
 
 
+def saved_clips(name: str) -> Tensor:
+    """``(clips, frames, width)`` from a .npy file; ``(frames, width)`` is one clip."""
+    try:
+        features = torch.from_numpy(np.load(name)).double()
+    except (OSError, TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {name}: {error}") from error
+    if features.ndim not in (2, 3) or features.shape[-2] < 3:
+        raise argparse.ArgumentTypeError(
+            f"{name} holds {tuple(features.shape)} numbers; expected (clips, frames, width), 3 frames or more"
+        )
+    return features.reshape(-1, *features.shape[-2:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="a .npy file of (clips, frames, width)")
+    parser.add_argument("--features", type=saved_clips, help="a .npy file of (clips, frames, width)")
     parser.add_argument("--xi", type=float, default=0.1, help="radius of the static disk around 1")
     parser.add_argument("--plot", type=Path, help="write a picture of the first clip here")
     options = parser.parse_args()
 
     torch.manual_seed(0)
-    features = torch.from_numpy(np.load(options.features)).double() if options.features else made_clips()
-    features = features.reshape(-1, *features.shape[-2:])  # (frames, width) is one clip
+    features = made_clips() if options.features is None else options.features
     split = bodvcl.koopman_split(
         features,
         options.xi,

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import numpy as np
+import pytest
 from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,13 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 def run(folder: Path, name: str, *options: str) -> str:
     """What an example prints."""
-    done = subprocess.run(
+    done = attempt(folder, name, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def attempt(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, EXAMPLES / name, *options],
         cwd=folder,
         env=ENVIRONMENT,
@@ -28,8 +35,6 @@ def run(folder: Path, name: str, *options: str) -> str:
         text=True,
         timeout=PATIENCE,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def numbers(printed: str, name: str) -> list[float]:
@@ -77,6 +82,28 @@ def test_split_only_reads_features_from_a_file(tmp_path):
     assert run(tmp_path, "split_only.py", "--features", "clip.npy") == "".join(
         f"{line}\n" for line in printed.splitlines()[:2]
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot read features.npy: [Errno 2] No such file or directory"),
+        (b"text", "cannot read features.npy: "),
+        (np.array(["text"]), "cannot read features.npy: "),
+        (np.ones(5), "features.npy holds (5,) numbers; expected (clips, frames, width), 3 frames or more"),
+    ],
+    ids=["missing", "not an array", "not numbers", "one axis"],
+)
+def test_split_only_says_what_is_wrong_with_a_file(tmp_path, content, why):
+    file = tmp_path / "features.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        np.save(file, content)
+    done = attempt(tmp_path, "split_only.py", "--features", "features.npy")
+    assert done.returncode == 2
+    assert f"argument --features: {why}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_notebook_shows_the_split(tmp_path):
