@@ -13,6 +13,8 @@ from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config.schema import BilevelConfig
+from bodvcl.data.sets import DATA_SETS, open_dataset
+from bodvcl.objectives.base import ObjectiveInput
 
 RUN = "runs/20261120-101500-simclr-bod"
 """The run folder that the pages speak of."""
@@ -102,9 +104,30 @@ def _library(scope: Mapping[str, Any]) -> None:
     assert scope["each"].shape == (2,)
 
 
+def _extending(scope: Mapping[str, Any]) -> None:
+    """The method leaves out an empty stream; the data set can be opened by its name."""
+    z = torch.zeros(4, 2, 3)
+    z[0] = z[1, 0] = torch.tensor([2.0, 0, 0])
+    z[1, 1], z[2, 0] = torch.tensor([0, 5.0, 0]), torch.ones(3)
+    batch = ObjectiveInput({"static": z.flatten(0, 1)}, torch.arange(4).repeat_interleave(2), views=2)
+    assert scope["Alignment"]()(batch)["static"].item() == 1.0  # the mean of 0 and 2; two videos do not count
+
+    for name in ("wild/b.mp4", "calm/a.mp4"):
+        Path(name).parent.mkdir()
+        Path(name).touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATA_SETS, "moods", scope["MOODS"])
+        found = open_dataset("moods:.")
+    assert [(row.path, row.split, row.labels) for row in found.rows] == [
+        (str(Path("calm/a.mp4")), "", {"label": "calm"}),
+        (str(Path("wild/b.mp4")), "", {"label": "wild"}),
+    ]
+
+
 RESULTS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "docs/koopman.md": _koopman,
     "docs/contrastive.md": _contrastive,
+    "docs/extending.md": _extending,
     "docs/library.md": _library,
 }
 """What must hold after the last block of a page."""
