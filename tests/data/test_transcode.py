@@ -344,6 +344,16 @@ def test_damage_costs_only_the_segments_that_it_lies_in(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_where_nothing_can_be_copied_there_is_no_copy_to_use(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("path,label\ngone.mp4,a\nalso_gone.mp4,b\n")
+    out = tmp_path / "out"
+    assert main(["data", "transcode", str(tmp_path / "list.csv"), str(out), "--workers", "0"]) == 2
+    captured = capsys.readouterr()
+    assert "use it with" not in captured.out
+    assert f"no video could be copied; for example {tmp_path}/gone.mp4: no such file; {out}/" in captured.err
+    assert (out / FAILED).read_text().count("no such file") == 2
+
+
 def test_a_segment_behind_the_end_is_named(tmp_path):
     video = write_video(tmp_path / "tiny.mp4", 5)
     root = layouts.finegym(tmp_path / "in", video, cut=False)

@@ -65,7 +65,9 @@ def prepare(folder: Path, what: Mapping[str, object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(what)) + "\n", encoding="utf-8")
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: cannot be used for the copy: {error}") from error
+        raise DataError(
+            f"{folder}: cannot be used for the copy: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def source_of(data: DatasetRows, source: str, folder: Path) -> str:

@@ -34,6 +34,7 @@ from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import DataError
 from bodvcl.text.progress import progress_bar
+from bodvcl.text.words import printable
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ def transcode(
         progress: show progress bars.
 
     Raises:
-        DataError: the source has no video; or the destination contains something else, lies inside the
-            source, or cannot be written.
+        DataError: the source has no video, or none that can be copied; or the destination contains something
+            else, lies inside the source, or cannot be written.
     """
     data = open_dataset(source, workers=workers, progress=progress)
     if not data.rows:
@@ -199,6 +200,12 @@ def transcode(
     copied = [(names[copy_key(row)], row) for row in data.rows if copy_key(row) in done]
     write_lists(data, root, folder, copied)
     write_csv(folder / FAILED, ["path", "reason"], report.failed)
+    if not copied:
+        path, reason = report.failed[0]
+        raise DataError(
+            f"{printable(data.name)}: no video could be copied; for example {printable(path)}: {reason}; "
+            f"{folder / FAILED} names all of them"
+        )
     return report
 
 
