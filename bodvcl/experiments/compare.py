@@ -17,6 +17,7 @@ from bodvcl.data.workers.process import available_cores
 from bodvcl.experiments.compare_plan import CompareOptions, is_finished, plan
 from bodvcl.experiments.compare_report import report
 from bodvcl.experiments.compare_training import RunFailed, train_missing
+from bodvcl.runs.folder import create_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(CompareOptions, arguments[:end], prog="python -m bodvcl.experiments.compare")
         until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
         tasks = list(plan(options, arguments[end + 1 :]))
+        create_folder(options.out, "--out")
         try:
             train_missing(tasks, options.workers or available_cores(), until)
         except RunFailed:

@@ -29,11 +29,14 @@ class CompareOptions:
     group: Literal["comparison", "search"] = "comparison"
     """comparison: plain, + L_pred, + BOD-VCL, and plain on data without correlations.
     search: BOD-VCL with one setting changed at a time."""
-    data: tuple[Literal["shapes", "digits"], ...] = ("shapes", "digits")
+    data: Annotated[tuple[Literal["shapes", "digits"], ...], Field(min_length=1)] = ("shapes", "digits")
     """Built-in data sets."""
-    methods: tuple[Literal["simclr", "byol", "moco", "swav"], ...] = ("simclr", "byol")
+    methods: Annotated[tuple[Literal["simclr", "byol", "moco", "swav"], ...], Field(min_length=1)] = (
+        "simclr",
+        "byol",
+    )
     """Contrastive methods."""
-    variants: tuple[str, ...] | None = None
+    variants: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Variants of the group, in the order of training: --variants plain "+ BOD-VCL". None: all."""
     seeds: Annotated[int, Field(ge=1)] = 5
     """Repetitions, each with its own weights, order and augmentation."""

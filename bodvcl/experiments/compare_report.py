@@ -48,10 +48,12 @@ def report(options: CompareOptions, tasks: Sequence[Task]) -> None:
     .png, all named after the group; print the table.
 
     Raises:
-        ConfigError: no training is finished.
-        DataError: no label could be probed in any finished training.
+        ConfigError: no training was finished in time.
+        DataError: no training could be probed, or no label in any of them.
     """
     shown = reported(tasks)
+    if not shown and options.minutes is None:
+        raise DataError(f"no run could be probed: {tasks[0].folder / 'log.txt'} says why")
     if not shown:
         raise ConfigError(
             f"no run was finished within {options.minutes:g} minutes: "

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from bodvcl.config.parse import parse_config
 from bodvcl.data.sets import BuiltInSettings, open_dataset
-from bodvcl.errors import UserError
+from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_plan import Task, is_finished
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.progress import progress_bar
@@ -37,7 +37,8 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
 
     Raises:
         RunFailed: names the first run that failed, its command and its last line.
-        ConfigError: a folder holds a run that was made with other options.
+        ConfigError: a folder holds a run that was made with other options, or the options of the trainings
+            cannot be used.
     """
     missing = [task for task in tasks if not is_finished(task)]
     if not missing:
@@ -45,6 +46,8 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
     needed = {(task.cell.data, task.cell.variant): task for task in missing}
     for task in needed.values():  # once, not by every run that needs it
         config = parse_config(task.arguments)
+        if not config.log.probe:
+            raise ConfigError("the comparison is that of the probes after training: remove --log.no-probe")
         open_dataset(config.data, BuiltInSettings(config.shapes, config.digits), workers=config.workers)
     with (
         ThreadPoolExecutor(min(workers, len(missing))) as pool,

@@ -33,7 +33,7 @@ from bodvcl.errors import ConfigError
 from bodvcl.experiments.two_stream import Loss, Record, train_two_stream
 from bodvcl.experiments.two_stream_data import Correlation, make_videos
 from bodvcl.experiments.two_stream_report import figure6, figure7, table, verdict
-from bodvcl.runs.folder import write_atomically
+from bodvcl.runs.folder import create_folder, write_atomically
 from bodvcl.text.progress import progress_bar
 from bodvcl.text.tables import Listing, Row, show
 
@@ -85,7 +85,7 @@ Results = dict[tuple[Correlation, Loss], list[list[Record]]]
 
 def run_all(options: SyntheticOptions) -> Results:
     """Run every setting and seed in parallel; finished runs are read from their files."""
-    options.out.mkdir(parents=True, exist_ok=True)
+    create_folder(options.out, "--out")
     tasks = [(setting, seed) for seed in range(options.seeds) for setting in RUNS]
     missing = [task for task in tasks if not _fits(options, *task)]
     if missing:

@@ -66,6 +66,24 @@ def refuse_other_run(run_dir: Path, resume: bool) -> None:
         )
 
 
+def create_folder(folder: Path, option: str) -> None:
+    """Create the folder of the results of several runs, unless it exists.
+
+    Args:
+        folder: the folder.
+        option: option that chose it, for the message.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another {option}"
+        ) from error
+
+
 def _new_folder(name: str) -> Path:
     """Create a folder that did not exist, under a name that no other process took."""
     RUNS.mkdir(parents=True, exist_ok=True)

@@ -206,6 +206,34 @@ def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsy
     assert "made with other options" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--variants"], "--variants"),
+        (["--methods"], "--methods"),
+        (["--data"], "--data"),
+        (["--out", "a_file"], "cannot write to a_file: File exists; choose another --out"),
+        (["--", "--log.no-probe"], "remove --log.no-probe"),
+        (["--", "--epohs", "2"], "unknown option --epohs (did you mean --epochs?)"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_rendered(tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("")
+    monkeypatch.setattr(
+        compare_training, "open_dataset", lambda *arguments, **options: pytest.fail("rendered")
+    )
+    assert compare.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_runs_without_a_probe_are_no_table(tmp_path):
+    with pytest.raises(DataError, match=r"no run could be probed: .*plain/0/log\.txt says why"):
+        report(options(tmp_path), list(plan(options(tmp_path))))
+
+
 @pytest.mark.slow
 def test_a_training_that_fails_is_named(tmp_path, capsys):
     command = [

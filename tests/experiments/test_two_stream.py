@@ -136,9 +136,12 @@ def test_the_command_writes_figures_and_words_and_repeats_nothing(tmp_path, caps
     assert "choose another --out" in capsys.readouterr().err
 
 
-def test_bad_options_are_one_line(capsys):
+def test_bad_options_are_one_line(tmp_path, capsys):
     assert synthetic.main(["--steps", "7"]) == 2
     assert capsys.readouterr().err.startswith("bodvcl experiments.synthetic: error: --steps: ")
+    (tmp_path / "file").write_text("")
+    assert synthetic.main(["--out", str(tmp_path / "file" / "out")]) == 2
+    assert "file/out: Not a directory; choose another --out\n" in capsys.readouterr().err
 
 
 def record(step, norms=(1.0, 0.1), **accuracy):
