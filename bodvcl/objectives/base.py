@@ -6,6 +6,7 @@ the batch. Averaged over the processes, losses and gradients are those of one pr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class ObjectiveInput(NamedTuple):
     targets: Mapping[str, Tensor] | None = None
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Base of all objectives.
 
     Attributes:
@@ -59,14 +60,15 @@ class Objective(nn.Module):
 class StreamObjective(Objective):
     """An objective that compares the embeddings of named streams."""
 
+    @abstractmethod
     def forward(self, batch: ObjectiveInput) -> dict[str, Tensor]:
         """One scalar loss per stream, float32 or wider."""
-        raise NotImplementedError
 
 
 class ClipObjective(Objective):
     """An objective that encodes the clips itself: it needs more of the network than one vector per frame."""
 
+    @abstractmethod
     def forward(
         self, encoder: VideoEncoder, clips: Tensor, videos: Tensor, views: int
     ) -> tuple[dict[str, Tensor], Tensor]:
@@ -79,4 +81,3 @@ class ClipObjective(Objective):
             videos: ``(N,)`` integers, as in :class:`ObjectiveInput`.
             views: rho, clips per video.
         """
-        raise NotImplementedError
