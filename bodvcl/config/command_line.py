@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import io
 import os
 import re
 import shutil
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
@@ -42,6 +41,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from bodvcl.config.limits import MOST
 from bodvcl.errors import ConfigError
+from bodvcl.text.words import nearest
 
 __all__ = [
     "Flag",
@@ -188,13 +188,9 @@ def option_names(cls: type, prefix: str = "") -> Iterator[str]:
             yield _negated(name)
 
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
-
-
+@functools.cache
 def _adapter(cls: type) -> TypeAdapter[Any]:
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls]
+    return TypeAdapter(cls)
 
 
 def _fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
@@ -231,13 +227,14 @@ def _refuse_unknown_options(cls: type, argv: Sequence[str], prog: str) -> None:
                 raise ConfigError(f"unknown option {token.split('=')[0]}{hint}; see {prog} --help")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    if name.startswith("no-") and _negated(name.removeprefix("no-")) in names:
-        return f" (did you mean --{_negated(name.removeprefix('no-'))}?)"
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    found = found or [n for n in names if n.rpartition(".")[2] == name]
-    return f" (did you mean --{found[0]}?)" if found else ""
+def _nearest(name: str, known: Collection[str]) -> str:
+    positive = name.removeprefix("no-")
+    if positive != name and _negated(positive) in known:
+        meant = [_negated(positive)]
+    else:
+        meant = sorted(other for other in known if other.rpartition(".")[2] == name)
+    meant = meant or list(filter(None, [nearest(name, known)]))
+    return f" (did you mean {' or '.join(f'--{other}' for other in meant)}?)" if meant else ""
 
 
 # ------------------------------------------------------------------ values out of range

@@ -35,8 +35,14 @@ def plain(name: str) -> str:
     return text if clear else f"'{text}'"
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` if a known name is similar, otherwise an empty string."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most similar to ``name``, whatever the case. None: no name is similar."""
     names = {other.strip().casefold(): other for other in known}
     near = difflib.get_close_matches(name.strip().casefold(), names, n=1)
-    return f" (did you mean {plain(names[near[0]])}?)" if near else ""
+    return names[near[0]] if near else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` if a known name is similar, otherwise an empty string."""
+    near = nearest(name, known)
+    return "" if near is None else f" (did you mean {plain(near)}?)"

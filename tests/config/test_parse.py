@@ -50,6 +50,8 @@ def test_help_explains_and_exits_with_0(capsys):
         (["--koopman.xl", "0.1"], r"unknown option --koopman.xl \(did you mean --koopman.xi\?\)"),
         (["--no-log.probe"], r"unknown option --no-log.probe \(did you mean --log.no-probe\?\)"),
         (["--lr", "1"], r"unknown option --lr \(did you mean --optim.lr\?\)"),
+        (["--tau", "1"], r"unknown option --tau \(did you mean --dualvar.tau or --objective.tau\?\)"),
+        (["--nonsense"], "unknown option --nonsense; see bodvcl train --help"),
         (["--koopman.xi", "3"], "koopman.xi: .*less than or equal to 1, got 3"),
         (["--koopman.xi", "0"], "koopman.xi: .*greater than 0"),
         (["--objective.tau", "-1"], "objective.tau: .*greater than 0"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import replace
@@ -21,6 +20,7 @@ from bodvcl.data.sets.split_names import canonical_split
 from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
 from bodvcl.errors import DataError
+from bodvcl.text.words import suggestion
 
 _ENTRIES: tuple[DataSet | BuiltInDataSet, ...] = (
     SHAPES,
@@ -113,8 +113,7 @@ def _read(text: str) -> DatasetRows:
 def _read_official(text: str, name: str, fold: int, root: Path) -> DatasetRows:
     entry = DATA_SETS.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = suggestion(name, DATA_SETS)
         raise DataError(f"{text}: no data set named {name}{hint}; known names: {_names()}")
     if isinstance(entry, BuiltInDataSet):
         raise DataError(f"{text}: {name} is built in and has no folder; give {name} alone")
