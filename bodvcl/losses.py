@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -91,9 +93,9 @@ class DecoupledInfoNCE(nn.Module):
             max_gain=max_gain,
         )
         self._prediction = PredictionConfig(mode=mode, nu=nu)
-        width = rank if isinstance(rank, int) and rank > 2 else 2
-        clip = torch.zeros(1, width + 1, width, device="cpu")
-        koopman_streams(clip, self._koopman, self._prediction)  # raises for an option that is out of range
+        smallest = replace(self._koopman, rank=min(rank, 2) if isinstance(rank, int) else rank)
+        clip = torch.zeros(1, 3, 2, device="cpu")
+        koopman_streams(clip, smallest, self._prediction)  # raises for an option that is out of range
 
     def forward(self, embeddings: Tensor, video_ids: Tensor) -> dict[str, Tensor]:
         """Compute the losses of a batch of clips.

@@ -238,7 +238,8 @@ def test_a_bad_option_is_refused_when_the_module_is_made(option):
         bodvcl.DecoupledInfoNCE(**option)
 
 
-def test_a_rank_beyond_the_clips_is_refused_with_the_clips():
-    loss_fn = bodvcl.DecoupledInfoNCE(rank=7)
+@pytest.mark.parametrize("rank", [7, 10**9])
+def test_a_rank_beyond_the_clips_is_refused_with_the_clips(rank):
+    loss_fn = bodvcl.DecoupledInfoNCE(rank=rank)
     with pytest.raises(ValueError, match=r"rank.*1 to 5"):
         loss_fn(embeddings(), IDS)
