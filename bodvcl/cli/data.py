@@ -40,7 +40,3 @@ def _act(arguments: Sequence[str]) -> int:
 
         return show_verb(rest)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

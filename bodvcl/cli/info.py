@@ -248,7 +248,3 @@ def _torchcodec() -> str:
 
 
 _DECODERS: dict[str, Callable[[], str]] = {"PyAV": _pyav, "DALI": _dali, "TorchCodec": _torchcodec}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -41,7 +41,3 @@ def _without_verb(arguments: Sequence[str]) -> int:
         print(f"bodvcl: error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""``python -m bodvcl.probe``: what can be read from the frozen features of a trained encoder."""
+"""The verb ``probe``: what can be read from the frozen features of a trained encoder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,3 @@ def _check_writable(option: str, path: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{option}: cannot write {path}: {error.strerror or error}") from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,7 +33,3 @@ def _report(arguments: Sequence[str]) -> int:
 
     print(write_report(options.run_dir))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

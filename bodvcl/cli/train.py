@@ -47,7 +47,3 @@ def _parse(arguments: Sequence[str]) -> TrainConfig:
         # All processes find the same mistake. The first reports it, and the launcher then ends the others.
         time.sleep(10)
         raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())
