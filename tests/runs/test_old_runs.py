@@ -58,7 +58,7 @@ def test_the_encoder_loads_and_gives_features(old_run):
 
 
 def test_training_goes_on_where_it_stopped(old_run, capsys):
-    """Not compared with six steps of this version: no two renderings of the data set are the same bytes."""
+    """Not compared with six steps of this version: it renders other bytes than 0.1.0 did."""
     before, first = state(old_run), (old_run / "metrics.jsonl").read_text()
     quiet = ["--max-steps", "6", "--log.no-probe", "--log.no-report"]
     assert main(["train", "--resume", "--run-dir", str(old_run), *quiet]) == 0
@@ -75,9 +75,7 @@ def test_training_goes_on_where_it_stopped(old_run, capsys):
 
     after = state(old_run)
     assert {int(moments["step"]) for moments in after["optimizer"]["state"].values()} == {6}
-    bound = 2 * sum(
-        rates
-    )  # what two steps of Adam move a weight by, at most about; a new network is far away
+    bound = 2 * sum(rates)  # two steps of Adam move a weight by little more than their rates
     moved = [
         (after["learner"][name] - value).abs().max().item()
         for name, value in before["learner"].items()
