@@ -12,8 +12,8 @@ WINDOW = 20
 HISTORY = 3 * WINDOW
 """Number of logged lines that the checks need."""
 EMPTY = 0.5
-"""Largest share of clips with an empty stream that is accepted. Of an untrained encoder, about one clip in
-ten has no static eigenvalue. Where most clips have none, the loss of that stream says little."""
+"""Largest share of clips with an empty stream that is accepted. With an untrained encoder, about one clip
+in ten has no static eigenvalue. Where most clips have none, the loss of that stream says little."""
 COLLAPSED = 0.99
 """Mean cosine between embeddings of different videos above which they count as collapsed to one point."""
 LOW_RANK = 1.5

@@ -18,9 +18,11 @@ VARIABLES = {
 }
 """Environment variables and their valid values. An empty variable counts as unset."""
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk, a quota or a file that can take no more."""
+
 SMALLER = "use smaller batches or clips or fewer --workers, or free some memory"
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 _NO_MEMORY = (
     "can't allocate memory",
@@ -90,7 +92,7 @@ def _of_the_system(error: OSError) -> str | None:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     where = " -> ".join(names)
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in DISK_FULL:
         return f"cannot write {where or 'a file'}: the disk is full ({reason}); make room and try again"
     if error.errno in _TOO_MANY:
         return f"{reason}: raise the limit with `ulimit -n`, or lower --workers"

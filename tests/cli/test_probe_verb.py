@@ -267,7 +267,7 @@ def test_videos_that_are_too_short_can_be_kept(probe) -> None:
         (["--flow", "raft"], r"--flow raft applies only to --control dynamic"),
         (["--no-cache"], r"--cache and --no-cache contradict"),
         (["--device", "cuda:99"], r"--device cuda:99"),
-        (["--nonsense"], r"unknown option --nonsense.*; see bodvcl probe --help"),
+        (["--nonsense"], r"unknown option --nonsense; see bodvcl probe --help"),
     ],
 )
 def test_mistakes_are_one_line(probe, options: list[str], complaint: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import bodvcl
 from bodvcl.engine.finite import not_finite, some
 from bodvcl.errors import CheckpointError
 from bodvcl.runs.folder import write_atomically
+from bodvcl.system.surroundings import DISK_FULL
 
 FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"
@@ -48,8 +48,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> Path:
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "the disk is full" if full else (error.strerror or str(error))
+        why = "the disk is full" if error.errno in DISK_FULL else (error.strerror or str(error))
         kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier one"
         raise CheckpointError(
             f"cannot write {path} ({buffer.tell() / 1e6:.1f} MB): {why}; {kept}; "

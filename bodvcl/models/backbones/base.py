@@ -22,11 +22,6 @@ class Backbone(nn.Module, ABC):
         self.name = name
         self.dim = dim
 
-    @property
-    def min_frames(self) -> int:
-        """Smallest number of frames of a clip that gives a feature."""
-        return GEOMETRY[self.name].frames_per_feature
-
     def frames_out(self, frames: int) -> int:
         """T, the number of features of a clip of ``frames`` frames.
 
