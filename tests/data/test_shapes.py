@@ -226,6 +226,13 @@ def test_cache_is_used_and_has_a_folder_per_setting(tmp_path):
     assert shapes.rendering(small(Path("a"))).key() == shapes.rendering(small(Path("b"))).key()
 
 
+@pytest.mark.parametrize(("module", "version"), [(shapes, "_RENDERER"), (rendered, "_ENCODER")])
+def test_a_new_version_of_drawing_or_encoder_has_a_folder_of_its_own(tmp_path, monkeypatch, module, version):
+    before = shapes.rendering(small(tmp_path)).key()
+    monkeypatch.setattr(module, version, getattr(module, version) + 1)
+    assert shapes.rendering(small(tmp_path)).key() != before
+
+
 def test_two_renderings_are_the_same_files(tmp_path):
     """A run of seed 0 gives its numbers on every machine, not only beside the cache of its first time."""
     first, second = (

@@ -8,18 +8,17 @@ function of (configuration, split, index) and is stored as a real H.264 file.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from bodvcl.config.schema import DigitsConfig
-from bodvcl.data.made.rendered import SPLITS, Rendering, split_sizes, write_rendering
+from bodvcl.data.made.rendered import SPLITS, Rendering, write_rendering
 from bodvcl.data.made.scenery import TRAJECTORIES, random_waves, sensor_noise, trajectory
 from bodvcl.data.randomness import generator
 
-_RENDERER = 2  # part of the cache key: raise it when the same settings would give other pixels
+_RENDERER = 2  # part of the cache key: raise it when the same settings would give other frames
 
 
 def video_labels(config: DigitsConfig, split: str, index: int) -> tuple[int, int]:
@@ -98,15 +97,7 @@ def _sample(image: np.ndarray, centre: np.ndarray, size: int, width: float) -> n
 
 def rendering(config: DigitsConfig) -> Rendering:
     """The data set of these settings, to be written by :func:`bodvcl.data.made.rendered.write_rendering`."""
-    settings = {"renderer": _RENDERER} | {k: v for k, v in asdict(config).items() if k != "cache"}
-    return Rendering(
-        "digits",
-        config.cache,
-        settings,
-        split_sizes(config.train_videos, config.probe_videos),
-        ["digit", "trajectory"],
-        partial(render, config),
-    )
+    return Rendering("digits", config, _RENDERER, ["digit", "trajectory"], partial(render, config))
 
 
 def prepare(config: DigitsConfig, *, workers: int | None = None, progress: bool = True) -> Path:

@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from bodvcl.config.schema import DigitsConfig, ShapesConfig
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import DataError
@@ -25,6 +26,7 @@ from bodvcl.text.progress import progress_bar
 
 FPS = 20
 GOP = 12
+_ENCODER = 1  # part of the cache key: raise it when the same frames would give other files
 
 SPLITS = ("train", "probe_train", "probe_test")
 """Splits of every built-in data set."""
@@ -38,24 +40,33 @@ class Rendering:
 
     Attributes:
         name: name of the data set; ``--<name>.cache`` chooses its folder.
-        cache: folder with one folder for each set of settings. None: a folder in the user's cache folder.
-        settings: all settings that change a pixel or a label.
-        sizes: number of videos per split.
+        config: its settings. ``cache`` gets one folder for each set of the others.
+        version: version of ``render``, raised when the same settings would give other frames.
         columns: names of the labels.
         render: maps (split, index) to uint8 RGB frames (frames, height, width, 3) and labels; a pure function
             that can be pickled.
     """
 
     name: str
-    cache: Path | None
-    settings: Mapping[str, Any]
-    sizes: Mapping[str, int]
+    config: ShapesConfig | DigitsConfig
+    version: int
     columns: Sequence[str]
     render: Render
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of videos per split."""
+        return split_sizes(self.config.train_videos, self.config.probe_videos)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides about a file or a label."""
+        chosen = {name: value for name, value in asdict(self.config).items() if name != "cache"}
+        return {"renderer": self.version, "encoder": _ENCODER, **chosen}
+
     def key(self) -> str:
-        """Sixteen hexadecimal digits that change with every setting."""
-        text = json.dumps(dict(self.settings), sort_keys=True, default=str)
+        """Sixteen hexadecimal digits that change with every setting and version."""
+        text = json.dumps(self.settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -68,7 +79,8 @@ def split_sizes(train_videos: int, probe_videos: int) -> dict[str, int]:
 def encode(path: Path, frames: np.ndarray) -> None:
     """Write uint8 RGB frames (frames, height, width, 3) as H.264 in .mp4, in closed groups of 12 frames.
 
-    The same frames give the same file: x264's macroblock tree, which with B-frames does not, is off.
+    The same frames give the same file. For this, x264's macroblock tree is off: its results vary if there are
+    B-frames.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
@@ -103,7 +115,8 @@ def write_rendering(rendering: Rendering, *, workers: int | None = None, progres
     Raises:
         DataError: the cache folder cannot be written.
     """
-    cache = cache_folder(rendering.name) if rendering.cache is None else expand(rendering.cache)
+    chosen = rendering.config.cache
+    cache = cache_folder(rendering.name) if chosen is None else expand(chosen)
     final = cache / rendering.key()
     if (final / "labels.csv").is_file():
         return final / "labels.csv"
@@ -147,7 +160,7 @@ def _write(rendering: Rendering, folder: Path, workers: int, progress: bool) -> 
             bar.update(len(done))
     order = list(rendering.sizes)
     rows.sort(key=lambda row: (order.index(row["split"]), row["path"]))
-    settings = json.dumps(dict(rendering.settings), indent=2, default=str)
+    settings = json.dumps(rendering.settings, indent=2)
     (folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
     with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["path", "split", *rendering.columns])

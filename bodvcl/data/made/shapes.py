@@ -5,18 +5,17 @@ Scenes (:mod:`~bodvcl.data.made.shape_scenes`) are drawn and stored as real H.26
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bodvcl.config.schema import ShapesConfig
-from bodvcl.data.made.rendered import Rendering, split_sizes, write_rendering
+from bodvcl.data.made.rendered import Rendering, write_rendering
 from bodvcl.data.made.scenery import sensor_noise
 from bodvcl.data.made.shape_scenes import SEMANTICS, Scene, ground_truth, random_numbers
 
-_RENDERER = 4  # part of the cache key: raise it when the same settings would give other pixels
+_RENDERER = 4  # part of the cache key: raise it when the same settings would give other frames
 _SIDES = {"pentagon": 5, "triangle": 3, "square": 4}
 
 
@@ -96,15 +95,7 @@ def render(config: ShapesConfig, split: str, index: int) -> tuple[np.ndarray, di
 
 def rendering(config: ShapesConfig) -> Rendering:
     """The data set of these settings, to be written by :func:`bodvcl.data.made.rendered.write_rendering`."""
-    settings = {"renderer": _RENDERER} | {k: v for k, v in asdict(config).items() if k != "cache"}
-    return Rendering(
-        "shapes",
-        config.cache,
-        settings,
-        split_sizes(config.train_videos, config.probe_videos),
-        list(SEMANTICS),
-        partial(render, config),
-    )
+    return Rendering("shapes", config, _RENDERER, list(SEMANTICS), partial(render, config))
 
 
 def prepare(config: ShapesConfig, *, workers: int | None = None, progress: bool = True) -> Path:
