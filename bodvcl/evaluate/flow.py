@@ -61,16 +61,26 @@ class TVL1:
 
 
 class RAFT:
-    """RAFT (Teed and Deng, 2020) of torchvision; clips below its smallest size are enlarged."""
+    """RAFT (Teed and Deng, 2020) of torchvision; clips below its smallest size are enlarged.
+
+    Raises:
+        ConfigError: the file does not hold its weights.
+    """
 
     on_workers = False
 
     def __init__(self, name: str, file: Path, device: torch.device) -> None:
-        build, _ = RAFTS[name]
+        build, weights = RAFTS[name]
         self.name = f"{name} (torchvision, {file.name})"
         self.device = device
         self.model = build(weights=None, progress=False)
-        self.model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        try:
+            self.model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except Exception as error:  # the unpickler takes any bytes for instructions and may raise anything
+            raise ConfigError(
+                f"{file}: not the weights of {name}, or damaged; download {weights.url} again, "
+                "or use --flow tvl1"
+            ) from error
         self.model.to(device).eval()
 
     @torch.no_grad()
@@ -94,7 +104,7 @@ def choose_flow(name: FlowName, device: torch.device) -> Flow:
         device: where RAFT runs.
 
     Raises:
-        ConfigError: the flow is not installed; the message says how to get it.
+        ConfigError: the flow is not installed, or its weights are damaged; the message says how to get it.
     """
     found = _raft_weights()
     if name == "raft" or (name == "auto" and found):

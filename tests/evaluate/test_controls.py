@@ -261,6 +261,16 @@ def test_without_weights_tvl1_is_chosen_and_raft_is_refused(hub) -> None:
         choose_flow("raft", CPU)
 
 
+@pytest.mark.parametrize("content", [b"", b"half of a download", None])
+def test_damaged_weights_of_raft_are_named(hub, content) -> None:
+    file = hub / RAFTS["RAFT large"][1].url.rpartition("/")[2]
+    torch.save({"other": torch.zeros(1)}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(
+        ConfigError, match=r"raft_large\S+: not the weights of RAFT large, or damaged; download"
+    ):
+        choose_flow("auto", CPU)
+
+
 def test_without_scikit_image_the_package_is_named(hub, monkeypatch) -> None:
     monkeypatch.setattr(flow_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install scikit-image"):
