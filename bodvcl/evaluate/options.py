@@ -103,7 +103,7 @@ class ProbeOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Decoding processes. 0: decode in this process. None: one per core."""
+    """Decoding processes. 0: decode in this process. None: chosen from the number of cores."""
     seed: Seed = 0
     """Seed of drawn halves, of sgd and of the controls."""
 

@@ -35,7 +35,8 @@ def read_clips(
         clip: length, stride and size; ``clip.views`` is not used.
         clips_per_video: clips of each video; they are neighbours in the batch.
         control: what is done to the clips. None: nothing.
-        workers: decoding processes. 0: decode in this process. None: one per core.
+        workers: decoding processes. 0: decode in this process. None: chosen from the number of
+            cores.
 
     Yields:
         Batches; ``batch.videos`` are the numbers of their videos in the list. A file that cannot be read is

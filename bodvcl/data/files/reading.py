@@ -71,7 +71,7 @@ def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]
     """Decode frames one after the other; memory does not grow with their number.
 
     Args:
-        info: the file, from :func:`probe_video`.
+        info: the file, from :func:`bodvcl.data.files.probing.probe_video`.
         numbers: frame numbers in 0 .. info.frames - 1, strictly increasing.
         size: (height, width) in pixels to scale to, after rotation.
 
@@ -95,7 +95,7 @@ def read_frames(
     """Decode exactly the frames asked for.
 
     Args:
-        info: the file, from :func:`probe_video`.
+        info: the file, from :func:`bodvcl.data.files.probing.probe_video`.
         indices: frame numbers in 0 .. info.frames - 1, in any order, repeats allowed.
         size: (height, width) in pixels to scale to, after rotation. None: the video's own size.
 
