@@ -41,7 +41,7 @@ echo "== build${arch:+ for sm_$arch}"
     timeout 150 cmake --build "$work/build" -j "${MAX_JOBS:-8}" &&
     cmake --install "$work/build" --prefix "$work/site/bodvcl"
 } >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; exit 1; }
-for part in bodvcl/* kernels configs; do
+for part in bodvcl/*; do
   link="$work/site/bodvcl/$(basename "$part")"
   case "$part" in *.so | *.json | *__pycache__) ;; *) [ -e "$link" ] || ln -s "$PWD/$part" "$link" ;; esac
 done

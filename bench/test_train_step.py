@@ -141,6 +141,8 @@ def test_step(benchmark, name, method, fast):
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     benchmark.pedantic(step, warmup_rounds=1, rounds=5)
+    if benchmark.disabled:  # by --benchmark-disable: results are compared, nothing is timed
+        return
     median = benchmark.stats.stats.median
     if method == "none":
         PLAIN[name, fast] = median
