@@ -9,6 +9,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 
 LAYERS: tuple[frozenset[str], ...] = tuple(
@@ -72,7 +73,8 @@ def read_imports(package: Path, *, only_at_import: bool = False) -> dict[str, se
     for module, path in files.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         nodes = _run_at_import(tree.body) if only_at_import else ast.walk(tree)
-        found[module] = {target for node in nodes for target in _targets(node, files)} - {module}
+        folder = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        found[module] = {target for node in nodes for target in _targets(node, folder, files)} - {module}
     return found
 
 
@@ -124,21 +126,22 @@ def _dotted(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _targets(node: ast.AST, modules: Iterable[str]) -> Iterator[str]:
+def _targets(node: ast.AST, folder: str, modules: Iterable[str]) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name in modules)
-    elif isinstance(node, ast.ImportFrom) and node.module:
+    elif isinstance(node, ast.ImportFrom):
+        source = resolve_name("." * node.level + (node.module or ""), folder)
         for alias in node.names:
-            whole = f"{node.module}.{alias.name}"
-            target = whole if whole in modules else node.module
+            whole = f"{source}.{alias.name}"
+            target = whole if whole in modules else source
             if target in modules:
                 yield target
 
 
 def _run_at_import(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     for node in body:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from _run_at_import(node.orelse)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in (test := ast.unparse(node.test)):
+            yield from _run_at_import(node.body if test.startswith("not ") else node.orelse)
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
             yield from _run_at_import(ast.iter_child_nodes(node))
