@@ -66,7 +66,10 @@ class _Gather(_Exchange):
     @staticmethod
     def forward(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         out = x.new_empty(x.shape[0] * world_size(group), *x.shape[1:])
-        dist.all_gather_into_tensor(out, x.contiguous(), group)
+        if hasattr(dist, "all_gather_single"):
+            dist.all_gather_single(out, x.contiguous(), group)
+        else:  # its name before PyTorch 2.14, which warns of it
+            dist.all_gather_into_tensor(out, x.contiguous(), group)
         return out
 
     @staticmethod
@@ -87,7 +90,10 @@ class _SumShare(_Exchange):
         rows = x.shape[0] // world_size(group)
         if dist.get_backend(group) == "nccl":
             out = x.new_empty(rows, *x.shape[1:])
-            dist.reduce_scatter_tensor(out, x.contiguous(), group=group)
+            if hasattr(dist, "reduce_scatter_single"):
+                dist.reduce_scatter_single(out, x.contiguous(), group=group)
+            else:  # its name before PyTorch 2.14, which warns of it
+                dist.reduce_scatter_tensor(out, x.contiguous(), group=group)
             return out
         x = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(x, group=group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -101,4 +102,5 @@ def main(rank: str, folder: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    warnings.filterwarnings("error", "`torch.distributed", FutureWarning)  # of what PyTorch will remove
     main(*sys.argv[1:])
