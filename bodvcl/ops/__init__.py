@@ -4,9 +4,9 @@ Names are imported when they are first used, so that one operation does not load
 The folders and modules below can also be imported by themselves: ``bodvcl.ops.koopman``,
 ``bodvcl.ops.contrastive``, ``bodvcl.ops.augment``, ``bodvcl.ops.sinkhorn``, ``bodvcl.ops.distributed``.
 
-The errors of every operation read ``operation: argument: expected what, got what``, with the remedy behind
-where there is one. A wrong type is a TypeError, a wrong value, shape or device a ValueError, and a backend
-that cannot serve a call a `BackendError`.
+Every error names the argument, what it is and what was expected, with the remedy where there is one. The
+docstrings say which is a TypeError and which a ValueError; a backend that is named and cannot serve a call is
+a `BackendError`.
 """
 
 from __future__ import annotations
