@@ -16,10 +16,10 @@ def described(x: object) -> str:
     return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
 
 
-def one_of(op: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """``value`` is one of ``allowed``."""
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """``value``, called ``name`` or ``operation: name``, is one of ``allowed``."""
     if value not in allowed:
-        raise ValueError(f"{op}: {name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
 
 
 def check_positive(op: str, name: str, value: float) -> None:

@@ -14,7 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bodvcl.ops.checks import one_of
-from bodvcl.ops.contrastive.api import Backend, Precision, info_nce
+from bodvcl.ops.contrastive.api import Backend, info_nce
+from bodvcl.ops.contrastive.prepare import Precision
 from bodvcl.ops.transforms import VmapInfo, concrete, outer_tangents
 
 __all__ = ["gather", "info_nce_gathered", "world_size"]
@@ -188,7 +189,7 @@ def info_nce_gathered(
             ``normalize=False``.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
-    one_of("info_nce_gathered", "reduction", reduction, ("mean", "sum"))
+    one_of("info_nce_gathered: reduction", reduction, ("mean", "sum"))
     ranks = world_size(group)
     if ranks > 1:
         _check_equal(torch.tensor([query.shape[1]], device=query.device), group)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from bodvcl.ops.checks import one_of
 from bodvcl.ops.contrastive.parts import REDUCTIONS, InfoNCEParts, InfoNCEStats, Reduction, reduced
-from bodvcl.ops.contrastive.prepare import prepare, solve
+from bodvcl.ops.contrastive.prepare import Precision, prepare, solve
 
 Backend = Literal["auto", "triton", "chunked", "torch", "reference"]
-Precision = Literal["tf32x3", "tf32", "ieee", "bf16"]
 
 
 def info_nce_parts(
@@ -170,7 +169,7 @@ def info_nce(
             that is not positive; values that are not finite; an unknown option.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
-    one_of("info_nce", "reduction", reduction, REDUCTIONS)
+    one_of("info_nce: reduction", reduction, REDUCTIONS)
     problem, empty = prepare(
         query=query,
         keys=keys,

@@ -156,7 +156,7 @@ def _operands(problem: ContrastiveProblem) -> _Operands:
 
 
 def _blocks(problem: ContrastiveProblem) -> Iterator[_Block]:
-    n, width = problem.query.shape[1], problem.width
+    n, width = problem.query.shape[1], problem.key_count
     if width == 0:
         return
     size = min(n, max(LEAST_ROWS, BLOCK // width))

@@ -38,7 +38,7 @@ def negative_cosine(
         ValueError: shapes, dtypes or devices that do not fit; an unknown reduction.
     """
     op = "negative_cosine"
-    one_of(op, "reduction", reduction, REDUCTIONS)
+    one_of(f"{op}: reduction", reduction, REDUCTIONS)
     check_pair(op, prediction, target, names=("prediction", "target"), length="N")
     if prediction.shape != target.shape:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from bodvcl.ops.transforms import active, needs_eager
 
 OP = "info_nce"
 Fused = Callable[[ContrastiveProblem, str, str, bool], Tensor]
-PRECISIONS = ("tf32x3", "tf32", "ieee", "bf16")
+Precision = Literal["tf32x3", "tf32", "ieee", "bf16"]
 
 
 def prepare(
@@ -96,7 +97,7 @@ def solve(problem: ContrastiveProblem, *, statistics: bool, precision: str, back
         ValueError: an unknown precision or backend.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
-    one_of(OP, "precision", precision, PRECISIONS)
+    one_of(f"{OP}: precision", precision, get_args(Precision))
     query = problem.query
     streams, queries, width = query.shape
     route = choose_contrastive(
@@ -106,7 +107,7 @@ def solve(problem: ContrastiveProblem, *, statistics: bool, precision: str, back
             dtype=query.dtype,
             streams=streams,
             queries=queries,
-            keys=problem.width,
+            keys=problem.key_count,
             width=width,
         ),
     )

@@ -54,7 +54,7 @@ class ContrastiveProblem(NamedTuple):
         return self.scale.dtype
 
     @property
-    def width(self) -> int:
+    def key_count(self) -> int:
         """Number of keys that a row is compared with, K + Q."""
         return self.keys.shape[1] + (0 if self.queue is None else self.queue.shape[1])
 

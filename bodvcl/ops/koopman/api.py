@@ -6,7 +6,8 @@ from typing import Literal, get_args, overload
 
 from torch import Tensor
 
-from bodvcl.ops.koopman.checks import check_features, check_number, one_of
+from bodvcl.ops.checks import one_of
+from bodvcl.ops.koopman.checks import check_features, check_number
 from bodvcl.ops.koopman.results import KoopmanLosses, KoopmanSplit, to_losses, to_split
 from bodvcl.ops.koopman.route import make_call, run
 from bodvcl.ops.koopman.spec import RIDGE, Backend, Estimator, Mask, Mode, Pool, Reduction, Weights, make_spec

@@ -10,12 +10,6 @@ from torch import Tensor
 from bodvcl.ops.transforms import concrete
 
 
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """``value`` is one of ``choices``, else ValueError."""
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
-
-
 def check_number(name: str, value: float, expected: str, *, zero: bool, below: float = math.inf) -> None:
     """``value`` is positive (with ``zero``: or 0) and less than ``below``, else ValueError."""
     if not ((value > 0 or (zero and value == 0)) and value < below):

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from bodvcl.ops.koopman.checks import check_number, one_of
+from bodvcl.ops.checks import one_of
+from bodvcl.ops.koopman.checks import check_number
 
 Mask = Literal["hard", "smooth"]
 Weights = Literal["eigenvalue", "projector"]
