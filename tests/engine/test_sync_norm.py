@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bodvcl.config.schema import ModelConfig
+from bodvcl.config.schema import ModelConfig, TrainConfig
+from bodvcl.engine.assemble import build_learner, synchronises_norms
 from bodvcl.engine.sync_norm import RankBatchNorm, synchronise_norms
 from bodvcl.models.encoder import build_encoder
 
@@ -85,3 +86,13 @@ def test_all_norms_are_replaced_and_nothing_else_changes(plain, kind):
     assert encoder.state_dict().keys() == before.keys()
     for name, t in encoder.state_dict().items():
         assert torch.equal(t, before[name])
+
+
+@pytest.mark.parametrize(
+    ("method", "sync_norm", "shuffles"),
+    [("moco", None, True), ("moco", False, True), ("moco", True, False), ("byol", None, False)],
+)
+def test_moco_shuffles_clips_unless_statistics_are_those_of_all_ranks(method, sync_norm, shuffles):
+    config = TrainConfig(method=method, sync_norm=sync_norm, model=ModelConfig(width=4))
+    assert build_learner(config).shuffle == shuffles
+    assert synchronises_norms(config) == (not shuffles)
