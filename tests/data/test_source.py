@@ -115,6 +115,14 @@ def test_pyav_is_what_a_cpu_gets(vp9, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_options_of_decoding_reach_the_source(vp9, monkeypatch):
+    made = []
+    monkeypatch.setattr("bodvcl.data.sources.source.PyAVSource", lambda plan, **given: made.append(given))
+    plan = ClipPlan([vp9, vp9], ClipConfig(), AugmentConfig(), batch_size=2, seed=0)
+    open_source(plan, DecodeConfig(timeout=7.0, max_bad=0.25, keep=1.5), device=CPU, workers=3)
+    assert made == [{"workers": 3, "timeout": 7.0, "max_bad": 0.25, "keep": 1.5}]
+
+
 @pytest.mark.parametrize("name", ["dali", "torchcodec"])
 def test_asking_for_what_is_not_installed_names_the_package(vp9, name, monkeypatch):
     monkeypatch.setattr(source_choice, "_is_installed", lambda module: False)
