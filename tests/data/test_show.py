@@ -103,8 +103,11 @@ def sheet_pixels(data: bytes) -> np.ndarray:
 def test_long_clips_show_some_frames_and_a_long_name_is_cut(tmp_path):
     path = write_video(tmp_path / ("long name " * 14 + ".mp4"), 40)
     config = TrainConfig(clip=ClipConfig(frames=16, stride=1, size=16))
-    sheet = sheet_video(see(probe_video(path), 0, config, 0))
+    seen = see(probe_video(path), 0, config, 0)
+    sheet = sheet_video(seen)
     assert [len(view.labels) for view in sheet.views] == [MOST_FRAMES] * 2
+    for view, frames in zip(sheet.views, seen.draws.frames):
+        assert (view.labels[0], view.labels[-1]) == (f"frame {frames[0]}", f"frame {frames[-1]}")
     texts = [text.get_text() for text in draw_sheet("title", [sheet]).axes[0].texts]
     assert any(text.startswith("…") and text.endswith("name .mp4") for text in texts)
     assert all(len(text) <= 120 for text in texts)

@@ -15,6 +15,7 @@ from bodvcl.cli.report import main
 from bodvcl.errors import UserError
 from bodvcl.runs.analysis import Analysis, save_analysis
 from bodvcl.runs.contents import parse_metrics, read_run
+from bodvcl.viz.figures import picture_uri
 from bodvcl.viz.report import write_report
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -187,6 +188,29 @@ def test_numbers_reach_the_page(run: Path) -> None:
     for expected in ("94.0", "62.0", "+32.0", "± 15.0", "91.0", "53.0", "skipped: one class", "2 min 5 s"):
         assert expected in parsed.text
     assert "V-SimCLR + BOD-VCL on" in parsed.text
+
+
+def test_the_headline_compares_the_first_with_the_last_tenth(run: Path) -> None:
+    lines = ({"step": n, "loss_static": n, "clips_per_second": 9, "data_wait": 0.25} for n in range(1, 41))
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text, _ = page(run)
+    assert "<dt>static loss</dt><dd>38.5<small>from 2.50</small></dd>" in text
+    assert "<dt>clips / second</dt><dd>9.00<small>waiting for data 25%</small></dd>" in text
+
+
+def test_a_filmstrip_goes_from_the_first_to_the_last_frame(run: Path) -> None:
+    _, parsed = page(run)
+    images = [link for link in parsed.links if link.startswith("data:image/jpeg")]
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 12, 8, 8, 3)).astype(np.uint8)
+    places = (0, 2, 3, 5, 6, 8, 9, 11)
+    assert images == [picture_uri(clip[place]) for clip in pictures for place in places]
+
+
+@pytest.mark.parametrize("title", ["Clips with an empty stream", "Waiting for data"])
+def test_shares_are_drawn_in_percent(run: Path, title: str) -> None:
+    text, _ = page(run)
+    figure = text.partition(f"<h3>{title}</h3>")[2].partition("</svg>")[0]
+    assert re.search(r">\d+%<", figure)
 
 
 def test_nothing_is_loaded_from_outside(run: Path) -> None:
