@@ -151,3 +151,17 @@ def test_two_processes_train_as_one(tiny, tmp_path, method):
     a, b = learner_state(one), learner_state(two)
     began = build_learner(load_yaml(one / "config.yaml")).state_dict()
     assert_same_movement(b, a, began)
+
+
+@pytest.mark.parametrize(("steps", "frozen"), [(2, True), (3, False)])
+def test_an_objective_learns_how_much_of_the_run_is_done(tiny, tmp_path, steps, frozen):
+    run = train(tiny, tmp_path / "r", "swav", "none", f"--max-steps {steps}")  # of 6, the first 40% frozen
+    assert bool(learner_state(run)["objective.frozen"]) == frozen
+
+
+def test_learning_rates_are_scaled_to_the_batch(tiny, tmp_path):
+    rates = []
+    for name, more in (("own", ""), ("scaled", "--optim.lr-per 8")):  # the batch has 4 videos
+        run = train(tiny, tmp_path / name, "simclr", "none", f"--max-steps 2 --optim.warmup-lr 1e-3 {more}")
+        rates.append([json.loads(line)["lr"] for line in (run / METRICS).read_text().splitlines()])
+    assert rates[1] == pytest.approx([rate / 2 for rate in rates[0]])
