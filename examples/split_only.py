@@ -70,7 +70,7 @@ def main() -> None:
         for axis, (name, part) in zip(
             axes, (("features", features), ("static", split.static), ("dynamic", split.dynamic))
         ):
-            axis.plot(part[0])
+            axis.plot(part[0].numpy())
             axis.set(title=name, xlabel="frame")
         figure.savefig(options.plot, bbox_inches="tight")
         print(f"wrote {options.plot}")

@@ -307,7 +307,7 @@ _PLAIN = (
     (re.compile(r"^Error parsing (\S+): no type matching .* from \[(.*?)\]\..*$"), r"\1: cannot take \2"),
     (re.compile(r"^Error parsing (\S+): invalid literal for int.*: (.*)$"), r"\1: not a whole number: \2"),
     (re.compile(r"^Error parsing (\S+): could not convert string to float: (.*)$"), r"\1: not a number: \2"),
-    (re.compile(r"^Missing value for argument '(.*)'.*$"), r"\1: its value is missing"),
+    (re.compile(r"^Missing value for argument '(?:\(')?(.*?)(?:',\))?'.*$"), r"\1: its value is missing"),
     (re.compile(r"\. Expected one of \((.*)\) ?\.$"), r"; expected one of \1"),
 )
 

@@ -71,7 +71,7 @@ class _Gather(_Exchange):
             dist.all_gather_single(out, x.contiguous(), group)
         else:  # its name before PyTorch 2.14, which warns of it
             dist.all_gather_into_tensor(out, x.contiguous(), group)
-        return out
+        return out.view_as(out)  # not `out`: compiled by PyTorch 2.11, its gradient would be 0
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -95,7 +95,7 @@ class _SumShare(_Exchange):
                 dist.reduce_scatter_single(out, x.contiguous(), group=group)
             else:  # its name before PyTorch 2.14, which warns of it
                 dist.reduce_scatter_tensor(out, x.contiguous(), group=group)
-            return out
+            return out.view_as(out)
         x = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(x, group=group)
         return x.narrow(0, dist.get_rank(group) * rows, rows)
