@@ -16,7 +16,7 @@ class _SumOverRanks(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
-        return x
+        return x.view_as(x)  # not `x`: compiled by PyTorch 2.11, its gradient would be 0
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:

@@ -56,6 +56,15 @@ def test_it_can_be_differentiated_twice(process_group):
     assert torch.autograd.gradgradcheck(lambda x, w: _with(ranks, w)(x), (x, ranks.weight))
 
 
+def test_its_gradient_is_the_same_when_compiled(process_group):
+    _, ranks = pair()
+    x, weight = torch.randn(2, 4, 3, 2, 5, 5, dtype=torch.float64)
+    x.requires_grad_()
+    want = torch.autograd.grad((weight * ranks(x)).sum(), x)
+    compiled = torch.compile(ranks, backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad((weight * compiled(x)).sum(), x), want)
+
+
 def _with(norm, weight):
     made = RankBatchNorm(3, dtype=torch.float64, track_running_stats=False)
     del made.weight
