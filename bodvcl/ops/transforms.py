@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 EAGER_ONLY = "torch.func transforms and forward-mode derivatives of this operation run in eager mode"
 
@@ -38,7 +39,22 @@ def needs_eager() -> bool:
 
 def wanted(*tensors: Tensor) -> bool:
     """Whether eager mode may ask for a derivative in the tensors, or map over them; the compiler does not."""
-    return not torch.compiler.is_compiling() and (active() or any(x.requires_grad for x in tensors))
+    if torch.compiler.is_compiling():
+        return False
+    return active() or (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+
+
+def traced(x: Tensor) -> bool:
+    """Whether a tracer sees the call, which then takes an operator; eager mode calls what is inside of it.
+
+    An operator of ``torch.library`` takes the host longer than many a kernel takes a GPU.
+    """
+    return torch.compiler.is_compiling() or type(x) not in (Tensor, Parameter)
+
+
+def differentiates_again() -> bool:
+    """Within a backward pass in eager mode: whether its result may be differentiated or mapped over."""
+    return torch.is_grad_enabled() or active()
 
 
 class _Holder:
@@ -162,6 +178,29 @@ class Folded(torch.autograd.Function):
         if isinstance(each[0], tuple):
             return tuple(torch.stack(column) for column in zip(*each)), (0,) * len(each[0])
         return torch.stack(each), 0
+
+
+def light(function: type[Folded]) -> Callable[..., Any]:
+    """``function.apply``, quicker where no transform is active.
+
+    ``apply`` of a function that has ``setup_context`` first binds its arguments to a signature, in Python: 10
+    us of a CPU's time, more than the launch of a kernel.
+    """
+
+    class Light(torch.autograd.Function):
+        """``function`` without the rules for transforms."""
+
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            output = function.forward(*args)
+            function.setup_context(ctx, args, output)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return function.backward(ctx, *grads)
+
+    return lambda *args: (function if active() else Light).apply(*args)
 
 
 class FirstOnly(Folded):

@@ -33,6 +33,13 @@ CUDA = pytest.param(
 FAST = ["torch", NATIVE, CUDA]
 EVERY = [*FAST, "reference"]
 
+PARTS = ("mse", "orth_excess", "loo", "forecast")
+
+
+def parts_of(losses: KoopmanLosses) -> tuple[Tensor, ...]:
+    """The losses of clips by kind, in the order of `PARTS`."""
+    return tuple(getattr(losses, name) for name in PARTS)
+
 
 def paper_split(x: Tensor, xi: float = 0.1, **options) -> KoopmanSplit:
     """`koopman_split` with the paper's mask and inverse where no other is asked for."""

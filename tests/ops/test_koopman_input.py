@@ -17,6 +17,7 @@ from koopman_cases import (
     paper_operator,
     paper_split,
     paper_split_and_loss,
+    parts_of,
     put,
     walk,
 )
@@ -129,10 +130,11 @@ def test_a_nan_stays_in_its_clip(options, backend):
 def test_an_all_zero_clip_gives_zeros_and_a_zero_gradient(options, backend):
     x = put(torch.zeros(2, 6, 8, dtype=torch.float64), backend).requires_grad_()
     split, losses = paper_split_and_loss(x, 0.5, backend=backend, **options)
-    for out in (split.static, split.dynamic, split.rank, split.reduced, *losses):
+    for out in (split.static, split.dynamic, split.rank, split.reduced, losses.pred, *parts_of(losses)):
         assert (out == 0).all()
     assert split.distance().isinf().all()
-    (split.static.square().sum() + split.dynamic.square().sum() + sum(p.sum() for p in losses)).backward()
+    every = (split.static.square(), split.dynamic.square(), losses.pred, *parts_of(losses))
+    sum(part.sum() for part in every).backward()
     assert (x.grad == 0).all()
 
 
@@ -142,7 +144,7 @@ def test_a_clip_without_a_valid_pair_gives_zeros(backend):
     mask = torch.zeros(2, 6, dtype=torch.bool, device=x.device)
     mask[0, ::2] = True
     split, losses = paper_split_and_loss(x, frame_mask=mask, backend=backend)
-    for out in (split.static, split.dynamic, split.rank, *losses):
+    for out in (split.static, split.dynamic, split.rank, losses.pred, *parts_of(losses)):
         assert (out == 0).all()
     for kind in ("hard", "smooth"):
         split = paper_split(x, mask=kind, weights="projector", frame_mask=mask, backend=backend)
@@ -165,6 +167,10 @@ def test_an_empty_batch_works(shape, backend):
 def test_training_error_of_an_exact_fit_is_zero_with_a_zero_gradient_and_warns_once(backend):
     x = put(walk(3, 6, 8), backend).requires_grad_()
     vacuous._warned.clear()
+    vacuous._looks.clear()
+    if x.is_cuda:  # the warning does not wait for the device: it comes with a later call
+        paper_loss(x, "train", backend=backend)
+        torch.cuda.synchronize()
     with pytest.warns(KoopmanWarning, match="5 pairs of frames of width 8 are fitted exactly"):
         loss = paper_loss(x, "train", nu=0.0, backend=backend)
     assert loss.item() == 0
@@ -173,6 +179,23 @@ def test_training_error_of_an_exact_fit_is_zero_with_a_zero_gradient_and_warns_o
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paper_loss(x, "train", backend=backend)
+
+
+def test_the_warning_comes_with_the_call_that_finds_the_answer_of_a_gpu_there(monkeypatch):
+    class Event:
+        done = False
+
+        def query(self) -> bool:
+            return self.done
+
+    vacuous._warned.clear()
+    monkeypatch.setattr(vacuous, "_looks", [vacuous._Look(torch.tensor(True), Event(), (5, 8))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paper_loss(walk(3, 6, 8), "train")
+    Event.done = True
+    with pytest.warns(KoopmanWarning, match="5 pairs of frames of width 8 are fitted exactly"):
+        paper_loss(walk(3, 9, 8), "train")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from koopman_cases import (
     paper_operator,
     paper_split,
     paper_split_and_loss,
+    parts_of,
     put,
     walk,
 )
@@ -46,7 +47,7 @@ def near_orthonormal(b: int, t: int, m: int) -> torch.Tensor:
 def outputs(backend, **options):
     def run(x):
         split, losses = paper_split_and_loss(x, 0.7, backend=backend, **options)
-        return split.static, split.dynamic, *losses[1:]
+        return split.static, split.dynamic, *parts_of(losses)
 
     return run
 

@@ -18,6 +18,7 @@ from koopman_cases import (
     paper_operator,
     paper_split,
     paper_split_and_loss,
+    parts_of,
     put,
     walk,
 )
@@ -54,16 +55,15 @@ def split(backend, **options):
 def both(backend, **options):
     def run(x: Tensor) -> Tensor:
         out, losses = paper_split_and_loss(x, 0.7, backend=backend, reduction="none", mode="loo", **options)
-        return torch.cat((out.static, out.dynamic, torch.stack(losses, -1)), -1)
+        return torch.cat((out.static, out.dynamic, torch.stack((losses.pred, *parts_of(losses)), -1)), -1)
 
     return run
 
 
 def loss(backend, **options):
     def run(x: Tensor) -> Tensor:
-        return torch.stack(
-            paper_loss(x, reduction="none", return_parts=True, backend=backend, **options)[1], -1
-        )
+        losses = paper_loss(x, reduction="none", return_parts=True, backend=backend, **options)[1]
+        return torch.stack((losses.pred, *parts_of(losses)), -1)
 
     return run
 
@@ -208,7 +208,7 @@ def test_forward_and_reverse_mode_are_transposes_for_any_clip(backend, b, t, m, 
         out, losses = paper_split_and_loss(
             y, 0.5, mode="loo", reduction="none", frame_mask=mask, backend=backend, **options
         )
-        return torch.cat((out.static, out.dynamic, torch.stack(losses, -1)), -1)
+        return torch.cat((out.static, out.dynamic, torch.stack((losses.pred, *parts_of(losses)), -1)), -1)
 
     u, w = random_like(x, seed), random_like(f(x), seed + 1)
     tangent, gradient = jvp(f, (x,), (u,))[1], plain_gradient(f, x, w)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args, overload
+from typing import Literal, overload
 
 from torch import Tensor
 
@@ -10,7 +10,19 @@ from bodvcl.ops.checks import one_of
 from bodvcl.ops.koopman.checks import check_features, check_number
 from bodvcl.ops.koopman.results import KoopmanLosses, KoopmanSplit, to_losses, to_split
 from bodvcl.ops.koopman.route import make_call, run
-from bodvcl.ops.koopman.spec import RIDGE, Backend, Estimator, Mask, Mode, Pool, Reduction, Weights, make_spec
+from bodvcl.ops.koopman.spec import (
+    MODES,
+    REDUCTIONS,
+    RIDGE,
+    Backend,
+    Estimator,
+    Mask,
+    Mode,
+    Pool,
+    Reduction,
+    Weights,
+    make_spec,
+)
 from bodvcl.ops.koopman.vacuous import warn_if_vacuous
 
 
@@ -91,8 +103,8 @@ def koopman_split(
 
 
 def _check_loss(mode: str, nu: float, reduction: str) -> None:
-    one_of("mode", mode, get_args(Mode))
-    one_of("reduction", reduction, get_args(Reduction))
+    one_of("mode", mode, MODES)
+    one_of("reduction", reduction, REDUCTIONS)
     check_number("nu", nu, "0 or a positive number", zero=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bodvcl.ops.constants import constant
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.transforms import Folded, fold, unfold
 
@@ -29,15 +30,32 @@ class GuardCounts(NamedTuple):
     guarded: int
 
 
-_counts: dict[torch.device, Tensor] = {}
+class _Counter(NamedTuple):
+    """For a device and a ``max_gain``: what gains are compared with (2, 1), and how many exceeded it (2,)."""
+
+    bounds: Tensor
+    counts: Tensor
+
+
+_counters: dict[tuple[torch.device, float], _Counter] = {}
 _lock = threading.Lock()
 
 
 def count_guarded(gain: Tensor, max_gain: float) -> None:
-    """Add a batch of gains (B,) to the counters, on their device, without waiting for it."""
-    now = torch.stack([(gain > 0).sum(), (gain > max_gain).sum()])
+    """Add a batch of gains (B,) to the counters, on their device, without waiting for it.
+
+    A CUDA graph that was captured after a pass outside of it counts at every replay; one that was captured
+    before any other pass does not count.
+    """
     with _lock:
-        _counts[gain.device] = _counts[gain.device] + now if gain.device in _counts else now
+        counter = _counters.get((gain.device, max_gain))
+        if counter is None:
+            if gain.is_cuda and torch.cuda.is_current_stream_capturing():
+                return
+            bounds = constant((0.0, max_gain), torch.float64, gain.device)[:, None]
+            counter = _Counter(bounds, torch.zeros(2, dtype=torch.int64, device=gain.device))
+            _counters[gain.device, max_gain] = counter
+        counter.counts.add_((gain > counter.bounds).sum(1))
 
 
 def guard_counts(reset: bool = False) -> GuardCounts:
@@ -49,9 +67,10 @@ def guard_counts(reset: bool = False) -> GuardCounts:
         reset: start counting anew.
     """
     with _lock:
-        rows = [x.tolist() for x in _counts.values()]
+        rows = [counter.counts.tolist() for counter in _counters.values()]
         if reset:
-            _counts.clear()
+            for counter in _counters.values():
+                counter.counts.zero_()
     return GuardCounts(int(sum(r[0] for r in rows)), int(sum(r[1] for r in rows)))
 
 

@@ -1,12 +1,14 @@
 """``torch.ops.bodvcl.koopman``: the native kernels as a custom operator with fake and autograd.
 
 One forward and one backward, both opaque to the compiler; features and gradients keep their dtype under
-autocast. In eager mode they are called through functions that ``torch.func`` knows. There is no second
-derivative: the PyTorch route has it.
+autocast. Eager mode calls the kernels themselves, because the layers of a custom operator take the host
+longer than the kernels take a GPU; it calls them through functions that ``torch.func`` knows. There is no
+second derivative: the PyTorch route has it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 import torch
@@ -17,7 +19,17 @@ from bodvcl.ops.koopman.eager import koopman
 from bodvcl.ops.koopman.guard import count_guarded
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.koopman.spec import KoopmanSpec
-from bodvcl.ops.transforms import FirstOnly, Folded, outer_tangents, primals, pushforward, wanted
+from bodvcl.ops.transforms import (
+    FirstOnly,
+    Folded,
+    differentiates_again,
+    light,
+    outer_tangents,
+    primals,
+    pushforward,
+    traced,
+    wanted,
+)
 
 FIRST_ONLY = (
     "the native Koopman operation has a first derivative only. Pass backend='torch' (or set "
@@ -38,6 +50,7 @@ def op_options(spec: KoopmanSpec) -> Options:
     return tuple(getattr(spec, name) for name in FIELDS)
 
 
+@lru_cache(64)
 def _kernel_options(options: Options) -> tuple[Options, float]:
     """The options of the kernels, which know flags as 0 and 1, and the bound of the gain guard."""
     *numbers, max_gain = (int(x) if isinstance(x, bool) else x for x in options)
@@ -53,16 +66,11 @@ def _require_native(features: Tensor) -> None:
         )
 
 
-@torch.library.custom_op(
-    "bodvcl::koopman",
-    mutates_args=(),
-    schema=f"(Tensor features, Tensor? frame_mask, {SCHEMA})"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-def koopman_op(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
+def _run_forward(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
     """Split and losses of clips (B, T, M), by the native kernels.
 
     Args:
+        features: any strides.
         frame_mask: bool (B, T), contiguous, or None.
         options: the fields of `KoopmanSpec` in its order, but for ``tls``.
 
@@ -73,6 +81,15 @@ def koopman_op(features: Tensor, frame_mask: Tensor | None, *options: float) -> 
     numbers, _ = _kernel_options(options)
     out: Six = torch.ops.bodvcl_native.koopman_forward(features.contiguous(), frame_mask, *numbers)
     return out
+
+
+koopman_op = torch.library.custom_op(
+    "bodvcl::koopman",
+    _run_forward,
+    mutates_args=(),
+    schema=f"(Tensor features, Tensor? frame_mask, {SCHEMA})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
 
 
 @koopman_op.register_fake
@@ -88,13 +105,7 @@ def _(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
     return features.new_empty(stream), features.new_empty(stream), losses, stats, reduced, kept
 
 
-@torch.library.custom_op(
-    "bodvcl::koopman_backward",
-    mutates_args=(),
-    schema="(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, "
-    f"Tensor? frame_mask, Tensor saved, {SCHEMA}) -> Tensor",
-)
-def koopman_backward_op(
+def _run_backward(
     grad_static: Tensor,
     grad_dynamic: Tensor,
     grad_losses: Tensor,
@@ -103,7 +114,7 @@ def koopman_backward_op(
     saved: Tensor,
     *options: float,
 ) -> Tensor:
-    """Gradient of ``bodvcl::koopman`` in the features (B, T, M); counts the clips that the guard scaled."""
+    """Gradient of `_run_forward` in the features (B, T, M); counts the clips that the guard scaled."""
     numbers, max_gain = _kernel_options(options)
     grads = (g.contiguous() for g in (grad_static, grad_dynamic, grad_losses))
     grad: Tensor
@@ -115,6 +126,15 @@ def koopman_backward_op(
     return grad
 
 
+koopman_backward_op = torch.library.custom_op(
+    "bodvcl::koopman_backward",
+    _run_backward,
+    mutates_args=(),
+    schema="(Tensor grad_static, Tensor grad_dynamic, Tensor grad_losses, Tensor features, "
+    f"Tensor? frame_mask, Tensor saved, {SCHEMA}) -> Tensor",
+)
+
+
 @koopman_backward_op.register_fake
 def _(
     grad_static: Tensor, grad_dynamic: Tensor, grad_losses: Tensor, features: Tensor, *rest: object
@@ -122,15 +142,26 @@ def _(
     return torch.empty_like(features, memory_format=torch.contiguous_format)
 
 
+def _forward(features: Tensor, *rest: Any) -> Six:
+    """`koopman_op` for a tracer, and what is inside of it in eager mode."""
+    out: Six = (koopman_op if traced(features) else _run_forward)(features, *rest)
+    return out
+
+
+def _backward(*args: Any) -> Tensor:
+    """`koopman_backward_op` for a tracer, and what is inside of it in eager mode."""
+    grad: Tensor = (koopman_backward_op if traced(args[0]) else _run_backward)(*args)
+    return grad
+
+
 class _Backward(FirstOnly):
-    """`koopman_backward_op` in eager mode."""
+    """`_backward` where its own derivative may be asked for."""
 
     message = FIRST_ONLY
 
     @staticmethod
     def forward(*args: Any) -> Tensor:
-        grad: Tensor = koopman_backward_op(*args)
-        return grad
+        return _backward(*args)
 
 
 class _Tangent(FirstOnly):
@@ -148,14 +179,13 @@ class _Tangent(FirstOnly):
 
 
 class _Forward(Folded):
-    """`koopman_op` in eager mode: a native gradient, and the tangents of the PyTorch route."""
+    """`_forward` with a native gradient, and the tangents of the PyTorch route."""
 
     outputs = (0,) * 6
 
     @staticmethod
     def forward(*args: Any) -> Six:
-        out: Six = koopman_op(*args)
-        return out
+        return _forward(*args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Six) -> None:
@@ -163,15 +193,21 @@ class _Forward(Folded):
         ctx.save_for_backward(features, frame_mask, output[5])
         ctx.save_for_forward(features, frame_mask, output[5])
         ctx.mark_non_differentiable(*output[3:])
+        ctx.set_materialize_grads(False)
         ctx.options = options
 
     @staticmethod
     def backward(
-        ctx: Any, static: Tensor, dynamic: Tensor, losses: Tensor, *_: object
+        ctx: Any, static: Tensor | None, dynamic: Tensor | None, losses: Tensor | None, *_: object
     ) -> tuple[Tensor | None, ...]:
-        backward = koopman_backward_op if torch.compiler.is_compiling() else _Backward.apply
-        grad = backward(static, dynamic, losses, *ctx.saved_tensors, *ctx.options)
-        return grad, None, *(None for _ in ctx.options)
+        nothing = (None for _ in ctx.options)
+        if static is None and dynamic is None and losses is None:
+            return None, None, *nothing
+        features, frame_mask, saved = ctx.saved_tensors
+        again = differentiates_again() and not torch.compiler.is_compiling()
+        run = _Backward.apply if again else _backward
+        grads = _cotangents(static, dynamic, losses, features, KoopmanSpec(*ctx.options))
+        return run(*grads, features, frame_mask, saved, *ctx.options), None, *nothing
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: object) -> tuple[Tensor | None, ...]:
@@ -180,12 +216,30 @@ class _Forward(Folded):
             return *_Tangent.apply(tangent, features, frame_mask, *ctx.options), None, None, None
 
 
+def _cotangents(
+    static: Tensor | None,
+    dynamic: Tensor | None,
+    losses: Tensor | None,
+    features: Tensor,
+    spec: KoopmanSpec,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The cotangents of static, dynamic and losses: zero, shared by the streams, where none arrived."""
+    if static is None or dynamic is None:
+        b, t, m = features.shape
+        zero = features.new_zeros((b, t, m) if spec.per_frame else (b, m))
+        static, dynamic = zero if static is None else static, zero if dynamic is None else dynamic
+    if losses is None:
+        losses = features.new_zeros((len(features), 4), dtype=torch.float64)
+    return static, dynamic, losses
+
+
 koopman_op.register_autograd(_Forward.backward, setup_context=_Forward.setup_context)
 koopman_backward_op.register_autograd(_Backward.backward)
+_light_forward = light(_Forward)
 
 
 def koopman_native(features: Tensor, frame_mask: Tensor | None, spec: KoopmanSpec) -> KoopmanRaw:
     """Split and losses of clips (B, T, M) by the native kernels, with the gain guard inside."""
-    run = _Forward.apply if wanted(features) else koopman_op
+    run = _light_forward if wanted(features) else _forward
     static, dynamic, losses, stats, reduced, _ = run(features, frame_mask, *op_options(spec))
     return KoopmanRaw(static, dynamic, losses, stats, reduced)

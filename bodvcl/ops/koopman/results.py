@@ -1,4 +1,7 @@
-"""What the Koopman operations return, and how it is read off what a route returns."""
+"""What the Koopman operations return, and how it is read off what a route returns.
+
+Diagnostics are computed when they are read: on a GPU each of them is a launch, and most calls read none.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bodvcl.ops.koopman.prediction import FORECAST, LOO, MSE, ORTHOGONALITY, predicted
 
 
 class KoopmanRaw(NamedTuple):
@@ -33,28 +38,51 @@ class KoopmanSplit(NamedTuple):
     Attributes:
         static, dynamic: ``(..., M)`` (pool="mean") or ``(..., T, M)``, in the features' dtype;
             differentiable.
-        static_modes: ``(...)`` float64, number of static eigenvalues: an integer with the hard mask, the
-            trace of the mask with the smooth one.
-        dynamic_modes: ``(...)`` float64, ``rank - static_modes``.
-        rank: ``(...)`` float64, number of directions kept in the inverse.
-        residual: ``(...)`` float64, ``|PP - P| / max(1, |P|)`` of the hard mask's projector P; 0 for the
-            smooth mask.
-        xi_used: ``(...)`` float64, radius used: xi, or xi moved by at most 5 % where an eigenvalue lies on
-            the circle; 0 for the smooth mask.
-        nonfinite: ``(...)`` bool, True where the clip holds a NaN or an infinity.
+        stats: ``(..., 5)`` float64, the numbers that the properties are read off.
         reduced: ``(..., T-1, T-1)`` float64, the operator in whitened coordinates; zero in dropped
             directions.
     """
 
     static: Tensor
     dynamic: Tensor
-    static_modes: Tensor
-    dynamic_modes: Tensor
-    rank: Tensor
-    residual: Tensor
-    xi_used: Tensor
-    nonfinite: Tensor
+    stats: Tensor
     reduced: Tensor
+
+    @property
+    def static_modes(self) -> Tensor:
+        """``(...)`` float64, number of static eigenvalues.
+
+        An integer with the hard mask, the trace of the mask with the smooth one.
+        """
+        return self.stats[..., 0]
+
+    @property
+    def dynamic_modes(self) -> Tensor:
+        """``(...)`` float64, ``rank - static_modes``."""
+        return self.rank - self.static_modes
+
+    @property
+    def rank(self) -> Tensor:
+        """``(...)`` float64, number of directions kept in the inverse."""
+        return self.stats[..., 1]
+
+    @property
+    def residual(self) -> Tensor:
+        """``(...)`` float64, ``|PP - P| / max(1, |P|)`` of the hard mask's projector P, else 0."""
+        return self.stats[..., 2]
+
+    @property
+    def xi_used(self) -> Tensor:
+        """``(...)`` float64, the radius used; 0 for the smooth mask.
+
+        It is xi, or xi moved by at most 5 % where an eigenvalue lies on the circle.
+        """
+        return self.stats[..., 3]
+
+    @property
+    def nonfinite(self) -> Tensor:
+        """``(...)`` bool, True where the clip holds a NaN or an infinity."""
+        return self.stats[..., 4] > 0
 
     def eigenvalues(self) -> Tensor:
         """Eigenvalues of K, ``(..., T-1)`` complex128, largest modulus first.
@@ -80,18 +108,34 @@ class KoopmanLosses(NamedTuple):
 
     Attributes:
         pred: the error of the chosen mode plus nu times ``orth_excess``, reduced as asked.
-        mse: ``(...)``, ``|Ff - K Fb|^2 / (M n)``, the in-sample error over n pairs.
-        orth_excess: ``(...)``, ``|K'K - I|_F^2`` less ``max(M - rank, 0)``, which no K of that rank can
-            avoid.
-        loo: ``(...)``, leave-one-out error: every pair predicted by the operator fitted to the other pairs.
-        forecast: ``(...)``, the last pair predicted by the operator fitted to the other pairs.
+        each: ``(..., 4)`` float64, the losses of every clip, that the properties are read off.
     """
 
     pred: Tensor
-    mse: Tensor
-    orth_excess: Tensor
-    loo: Tensor
-    forecast: Tensor
+    each: Tensor
+
+    @property
+    def mse(self) -> Tensor:
+        """``(...)``, ``|Ff - K Fb|^2 / (M n)``, the in-sample error over n pairs."""
+        return self._part(MSE)
+
+    @property
+    def orth_excess(self) -> Tensor:
+        """``(...)``, ``|K'K - I|_F^2`` less ``max(M - rank, 0)``, which no K of that rank can avoid."""
+        return self._part(ORTHOGONALITY)
+
+    @property
+    def loo(self) -> Tensor:
+        """``(...)``, leave-one-out error: every pair predicted by the operator fitted to the other pairs."""
+        return self._part(LOO)
+
+    @property
+    def forecast(self) -> Tensor:
+        """``(...)``, the last pair predicted by the operator fitted to the other pairs."""
+        return self._part(FORECAST)
+
+    def _part(self, column: int) -> Tensor:
+        return self.each[..., column].to(self.pred.dtype)
 
 
 def sorted_eigenvalues(reduced: Tensor) -> Tensor:
@@ -108,27 +152,19 @@ def sorted_eigenvalues(reduced: Tensor) -> Tensor:
 
 def to_split(raw: KoopmanRaw, lead: torch.Size) -> KoopmanSplit:
     """The split of clips with leading dimensions ``lead``."""
-    modes, rank, residual, xi_used, flag = raw.stats.detach().reshape(*lead, 5).unbind(-1)
-    stream = raw.static.shape[1:]
-    return KoopmanSplit(
-        raw.static.reshape(*lead, *stream),
-        raw.dynamic.reshape(*lead, *stream),
-        modes,
-        rank - modes,
-        rank,
-        residual,
-        xi_used,
-        flag > 0,
-        raw.reduced.detach().reshape(*lead, *raw.reduced.shape[1:]),
-    )
+    rows = raw.static, raw.dynamic, raw.stats.detach(), raw.reduced.detach()
+    return KoopmanSplit(*(led(x, lead) for x in rows))
 
 
 def to_losses(
     raw: KoopmanRaw, lead: torch.Size, dtype: torch.dtype, mode: str, nu: float, reduction: str
 ) -> KoopmanLosses:
     """The losses of clips with leading dimensions ``lead``, for features of ``dtype``."""
-    mse, orth, loo, forecast = raw.losses.reshape(*lead, 4).unbind(-1)
-    each = {"train": mse, "loo": loo, "forecast": forecast}[mode] + nu * orth
-    pred = each.mean() if reduction == "mean" else each.sum() if reduction == "sum" else each.clone()
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    return KoopmanLosses(*(x.to(wide) for x in (pred, mse, orth, loo, forecast)))
+    pred = predicted(raw.losses, mode, nu, reduction, wide)
+    return KoopmanLosses(led(pred, lead) if reduction == "none" else pred, led(raw.losses, lead))
+
+
+def led(x: Tensor, lead: torch.Size) -> Tensor:
+    """``x (B, ...)`` with the leading dimensions ``lead`` in place of B."""
+    return x if len(lead) == 1 else x.reshape(lead + x.shape[1:])

@@ -38,7 +38,7 @@ def make_call(features: Tensor, frame_mask: Tensor | None, spec: KoopmanSpec, ba
     request = KoopmanRequest(features.device.type, features.dtype, t, m, estimator)
     lead = features.shape[:-2]
     return Call(
-        features.reshape(lead.numel(), t, m),
+        features if len(lead) == 1 else features.reshape(lead.numel(), t, m),
         None if frame_mask is None else frame_mask.reshape(-1, t).contiguous(),
         lead,
         spec,

@@ -18,6 +18,9 @@ Mode = Literal["train", "loo", "forecast"]
 Reduction = Literal["mean", "sum", "none"]
 Backend = Literal["auto", "cuda", "cpu", "torch", "reference"]
 
+MASKS, WEIGHTS, ESTIMATORS, POOLS, MODES, REDUCTIONS = map(
+    get_args, (Mask, Weights, Estimator, Pool, Mode, Reduction)
+)
 RIDGE = 0.01
 """Default ridge of every operation, which is that of training."""
 RTOL = {torch.float64: 1e-7, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 1e-2}
@@ -86,10 +89,10 @@ def make_spec(
         raise ValueError(
             f"rank is {rank}; expected 1 to {most}, the smaller of T - 1 and the width M, or None to keep all"
         )
-    one_of("mask", mask, get_args(Mask))
-    one_of("weights", weights, get_args(Weights))
-    one_of("estimator", estimator, get_args(Estimator))
-    one_of("pool", pool, get_args(Pool))
+    one_of("mask", mask, MASKS)
+    one_of("weights", weights, WEIGHTS)
+    one_of("estimator", estimator, ESTIMATORS)
+    one_of("pool", pool, POOLS)
     if mask == "hard" and not 0 < xi <= 1:
         raise ValueError(
             f"xi is {xi}; the hard mask needs a radius in (0, 1]: a larger disk around 1 would hold 0, the "
