@@ -4,18 +4,16 @@
 #pragma once
 
 #include "koopman_adjoint.h"
+#include "short_clip.h"
 
 namespace bodvcl {
 namespace BODVCL_ISA {
 
-// Conversion of a tensor element; specialised for the 16-bit types where they exist.
-template <class E>
-struct Element {
-  BODVCL_HD static double get(E x) { return static_cast<double>(x); }
-  BODVCL_HD static E put(double x) { return static_cast<E>(x); }
-};
-
 constexpr int kChunk = 32;
+
+// Clips of so many frames are read without a stage.
+template <class T>
+constexpr bool kShort = kKnown<T> == 8;
 
 // Columns of the features that are staged at a time: all of them where `bytes` suffice.
 template <class E>
@@ -23,12 +21,11 @@ BODVCL_HD inline int staged_width(const Problem& p, int bytes) {
   return p.frames * p.width * static_cast<int>(sizeof(E)) <= bytes ? p.width : kChunk;
 }
 
-// gram <- F F' in double, through the stage; false where it is not finite (gram is zero then).
-// With staged width == feature width the stage holds the clip afterwards.
-template <class Group, class E>
-BODVCL_HD inline bool read_gram(
-    Group g, const Problem& p, const E* x, const double* frames, E* stage, int staged, double* gram) {
-  const int t = p.frames;
+// gram <- F F' in double, upper triangle, through the stage. With staged width == feature width the stage holds
+// the clip afterwards.
+template <class T, class Group, class E>
+BODVCL_HD inline void read_staged_gram(
+    Group g, const Problem& p, T t, const E* x, const double* frames, E* stage, int staged, double* gram) {
   each(g, t * t, [&](int e) { gram[e] = 0.0; });
   for (int first = 0; first < p.width; first += staged) {
     const int w = p.width - first < staged ? p.width - first : staged;
@@ -52,6 +49,17 @@ BODVCL_HD inline bool read_gram(
       gram[e] += sum;
     });
   }
+}
+
+// gram <- F F' in double; false where it is not finite (gram is zero then).
+template <class T, class Group, class E>
+BODVCL_HD inline bool read_gram(
+    Group g, const Problem& p, T t, bool wide, const E* x, const double* frames, E* stage, int staged,
+    double* gram) {
+  if constexpr (kShort<T>)
+    short_gram<kKnown<T>>(g, p.width, wide, x, frames, gram);
+  else
+    read_staged_gram(g, p, t, x, frames, stage, staged, gram);
   g.sync();
   double energy = 0.0;
   for (int i = 0; i < t; ++i) energy += gram[i * t + i];
@@ -74,15 +82,21 @@ BODVCL_HD inline void read_frames(Group g, int t, const bool* mask, double* fram
   g.sync();
 }
 
-template <class Group, class E>
+template <class T, class Group, class E>
 BODVCL_HD inline void forward_clip(
     Group g, const Problem& p, const ForwardData& d, int64_t clip, double* memory, E* stage, int staged) {
-  Clip<Group, double> c(g, p);
+  Clip<Group, double, T> c(g, p);
   c.layout(memory, false);
-  const int t = c.t, n = c.n, n2 = c.n2, q = c.q;
+  const auto t = c.t;
+  const auto n = c.n;
+  const auto n2 = c.n2;
+  const auto q = c.q;
   const E* const x = static_cast<const E*>(d.features) + clip * t * p.width;
   read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
-  const bool finite = read_gram(g, p, x, c.frames, stage, staged, c.gram);
+  E* const fixed = static_cast<E*>(d.fixed) + clip * q * p.width;
+  E* const dynamic = static_cast<E*>(d.dynamic) + clip * q * p.width;
+  const bool wide = p.width % kWide == 0 && aligned(x) && aligned(fixed) && aligned(dynamic);
+  const bool finite = read_gram(g, p, t, wide, x, c.frames, stage, staged, c.gram);
   c.forward();
 
   const double poison = finite ? 0.0 : NAN;
@@ -111,59 +125,106 @@ BODVCL_HD inline void forward_clip(
     saved[1] = finite ? 0.0 : 1.0;
   }
 
-  const bool resident = staged == p.width;
-  each(g, p.width, [&](int m) {
-    for (int r = 0; r < q; ++r) {
-      double a = poison, b = poison;
-      for (int s = 0; s < t; ++s) {
-        const double v = !finite || !(c.frames[s] > 0)
-            ? 0.0
-            : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
-        a += c.static_coef[r * t + s] * v;
-        b += c.dynamic_coef[r * t + s] * v;
+  if constexpr (kShort<T>) {
+    short_streams(c, wide, x, poison, fixed, dynamic);
+  } else {
+    const bool resident = staged == p.width;
+    each(g, p.width, [&](int m) {
+      for (int r = 0; r < q; ++r) {
+        double a = poison, b = poison;
+        for (int s = 0; s < t; ++s) {
+          const double v = !finite || !(c.frames[s] > 0)
+              ? 0.0
+              : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
+          a += c.static_coef[r * t + s] * v;
+          b += c.dynamic_coef[r * t + s] * v;
+        }
+        fixed[r * p.width + m] = Element<E>::put(a);
+        dynamic[r * p.width + m] = Element<E>::put(b);
       }
-      const int64_t at = (clip * q + r) * p.width + m;
-      static_cast<E*>(d.fixed)[at] = Element<E>::put(a);
-      static_cast<E*>(d.dynamic)[at] = Element<E>::put(b);
-    }
-  });
+    });
+  }
   g.sync();
 }
 
-// out[i * q + c] <- sum over features of x_(i+1) grad_c; returns the energy of the valid rows of grad.
-template <class Group, class E>
+// out[i * q + c] <- sum over features of x_(i+1) grad_c, eight frames at a time; returns this lane's share of the
+// energy of the valid rows of grad.
+template <class Group, class T, class E>
 BODVCL_HD inline double read_dots(
-    Group g, const Clip<Group, double>& c, const E* x, const E* grad, double* out) {
+    Group g, const Clip<Group, double, T>& c, const E* x, const E* grad, double* out) {
+  constexpr int kAtOnce = 8;
   const int width = c.problem.width;
   double energy = 0.0;
   for (int column = 0; column < c.q; ++column) {
     const bool used = !c.problem.per_frame || c.frames[column] > 0;
-    for (int i = 0; i < c.n; ++i) {
-      double s = 0.0;
-      if (used && c.frames[i + 1] > 0)
-        for (int m = g.lane(); m < width; m += g.size())
-          s += Element<E>::get(x[(i + 1) * width + m]) * Element<E>::get(grad[column * width + m]);
-      s = g.sum(s);
-      if (g.lane() == 0) out[i * c.q + column] = s;
+    for (int first = 0; first < c.n; first += kAtOnce) {
+      double part[kAtOnce] = {};
+      if (used)
+        for (int m = g.lane(); m < width; m += g.size()) {
+          const double v = Element<E>::get(grad[column * width + m]);
+          if (first == 0) energy += v * v;
+          BODVCL_UNROLL
+          for (int k = 0; k < kAtOnce; ++k) {
+            const int i = first + k;
+            if (i < c.n && c.frames[i + 1] > 0) part[k] += Element<E>::get(x[(i + 1) * width + m]) * v;
+          }
+        }
+      g.totals(part, [&](int k, double sum) {
+        if (first + k < c.n) out[(first + k) * c.q + column] = sum;
+      });
     }
-    double s = 0.0;
-    if (used)
-      for (int m = g.lane(); m < width; m += g.size()) {
-        const double v = Element<E>::get(grad[column * width + m]);
-        s += v * v;
-      }
-    energy += g.sum(s);
   }
-  g.sync();
   return energy;
 }
 
-template <class Group, class E>
+// Writes the gradient of the features; returns the gain of the split. `energy`: that of the cotangents.
+template <class Group, class T, class E>
+BODVCL_HD inline double write_gradient(
+    const Clip<Group, double, T>& c, const E* x, const E* grad_static, const E* grad_dynamic, bool losses,
+    double energy, E* out) {
+  const Problem& p = c.problem;
+  const int t = c.t, q = c.q, width = p.width;
+  // Gradient of the split at (frame i, feature m).
+  const auto split = [&](int i, int m) {
+    double s = 0.0;
+    for (int j = 0; j < t; ++j)
+      if (c.frames[j] > 0) s += c.split_mix[i * t + j] * Element<E>::get(x[j * width + m]);
+    for (int j = 0; j < q; ++j)
+      if (!p.per_frame || c.frames[j] > 0)
+        s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]) +
+            c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
+    return s;
+  };
+  double outgoing = 0.0;
+  each(c.g, width, [&](int m) {
+    for (int i = 0; i < t; ++i) {
+      const double s = split(i, m);
+      outgoing += s * s;
+    }
+  });
+  const double gain = gain_of(c.frame_count, c.g.sum(outgoing), energy), factor = guard_factor(p, gain);
+  each(c.g, width, [&](int m) {
+    for (int i = 0; i < t; ++i) {
+      double s = factor * split(i, m);
+      if (losses)
+        for (int j = 0; j < t; ++j)
+          if (c.frames[j] > 0) s += c.loss_mix[i * t + j] * Element<E>::get(x[j * width + m]);
+      out[i * width + m] = Element<E>::put(s);
+    }
+  });
+  return gain;
+}
+
+template <class T, class E, class Group>
 BODVCL_HD inline void backward_clip(
     Group g, const Problem& p, const BackwardData& d, int64_t clip, double* memory) {
-  Clip<Group, double> c(g, p);
+  Clip<Group, double, T> c(g, p);
   c.layout(memory, true);
-  const int t = c.t, n = c.n, n2 = c.n2, q = c.q, width = p.width;
+  const auto t = c.t;
+  const auto n = c.n;
+  const auto n2 = c.n2;
+  const auto q = c.q;
+  const int width = p.width;
   const E* const x = static_cast<const E*>(d.features) + clip * t * width;
   const E* const grad_static = static_cast<const E*>(d.grad_static) + clip * q * width;
   const E* const grad_dynamic = static_cast<const E*>(d.grad_dynamic) + clip * q * width;
@@ -189,8 +250,15 @@ BODVCL_HD inline void backward_clip(
     saved += n2;
   }
   c.radius = p.smooth ? 1.0 : saved[0];
-  double incoming = read_dots(g, c, x, grad_static, c.static_dots);
-  incoming += read_dots(g, c, x, grad_dynamic, c.dynamic_dots);
+  const bool wide = width % kWide == 0 && aligned(x) && aligned(grad_static) && aligned(grad_dynamic) && aligned(out);
+  double incoming;
+  if constexpr (kShort<T>) {
+    incoming = short_dots(c, wide, x, grad_static, grad_dynamic);
+  } else {
+    incoming = read_dots(g, c, x, grad_static, c.static_dots);
+    incoming += read_dots(g, c, x, grad_dynamic, c.dynamic_dots);
+    incoming = g.sum(incoming);
+  }
 
   c.count_frames();
   c.whitened();
@@ -204,37 +272,12 @@ BODVCL_HD inline void backward_clip(
   if (losses) c.backward_losses(grads);
   c.backward_split();
 
-  // Gradient of the split at (frame i, feature m).
-  const auto split = [&](int i, int m) {
-    double s = 0.0;
-    for (int j = 0; j < t; ++j)
-      if (c.frames[j] > 0) s += c.split_mix[i * t + j] * Element<E>::get(x[j * width + m]);
-    for (int j = 0; j < q; ++j)
-      if (!p.per_frame || c.frames[j] > 0)
-        s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]) +
-            c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
-    return s;
-  };
-  double outgoing = 0.0;
-  each(g, width, [&](int m) {
-    for (int i = 0; i < t; ++i) {
-      const double s = split(i, m);
-      outgoing += s * s;
-    }
-  });
-  outgoing = g.sum(outgoing);
-  const double gain = incoming > 0.0 ? root(c.frame_count * outgoing / incoming) : 0.0;
+  double gain;
+  if constexpr (kShort<T>)
+    gain = short_gradient(c, wide, x, grad_static, grad_dynamic, losses, incoming, out);
+  else
+    gain = write_gradient(c, x, grad_static, grad_dynamic, losses, incoming, out);
   if (g.lane() == 0) d.gain[clip] = gain;
-  const double factor = p.max_gain > 0.0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
-  each(g, width, [&](int m) {
-    for (int i = 0; i < t; ++i) {
-      double s = factor * split(i, m);
-      if (losses)
-        for (int j = 0; j < t; ++j)
-          if (c.frames[j] > 0) s += c.loss_mix[i * t + j] * Element<E>::get(x[j * width + m]);
-      out[i * width + m] = Element<E>::put(s);
-    }
-  });
   g.sync();
 }
 

@@ -7,51 +7,56 @@
 namespace bodvcl {
 namespace BODVCL_ISA {
 
-// b_bar += adjoint of N = f(B) (Daleckii-Krein at constant rank) for the whitened cotangent x, and
-// the part through mu.
-template <class Group, class R>
-BODVCL_HD inline void Clip<Group, R>::through_inverse() {
-  R top{}, mu_bar{};
-  for (int i = 0; i < n; ++i) {
-    top = larger(top, lam[i]);
-    mu_bar -= keep[i] * x[i * n + i] / s2[i];
+// b_bar += adjoint of N = f(B) (Daleckii-Krein at constant rank) for the whitened cotangent x; to_ridge <- the
+// part through mu, of which mu_bar is known already.
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::through_inverse(R mu_bar) {
+  if (problem.ridged) {
+    R through{};
+    each(g, n2, [&](int e) {
+      through -= x[e] * spread[e];
+      b_bar[e] -= x[e];
+    });
+    mu_bar += g.sum(through);
+  } else {
+    R top{};
+    for (int i = 0; i < n; ++i) {
+      top = larger(top, lam[i]);
+      mu_bar -= keep[i] * x[i * n + i] / s2[i];
+    }
+    each(g, n2, [&](int e) { b_bar[e] += x[e] * inverse_slope(e / n, e % n, top, s2[e / n], s2[e % n]); });
   }
-  mu_bar *= problem.ridge / safe_pairs();
-  each(g, n2, [&](int e) {
-    const int i = e / n, j = e % n;
-    b_bar[e] += x[e] * inverse_slope(i, j, top, s2[i], s2[j]);
-    if (i == j) b_bar[e] += mu_bar * s2[i];
-  });
+  to_ridge = mu_bar * problem.ridge / safe_pairs();
   g.sync();
 }
 
 // -1 between kept directions; for a kept and a dropped one s2 of the dropped over the gap.
-template <class Group, class R>
-BODVCL_HD inline R Clip<Group, R>::inverse_slope(int i, int j, R top, R si, R sj) const {
+template <class Group, class R, class T>
+BODVCL_HD inline R Clip<Group, R, T>::inverse_slope(int i, int j, R top, R si, R sj) const {
   const R inside = keep[i] * keep[j], across = keep[i] + keep[j] - 2.0 * inside;
   const R gap = sel(keep[i] > 0, lam[i] - lam[j], lam[j] - lam[i]);
   const mask_t<R> open = (across > 0) & (gap > 1e-15 * top);
   return sel(open, sel(keep[i] > 0, sj, si) / sel(open, gap, fill<R>(1.0)), R{}) - inside;
 }
 
-// mix <- gram_bar + gram_bar' for gram_bar = [W b_bar W' at (past, past)] + [W other W' at (row, 1)].
-template <class Group, class R>
-BODVCL_HD inline void Clip<Group, R>::to_frames(R* mix, R* other, int row) {
+// mix <- gram_bar + gram_bar' for gram_bar = [W b_bar W' + to_ridge at (past, past)] + [W other W' at (row, 1)].
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::to_frames(R* mix, R* other, int row) {
   R* const temp = work;
   R* const raw = work + n2;
-  each(g, t * t, [&](int e) { raw[e] = R{}; });
+  each(g, t * t, [&](int e) { raw[e] = e / t == e % t && e / t < n ? pairs[e / t] * to_ridge : R{}; });
   g.sync();
   mul(mat(whiten), mat(b_bar), mat(temp));
-  mul(mat(temp), mat(whiten).t(), View<R>{raw, t, 1}, true);
+  mul(mat(temp), mat(whiten).t(), square(raw, t), true);
   mul(mat(whiten), mat(other), mat(temp));
-  mul(mat(temp), mat(whiten).t(), View<R>{raw + row * t + 1, t, 1}, true);
+  mul(mat(temp), mat(whiten).t(), square(raw + row * t + 1, t), true);
   each(g, t * t, [&](int e) { mix[e] = raw[e] + raw[e % t * t + e / t]; });
   g.sync();
 }
 
 // c_bar <- cotangent of the reduced operator, from that of h.
-template <class Group, class R>
-BODVCL_HD inline void Clip<Group, R>::through_mask() {
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::through_mask() {
   if (problem.smooth) {
     smooth_adjoint(g, n, problem.smooth_log2, problem.projector, powers, sums, h_bar, c_bar, work);
   } else if (!problem.projector) {
@@ -75,8 +80,8 @@ BODVCL_HD inline void Clip<Group, R>::through_mask() {
 }
 
 // split_mix, from static_dots and dynamic_dots (which are overwritten).
-template <class Group, class R>
-BODVCL_HD inline void Clip<Group, R>::backward_split() {
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::backward_split() {
   R *toward = static_dots, *rest = dynamic_dots, *r_bar = static_weights, *scratch = dynamic_weights;
   each(g, n * q, [&](int e) {
     const R valid = problem.per_frame ? frames[e % q] : fill<R>(1.0);
@@ -109,7 +114,7 @@ BODVCL_HD inline void Clip<Group, R>::backward_split() {
     b_bar[e] = R{};
   });
   g.sync();
-  through_inverse();
+  through_inverse(R{});
   to_frames(split_mix, c_bar, 0);
 
   mul_columns(mat(whiten), columns(r_bar), columns(scratch));
@@ -130,10 +135,10 @@ BODVCL_HD inline void Clip<Group, R>::backward_split() {
 }
 
 // loss_mix, from the cotangents of the four losses.
-template <class Group, class R>
-BODVCL_HD inline void Clip<Group, R>::backward_losses(const R* grads) {
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::backward_losses(const R* grads) {
   R* const d_bar = c_bar;
-  R *a = work, *other = work + n2, *spare = work + 2 * n2;
+  R *a = work, *other = work + n2;
   R *diag = work + 3 * n2, *top = diag + n, *usable = top + n;
   const R per_entry = 1.0 / (problem.width * safe_pairs());
   const R mse = grads[0] * per_entry, orth = grads[1];
@@ -169,10 +174,53 @@ BODVCL_HD inline void Clip<Group, R>::backward_losses(const R* grads) {
   });
   g.sync();
 
-  // Orthogonality, with J = W_k' D W_k and the fitted share f of each direction.
+  R mu_bar{};
+  if (problem.ridged)
+    mu_bar = through_ridged_fit(mse, orth);
+  else
+    through_truncated_fit(mse, orth);
+  through_inverse(mu_bar);
+  to_frames(loss_mix, d_bar, 1);
+}
+
+// In-sample error and orthogonality where the ridge drops nothing: with G = W'W and P = W'B W = 1 - mu G,
+//   mse = mu^2 tr(G J)   orthogonality = tr(P J P J) - 2 tr(P J)
+// x, b_bar and c_bar (which holds the cotangent of D) take their share; returns that of mu.
+template <class Group, class R, class T>
+BODVCL_HD inline R Clip<Group, R, T>::through_ridged_fit(R mse, R orth) {
+  R *a = work, *other = work + n2, *spare = work + 2 * n2, *d_bar = c_bar;
+  fitted_future(other, a);  // a = J, other = P J
+  mul(mat(other), mat(spread), mat(spare));
+  each(g, n2, [&](int e) {
+    // P J P - P
+    const int i = e / n, j = e % n;
+    const R fit = (i == j ? keep[i] : R{}) - mu * spread[e];
+    const R slope = 2.0 * orth * (other[e] - mu * spare[e] - fit);
+    h_bar[e] = slope;
+    d_bar[e] += slope + mse * mu * (mu * spread[e]);
+  });
+  g.sync();
+  mul(mat(a), mat(other), mat(spare));
+  each(g, n2, [&](int e) { b_bar[e] += 2.0 * orth * (spare[e] - a[e]); });
+  g.sync();
+  mul(mat(h_bar), mat(a), mat(spare));
+  R trace{};
+  each(g, n2, [&](int e) {
+    const int i = e / n, j = e % n, f = j * n + i;
+    // mu G J = J - P J
+    x[e] += spare[e] + spare[f] + mse * mu * (2.0 * a[e] - other[e] - other[f]);
+    if (i == j) trace += a[e] - other[e];
+  });
+  return 2.0 * mse * g.sum(trace);
+}
+
+// The same for directions that are kept or dropped, with the fitted share f of each direction.
+template <class Group, class R, class T>
+BODVCL_HD inline void Clip<Group, R, T>::through_truncated_fit(R mse, R orth) {
+  R *a = work, *other = work + n2, *spare = work + 2 * n2, *d_bar = c_bar;
   each(g, n2, [&](int e) {
     const int i = e / n, j = e % n;
-    const R jt = keep[i] * keep[j] * dw[e];
+    const R jt = future(i, j);
     const R slope = 2.0 * orth * (fitted(i) * jt * fitted(j) - (i == j ? fitted(i) : R{}));
     h_bar[e] = slope;
     d_bar[e] += keep[i] * keep[j] * slope;
@@ -197,8 +245,6 @@ BODVCL_HD inline void Clip<Group, R>::backward_losses(const R* grads) {
     if (i == j) d_bar[e] += mse * s2[i] * ri * ri;
   });
   g.sync();
-  through_inverse();
-  to_frames(loss_mix, d_bar, 1);
 }
 
 }  // namespace BODVCL_ISA

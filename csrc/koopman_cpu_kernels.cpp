@@ -223,10 +223,9 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
       square += x * x;
       std::memcpy(buffers.out + int64_t(r) * stride + m, &x, sizeof x);
     });
-    const double gain =
-        incoming[l] > 0 ? __builtin_sqrt(c.frame_count[l] * lane_sum(square) / incoming[l]) : 0.0;
+    const double gain = gain_of(c.frame_count[l], lane_sum(square), incoming[l]);
     d.gain[clip] = gain;
-    const double factor = p.max_gain > 0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
+    const double factor = guard_factor(p, gain);
 
     for (int e = 0; e < t * t; ++e) buffers.coef[e] = losses ? c.loss_mix[e][l] : 0.0;
     combine(buffers.pointers, losses ? t : 0, buffers.coef, t, p.width, [&](int r, int m, Pack x) {

@@ -3,7 +3,8 @@
 //
 // With frames as columns, F (M x T), Fb = F[:, :-1], Ff = F[:, 1:], n = T - 1:
 //   B = Fb'Fb   C = Fb'Ff   D = Ff'Ff   R = Fb' mean(F), or Fb' F per frame
-//   B = V diag(lam) V',  s2 = lam + mu on the kept directions,  W = V diag(s2^-1/2)
+//   W'(B + mu) W = 1 on the kept directions: W = V diag((lam + mu)^-1/2) from B = V diag(lam) V', or, where no
+//   direction can be dropped, the inverse Cholesky factor of B + mu. Every formula holds for either.
 //   At = W_k' C W_k      reduced operator, zero on the dropped directions
 //   r = W_k' R,  h = m(At) or g(At),  Z_A = alpha f + Ff W h r                      (Eq. 21)
 // Everything is kept in the coordinates of W. Directions of an invalid pair have a
@@ -15,6 +16,9 @@
 
 namespace bodvcl {
 namespace BODVCL_ISA {
+
+constexpr double kSmallestPivot = 1e-30;   // of a matrix of trace 1, without a ridge
+constexpr double kLargestInverse = 1e10;   // trace of the inverse up to which the Cholesky factor is taken
 
 template <class R>
 class Arena {
@@ -32,11 +36,40 @@ class Arena {
   int used_;
 };
 
-template <class Group, class R>
-struct Clip {
+// The gain of a clip's gradient: sqrt(T) |dF| / |(g_static, g_dynamic)| from the squared norms.
+BODVCL_HD inline double gain_of(double frames, double outgoing, double incoming) {
+  return incoming > 0.0 ? root(frames * outgoing / incoming) : 0.0;
+}
+// What the guard scales the split's gradient with.
+BODVCL_HD inline double guard_factor(const Problem& p, double gain) {
+  return p.max_gain > 0.0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
+}
+
+// Frames, pairs, pairs^2 and columns of R: as numbers, or as types where a kernel is compiled for one number of
+// frames (and for one column: pool="mean").
+template <class T>
+struct Sizes {
+  int t, n, n2, q;
+  BODVCL_HD explicit Sizes(const Problem& p)
+      : t(p.frames), n(t - 1), n2(n * n), q(p.per_frame ? t : 1) {}
+};
+template <int kT>
+struct Sizes<Fixed<kT>> {
+  Fixed<kT> t;
+  Fixed<kT - 1> n;
+  Fixed<(kT - 1) * (kT - 1)> n2;
+  Fixed<1> q;
+  BODVCL_HD explicit Sizes(const Problem&) {}
+};
+
+template <class Group, class R, class T = int>
+struct Clip : Sizes<T> {
+  using Sizes<T>::t;
+  using Sizes<T>::n;
+  using Sizes<T>::n2;
+  using Sizes<T>::q;
   Group g;
   const Problem& problem;
-  int t, n, n2, q;  // frames, pairs, pairs^2, columns of R
 
   // Inputs: Gram matrix (t x t, zero in invalid frames) and validity of each frame as 0 or 1.
   R *gram, *frames;
@@ -45,7 +78,9 @@ struct Clip {
   R radius;
   // Derived from them.
   R *pairs, *keep, *s2, *whiten, *cw, *dw, *reduced, *rw, *r, *h, *u, *static_weights, *dynamic_weights;
+  R* spread;  // W'W, with a ridge that drops nothing
   R pair_count, frame_count, rank, mu;
+  R to_ridge;  // cotangent of mu, times what mu is of the trace of B
   mask_t<R> full;  // nothing was dropped: leave-one-out uses N, else the dropped projector
   // Outputs of forward: rows of coefficients over frames, q x t.
   R *static_coef, *dynamic_coef;
@@ -56,14 +91,10 @@ struct Clip {
   R *b_bar, *c_bar, *x, *h_bar;
   R *powers, *sums, *work;
 
-  BODVCL_HD Clip(Group group, const Problem& p) : g(group), problem(p) {}
+  BODVCL_HD Clip(Group group, const Problem& p) : Sizes<T>(p), g(group), problem(p) {}
 
   // Pointers into `base`; the number of R that they need. `base` may be null to count.
   BODVCL_HD int layout(R* base, bool backward) {
-    t = problem.frames;
-    n = t - 1;
-    n2 = n * n;
-    q = problem.per_frame ? t : 1;
     Arena<R> arena(base);
     gram = arena.take(t * t);
     frames = arena.take(t);
@@ -76,6 +107,7 @@ struct Clip {
     whiten = arena.take(n2);
     cw = arena.take(n2);
     dw = arena.take(n2);
+    spread = arena.take(problem.ridged ? n2 : 0);
     reduced = arena.take(n2);
     rw = arena.take(n * q);
     r = arena.take(n * q);
@@ -100,19 +132,21 @@ struct Clip {
       x = arena.take(n2);
       h_bar = arena.take(n2);
     }
-    const int eigen = even(n) * (even(n) + 1), functions = 4 * n2 + 3 * n;
+    const int eigen = even(n) * (even(n) + 2) + n2, functions = 5 * n2 + 3 * n;
     work = arena.take(eigen > functions ? eigen : functions);
     return arena.used();
   }
 
-  BODVCL_HD View<R> mat(R* p) const { return {p, n, 1}; }
-  BODVCL_HD View<R> columns(R* p) const { return {p, q, 1}; }
-  BODVCL_HD View<R> gram_c() const { return {gram + 1, t, 1}; }
-  BODVCL_HD View<R> gram_d() const { return {gram + t + 1, t, 1}; }
-  BODVCL_HD void mul(View<R> a, View<R> b, View<R> c, bool add = false) const {
+  BODVCL_HD auto mat(R* p) const { return square(p, n); }
+  BODVCL_HD auto columns(R* p) const { return square(p, q); }
+  BODVCL_HD auto gram_c() const { return square(gram + 1, t); }
+  BODVCL_HD auto gram_d() const { return square(gram + t + 1, t); }
+  template <class A, class B, class C>
+  BODVCL_HD void mul(A a, B b, C c, bool add = false) const {
     product(g, n, n, n, a, b, c, add);
   }
-  BODVCL_HD void mul_columns(View<R> a, View<R> b, View<R> c, bool add = false) const {
+  template <class A, class B, class C>
+  BODVCL_HD void mul_columns(A a, B b, C c, bool add = false) const {
     product(g, n, q, n, a, b, c, add);
   }
   BODVCL_HD R safe_pairs() const { return larger(pair_count, fill<R>(1.0)); }
@@ -130,21 +164,49 @@ struct Clip {
     }
   }
 
-  // vectors, lam <- eigen-decomposition of B. The matrix is scaled to trace 1: no overflow.
+  // work <- scale (B + mu) on the valid pairs, the identity on the others, with rows of `stride` numbers.
+  BODVCL_HD void scaled_gram(int stride, R scale, R ridge, R elsewhere) {
+    each(g, stride * stride, [&](int e) {
+      const int i = e / stride, j = e % stride;
+      R x = i < n && j < n ? pairs[i] * pairs[j] * scale * gram[i * t + j] : R{};
+      if (i == j && i < n) x += pairs[i] * ridge + (1.0 - pairs[i]) * elsewhere;
+      work[e] = x;
+    });
+    g.sync();
+  }
+
+  // vectors, lam <- vectors'B vectors = diag(lam), or vectors'(B + mu)vectors = diag(lam) where the ridge drops
+  // nothing. B is scaled to trace 1: no overflow. The Cholesky factor serves every clip whose directions are all
+  // kept for sure; only the others need the eigenvectors.
   BODVCL_HD void decompose() {
-    const int m = even(n);
     R trace{};
     for (int i = 0; i < n; ++i) trace += pairs[i] * gram[i * t + i];
     const mask_t<R> zero = not_of(trace > 0);
     const R scale = sel(zero, R{}, 1.0 / sel(zero, fill<R>(1.0), trace));
-    each(g, m * m, [&](int e) {
-      const int i = e / m, j = e % m;
-      work[e] = i < n && j < n ? pairs[i] * pairs[j] * scale * gram[i * t + j] : R{};
-    });
-    g.sync();
-    eigen_symmetric(g, n, work, vectors, lam, work + m * m);
-    each(g, n, [&](int i) { lam[i] = larger(lam[i], R{}) * trace; });
-    each(g, n2, [&](int e) { vectors[e] *= pairs[e % n]; });
+    mask_t<R> settled = zero & not_of(zero);
+    if (problem.rank == 0 && (problem.ridged || problem.ridge == 0)) {
+      const R least = fill<R>(problem.ridged ? problem.ridge : kSmallestPivot) / safe_pairs();
+      scaled_gram(n, scale, sel(zero, fill<R>(1.0), problem.ridged ? least : R{}), fill<R>(1.0));
+      inverse_factor(g, n, work, least, vectors);
+      R size{};
+      each(g, n2, [&](int e) {
+        vectors[e] *= pairs[e % n];
+        size += vectors[e] * vectors[e];
+      });
+      size = g.sum(size);
+      // No eigenvalue is below 1 / size, and the cut is at most rtol^2.
+      settled = zero | (fill<R>(problem.ridged ? 1.0 : 0.0) > 0) |
+          ((size < kLargestInverse) & (problem.rtol * problem.rtol * size < 1.0));
+      each(g, n, [&](int i) { lam[i] = sel(zero, R{}, trace); });
+      g.sync();
+    }
+    if (!any_of(not_of(settled))) return;
+    const int m = even(n);
+    R *basis = work + m * (m + 1), *values = basis + n2;
+    scaled_gram(m, scale, R{}, R{});
+    eigen_symmetric(g, n, work, basis, values, work + m * m);
+    each(g, n, [&](int i) { lam[i] = sel(settled, lam[i], larger(values[i], R{}) * trace); });
+    each(g, n2, [&](int e) { vectors[e] = sel(settled, vectors[e], pairs[e % n] * basis[e]); });
     g.sync();
   }
 
@@ -156,10 +218,11 @@ struct Clip {
       top = larger(top, lam[i]);
     }
     mu = problem.ridge * trace / safe_pairs();
+    const R beyond = problem.ridged ? R{} : mu;  // else lam holds it already
     const R cut = problem.ridge > 0 ? R{} : problem.rtol * problem.rtol * top;
-    const R dropped = sel(top > 0, top + mu, fill<R>(1.0));
+    const R dropped = sel(top > 0, top + beyond, fill<R>(1.0));
     each(g, n, [&](int i) {
-      const R full_scale = lam[i] + mu;
+      const R full_scale = lam[i] + beyond;
       mask_t<R> kept = (pairs[i] > 0) & (full_scale > cut) & (full_scale > 0);
       if (problem.rank > 0) {
         R ahead{};
@@ -176,18 +239,16 @@ struct Clip {
     rank = R{};
     for (int i = 0; i < n; ++i) rank += keep[i];
     full = (rank == pair_count) | (fill<R>(problem.ridge > 0 && problem.rank == 0 ? 1 : 0) > 0);
-    R* const scale = work;
-    each(g, n, [&](int i) { scale[i] = 1.0 / root(s2[i]); });
-    g.sync();
-    each(g, n2, [&](int e) { whiten[e] = vectors[e] * scale[e % n]; });
+    each(g, n2, [&](int e) { whiten[e] = vectors[e] * inverse_root(s2[e % n]); });
     g.sync();
 
     mul(gram_c(), mat(whiten), mat(work));
+    mul(gram_d(), mat(whiten), mat(work + n2));
     mul(mat(whiten).t(), mat(work), mat(cw));
-    mul(gram_d(), mat(whiten), mat(work));
-    mul(mat(whiten).t(), mat(work), mat(dw));
+    mul(mat(whiten).t(), mat(work + n2), mat(dw));
+    if (problem.ridged) mul(mat(whiten).t(), mat(whiten), mat(spread));
     if (problem.per_frame) {
-      product(g, n, t, n, mat(whiten).t(), View<R>{gram, t, 1}, columns(rw));
+      product(g, n, t, n, mat(whiten).t(), square(gram, t), square(rw, t));
     } else {
       R* const mean = work;
       const R share = 1.0 / larger(frame_count, fill<R>(1.0));
@@ -210,7 +271,7 @@ struct Clip {
     mul(mat(reduced), mat(projector), mat(inverse));
     each(g, n2, [&](int e) { inverse[e] += (e / n == e % n ? 1.0 : 0.0) - projector[e]; });
     g.sync();
-    invert(g, n, inverse, work + n2);
+    invert(g, n, inverse, inverse, work + n2);
     mul(mat(inverse), mat(projector), mat(h));
   }
 
@@ -282,31 +343,57 @@ struct Clip {
     return sel((pairs[i] > 0) & (later == 0), fill<R>(1.0), R{});
   }
 
+  // J = W_k' D W_k, the energy of the future frames.
+  BODVCL_HD R future(int i, int j) const { return keep[i] * keep[j] * dw[i * n + j]; }
+
+  // x <- W'B W J = J - mu (W'W) J, with a ridge that drops nothing.
+  BODVCL_HD void fitted_future(R* x, R* temp) const {
+    each(g, n2, [&](int e) { temp[e] = future(e / n, e % n); });
+    g.sync();
+    mul(mat(spread), mat(temp), mat(x));
+    each(g, n2, [&](int e) { x[e] = temp[e] - mu * x[e]; });
+    g.sync();
+  }
+
   BODVCL_HD void compute_losses() {
     const double width = problem.width;
-    R mse{}, trace{}, twice{}, loo{}, forecast{};
-    each(g, n2, [&](int e) {
-      const int i = e / n, j = e % n;
-      const R gi = fitted(i), jt = keep[i] * keep[j] * dw[e], tj = keep[i] * keep[j] * dw[j * n + i];
-      twice += gi * jt * fitted(j) * tj;
-      if (i == j) {
-        const R rho = 1.0 - gi;
-        mse += rho * rho * s2[i] * dw[e];
-        trace += gi * jt;
-      }
-    });
+    enum { kMse, kTrace, kTwice, kLoo, kForecast, kSums };
+    R sums[kSums] = {};
+    if (problem.ridged) {
+      R* const x = work;
+      fitted_future(x, work + n2);
+      each(g, n2, [&](int e) {
+        const int i = e / n, j = e % n;
+        sums[kTwice] += x[e] * x[j * n + i];
+        sums[kMse] += mu * spread[e] * (mu * future(i, j));
+        if (i == j) sums[kTrace] += x[e];
+      });
+      g.sync();
+    } else {
+      each(g, n2, [&](int e) {
+        const int i = e / n, j = e % n;
+        const R gi = fitted(i), jt = future(i, j);
+        sums[kTwice] += gi * jt * fitted(j) * future(j, i);
+        if (i == j) {
+          const R rho = 1.0 - gi;
+          sums[kMse] += rho * rho * s2[i] * dw[e];
+          sums[kTrace] += gi * jt;
+        }
+      });
+    }
     R *diag = work, *top = work + n, *usable = work + 2 * n;
     held_out(diag, top, usable, work + 3 * n);
     each(g, n, [&](int i) {
       const R error = usable[i] * top[i] / sel(usable[i] > 0, diag[i] * diag[i], fill<R>(1.0));
-      loo += error;
-      forecast += is_last_pair(i) * error;
+      sums[kLoo] += error;
+      sums[kForecast] += is_last_pair(i) * error;
     });
+    g.sums(sums);
     const R scale = 1.0 / (width * safe_pairs());
-    losses[0] = g.sum(mse) * scale;
-    losses[1] = g.sum(twice) - 2.0 * g.sum(trace) + sel(rank > width, fill<R>(width), rank);
-    losses[2] = g.sum(loo) * scale;
-    losses[3] = g.sum(forecast) / width;
+    losses[0] = sums[kMse] * scale;
+    losses[1] = sums[kTwice] - 2.0 * sums[kTrace] + sel(rank > width, fill<R>(width), rank);
+    losses[2] = sums[kLoo] * scale;
+    losses[3] = sums[kForecast] / width;
     g.sync();
   }
 
@@ -332,9 +419,11 @@ struct Clip {
 
   // --- backward: koopman_adjoint.h -------------------------------------------------
 
-  BODVCL_HD void through_inverse();
+  BODVCL_HD void through_inverse(R mu_bar);
   BODVCL_HD R inverse_slope(int i, int j, R top, R si, R sj) const;
   BODVCL_HD void to_frames(R* mix, R* other, int row);
+  BODVCL_HD R through_ridged_fit(R mse, R orth);
+  BODVCL_HD void through_truncated_fit(R mse, R orth);
   BODVCL_HD void through_mask();
   BODVCL_HD void backward_split();
   BODVCL_HD void backward_losses(const R* grads);

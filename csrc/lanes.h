@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "target.h"
 
@@ -24,6 +25,20 @@ BODVCL_HD inline double sel(bool m, double a, double b) { return m ? a : b; }
 BODVCL_HD inline bool any_of(bool m) { return m; }
 BODVCL_HD inline bool not_of(bool m) { return !m; }
 BODVCL_HD inline double root(double x) { return ::sqrt(x); }
+BODVCL_HD inline double inverse_root(double x) {
+#ifdef __CUDA_ARCH__
+  return ::rsqrt(x);
+#else
+  return 1.0 / ::sqrt(x);
+#endif
+}
+
+// |x| as an integer: larger numbers have larger ones, to about six digits.
+BODVCL_HD inline int leading_bits(double x) {
+  int64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return int(bits >> 32) & 0x7fffffff;
+}
 
 template <class R>
 BODVCL_HD inline R fill(double x) {
@@ -51,6 +66,7 @@ inline Pack root(Pack x) {
   for (int l = 0; l < BODVCL_LANES; ++l) y[l] = __builtin_sqrt(x[l]);
   return y;
 }
+inline Pack inverse_root(Pack x) { return 1.0 / root(x); }
 #endif
 
 template <class R>

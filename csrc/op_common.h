@@ -79,6 +79,7 @@ inline Problem make_problem(
   p.per_frame = pool == 1;
   p.max_gain = max_gain;
   p.dtype = dtype_of(op, features);
+  p.ridged = drops_nothing(p.ridge, p.rank);
   return p;
 }
 

@@ -12,6 +12,7 @@ constexpr int kMaxFrames = 64;
 constexpr int kMinWidth = 4;
 constexpr int kMaxWidth = 1024;
 constexpr int kMaxSmoothLog2 = 20;
+constexpr double kSmallestRidge = 1e-10;  // below it rounding could still make B + mu singular
 constexpr int kLosses = 4;  // mse, orthogonality excess, leave-one-out, forecast
 constexpr int kStats = 5;   // static modes, rank, residual, radius, non-finite
 
@@ -31,6 +32,7 @@ struct Problem {
   bool per_frame;
   double max_gain;
   DType dtype;
+  bool ridged;  // the ridge is large enough that no direction can be dropped
 };
 
 struct ForwardData {
@@ -55,7 +57,9 @@ struct BackwardData {
   double* gain;
 };
 
-// Saved per clip: upper triangle of the Gram matrix, eigenvalues, eigenvectors,
+BODVCL_HD constexpr bool drops_nothing(double ridge, int rank) { return ridge >= kSmallestRidge && rank == 0; }
+
+// Saved per clip: upper triangle of the Gram matrix, lam and vectors (see Clip::decompose),
 // projector (hard mask only), radius, non-finite flag.
 BODVCL_HD constexpr int saved_gram(int frames) { return frames * (frames + 1) / 2; }
 BODVCL_HD constexpr int saved_size(int frames, bool smooth) {

@@ -1,5 +1,5 @@
-// Dense algebra on n x n matrices, n < 64: product, inverse, symmetric
-// eigen-decomposition. Every function ends synchronised.
+// Dense algebra on n x n matrices, n < 64: product, inverse, inverse Cholesky factor, symmetric
+// eigen-decomposition. Sizes are plain ints or Fixed. Every function ends synchronised.
 #pragma once
 
 #include "group.h"
@@ -7,17 +7,23 @@
 namespace bodvcl {
 namespace BODVCL_ISA {
 
-// A matrix in memory, by row and column stride; t() is the transpose.
-template <class R>
+// A matrix in memory, by row and column stride (plain ints or Fixed); t() is the transpose.
+template <class R, class Rows = int, class Columns = Fixed<1>>
 struct View {
   R* p;
-  int rs, cs;
+  Rows rs;
+  Columns cs;
   BODVCL_HD R& operator()(int i, int j) const { return p[i * rs + j * cs]; }
-  BODVCL_HD View t() const { return {p, cs, rs}; }
+  BODVCL_HD View<R, Columns, Rows> t() const { return {p, cs, rs}; }
 };
 
-template <class R, int kRows, int kCols>
-inline void product_tile(View<R> a, View<R> b, View<R> c, int i, int j, int inner, bool add) {
+template <class R, class N>
+BODVCL_HD inline View<R, N> square(R* p, N n) {
+  return {p, n, {}};
+}
+
+template <class R, int kRows, int kCols, class A, class B, class C>
+inline void product_tile(A a, B b, C c, int i, int j, int inner, bool add) {
   R acc[kRows][kCols];
   for (int r = 0; r < kRows; ++r)
     for (int s = 0; s < kCols; ++s) acc[r][s] = add ? c(i + r, j + s) : R{};
@@ -33,8 +39,8 @@ inline void product_tile(View<R> a, View<R> b, View<R> c, int i, int j, int inne
     for (int s = 0; s < kCols; ++s) c(i + r, j + s) = acc[r][s];
 }
 
-template <class R, int kRows>
-inline void product_rows(View<R> a, View<R> b, View<R> c, int i, int cols, int inner, bool add) {
+template <class R, int kRows, class A, class B, class C>
+inline void product_rows(A a, B b, C c, int i, int cols, int inner, bool add) {
   int j = 0;
   for (; j + 4 <= cols; j += 4) product_tile<R, kRows, 4>(a, b, c, i, j, inner, add);
   switch (cols - j) {
@@ -45,27 +51,58 @@ inline void product_rows(View<R> a, View<R> b, View<R> c, int i, int cols, int i
   }
 }
 
+template <class R, class A, class B, class C>
+inline void serial_product(int rows, int cols, int inner, A a, B b, C c, bool add) {
+  constexpr int kTile = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
+  int i = 0;
+  for (; i + kTile <= rows; i += kTile) product_rows<R, kTile>(a, b, c, i, cols, inner, add);
+  switch (rows - i) {
+    case 3: product_rows<R, 3>(a, b, c, i, cols, inner, add); break;
+    case 2: product_rows<R, 2>(a, b, c, i, cols, inner, add); break;
+    case 1: product_rows<R, 1>(a, b, c, i, cols, inner, add); break;
+    default: break;
+  }
+}
+
 // c = a b, or c += a b. c must not overlap a or b.
-template <class Group, class R>
+template <
+    class Group, class R, class Rows, class Cols, class Inner, class A1, class A2, class B1, class B2,
+    class C1, class C2>
 BODVCL_CALL void product(
-    Group g, int rows, int cols, int inner, View<R> a, View<R> b, View<R> c, bool add = false) {
+    Group g, Rows rows, Cols cols, Inner inner, View<R, A1, A2> a, View<R, B1, B2> b, View<R, C1, C2> c,
+    bool add = false) {
   if constexpr (Group::kSerial) {
-    constexpr int kTile = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
-    int i = 0;
-    for (; i + kTile <= rows; i += kTile) product_rows<R, kTile>(a, b, c, i, cols, inner, add);
-    switch (rows - i) {
-      case 3: product_rows<R, 3>(a, b, c, i, cols, inner, add); break;
-      case 2: product_rows<R, 2>(a, b, c, i, cols, inner, add); break;
-      case 1: product_rows<R, 1>(a, b, c, i, cols, inner, add); break;
-      default: break;
-    }
+    serial_product<R>(rows, cols, inner, a, b, c, add);
   } else {
-    each(g, rows * cols, [&](int e) {
-      const int i = e / cols, j = e % cols;
-      R acc = add ? c(i, j) : R{};
-      for (int k = 0; k < inner; ++k) acc += a(i, k) * b(k, j);
-      c(i, j) = acc;
-    });
+    place<Group>(a.p);
+    place<Group>(b.p);
+    place<Group>(c.p);
+    constexpr int kOwn = kPerLane<Group, decltype(times(rows, cols))>;
+    if constexpr (kOwn > 0) {
+      R sum[kOwn];
+      int row[kOwn], column[kOwn];
+      BODVCL_UNROLL
+      for (int o = 0; o < kOwn; ++o) {
+        const int e = g.lane() + o * Group::kLanes, last = rows * cols - 1;
+        row[o] = (e < last ? e : last) / cols;
+        column[o] = (e < last ? e : last) % cols;
+        sum[o] = add && e <= last ? c(row[o], column[o]) : R{};
+      }
+      BODVCL_UNROLL
+      for (int k = 0; k < inner; ++k)
+        BODVCL_UNROLL
+        for (int o = 0; o < kOwn; ++o) sum[o] += a(row[o], k) * b(k, column[o]);
+      BODVCL_UNROLL
+      for (int o = 0; o < kOwn; ++o)
+        if (g.lane() + o * Group::kLanes < rows * cols) c(row[o], column[o]) = sum[o];
+    } else {
+      each(g, rows * cols, [&](int e) {
+        const int i = e / cols, j = e % cols;
+        R sum = add ? c(i, j) : R{};
+        for (int k = 0; k < inner; ++k) sum += a(i, k) * b(k, j);
+        c(i, j) = sum;
+      });
+    }
     g.sync();
   }
 }
@@ -77,7 +114,7 @@ BODVCL_HD inline R reciprocal_pivot(R pivot) {
 
 // Row of the largest |a[i][k]|, i >= k, as a number per clip.
 template <class R>
-BODVCL_HD inline R pivot_row(const R* a, int n, int k) {
+inline R pivot_row(const R* a, int n, int k) {
   R best = absolute(a[k * n + k]), row = fill<R>(k);
   for (int i = k + 1; i < n; ++i) {
     const R v = absolute(a[i * n + k]);
@@ -89,67 +126,147 @@ BODVCL_HD inline R pivot_row(const R* a, int n, int k) {
 }
 
 // Exchanges two strided vectors in the clips of the mask.
-template <class Group, class R>
-BODVCL_HD inline void exchange(Group g, mask_t<R> m, R* x, R* y, int n, int stride) {
-  each(g, n, [&](int j) {
+template <class R>
+inline void exchange(mask_t<R> m, R* x, R* y, int n, int stride) {
+  for (int j = 0; j < n; ++j) {
     const R u = x[j * stride], v = y[j * stride];
     x[j * stride] = sel(m, v, u);
     y[j * stride] = sel(m, u, v);
-  });
+  }
 }
 
-// a <- a^-1 in place: Gauss-Jordan with partial pivoting. `work`: 3 n numbers.
-// A zero pivot gives a huge, not an infinite, inverse.
-template <class Group, class R>
-BODVCL_CALL void invert(Group g, int n, R* a, R* work) {
-  R* const pivots = work;
-  R* const row = work + n;
-  R* const column = work + 2 * n;
+// a <- a^-1 in place: Gauss-Jordan with partial pivoting, rows exchanged clip by clip. `pivots`: n numbers.
+template <class R>
+inline void serial_invert(int n, R* a, R* pivots) {
   for (int k = 0; k < n; ++k) {
     const R best = pivot_row(a, n, k);
-    g.sync();
     for (int i = k + 1; i < n; ++i) {
       const mask_t<R> m = best == i;
-      if (any_of(m)) exchange(g, m, a + k * n, a + i * n, n, 1);
+      if (any_of(m)) exchange(m, a + k * n, a + i * n, n, 1);
     }
-    if (g.lane() == 0) pivots[k] = best;
-    g.sync();
-    const R inverse = reciprocal_pivot(a[k * n + k]);
-    if constexpr (Group::kSerial) {
-      R* const top = a + k * n;
-      top[k] = fill<R>(1.0);
-      for (int j = 0; j < n; ++j) top[j] *= inverse;
-      for (int i = 0; i < n; ++i) {
-        if (i == k) continue;
-        R* const low = a + i * n;
-        const R factor = low[k];
-        low[k] = R{};
-        for (int j = 0; j < n; ++j) low[j] -= factor * top[j];
-      }
-    } else {
-      each(g, n, [&](int i) {
-        row[i] = i == k ? inverse : a[k * n + i] * inverse;
-        column[i] = a[i * n + k];
-      });
-      g.sync();
-      each(g, n * n, [&](int e) {
-        const int i = e / n, j = e % n;
-        const R old = j == k ? R{} : a[e];
-        a[e] = i == k ? row[j] : old - column[i] * row[j];
-      });
-      g.sync();
+    pivots[k] = best;
+    R* const top = a + k * n;
+    const R inverse = reciprocal_pivot(top[k]);
+    top[k] = fill<R>(1.0);
+    for (int j = 0; j < n; ++j) top[j] *= inverse;
+    for (int i = 0; i < n; ++i) {
+      if (i == k) continue;
+      R* const low = a + i * n;
+      const R factor = low[k];
+      low[k] = R{};
+      for (int j = 0; j < n; ++j) low[j] -= factor * top[j];
     }
   }
-  for (int k = n - 1; k >= 0; --k) {
+  for (int k = n - 1; k >= 0; --k)
     for (int i = k + 1; i < n; ++i) {
       const mask_t<R> m = pivots[k] == i;
-      if (any_of(m)) exchange(g, m, a + k, a + i, n, n);
+      if (any_of(m)) exchange(m, a + k, a + i, n, n);
     }
+}
+
+// Row of the largest |a[i][k]|, i >= k, to about six digits: enough to choose a pivot.
+template <class N>
+BODVCL_HD inline int largest_row(const double* a, N n, int k) {
+  int best = -1, row = k;
+#ifdef __CUDA_ARCH__
+#pragma unroll kKnown<N> == 7 ? 7 : 1
+#endif
+  for (int i = 0; i < n; ++i) {
+    const int size = i < k ? -1 : leading_bits(a[i * n + k]);
+    row = size > best ? i : row;
+    best = size > best ? size : best;
+  }
+  return row;
+}
+
+// out <- a^-1, which may be a itself: Gauss-Jordan with partial pivoting. `work`: n^2 + n numbers.
+// A zero pivot gives a huge, not an infinite, inverse.
+template <class Group, class R, class N>
+BODVCL_CALL void invert(Group g, N n, const R* a, R* out, R* work) {
+  if constexpr (Group::kSerial) {
+    for (int e = 0; e < n * n; ++e) out[e] = a[e];
+    serial_invert(n, out, work);
+  } else {
+    place<Group>(a);
+    place<Group>(out);
+    place<Group>(work);
+    R* const pivots = work + n * n;
+    const auto count = times(n, n);
+    const R* from = a;
+    // The steps write to `work` and `out` in turn, so that the last one writes to `work`.
+    if (n % 2 == 0 && a == out) {
+      assign(g, count, work, [&](int e) { return a[e]; });
+      g.sync();
+      from = work;
+    }
+    BODVCL_ROLLED
+    for (int k = 0; k < n; ++k) {
+      R* const to = (n - 1 - k) % 2 ? out : work;
+      const int best = largest_row(from, n, k);
+      const R inverse = reciprocal_pivot(from[best * n + k]);
+      // Row `best` moves up to k, row k down to `best`, and column k is eliminated: one pass.
+      assign(g, count, to, [&](int e) {
+        const int i = e / n, j = e % n, row = i == k ? best : i == best ? k : i;
+        const R top = (j == k ? 1.0 : from[best * n + j]) * inverse, old = from[row * n + j];
+        return i == k ? top : (j == k ? 0.0 : old) - from[row * n + k] * top;
+      });
+      if (g.lane() == 0) pivots[k] = best;
+      g.sync();
+      from = to;
+    }
+    assign(g, count, out, [&](int e) {
+      int column = e % n;
+      for (int k = 0; k < n; ++k) {
+        const int pivot = int(pivots[k]);
+        column = column == k ? pivot : column == pivot ? k : column;
+      }
+      return work[e / n * n + column];
+    });
     g.sync();
   }
 }
 
-// Pair number t of a round in a round-robin tournament of m (even) players.
+// w <- upper triangular with w'a w = 1 for a symmetric positive definite a, of which nothing below the diagonal is
+// read and which is destroyed: Gauss elimination without exchanges, the inverse of the unit factor growing below
+// the diagonal. A pivot counts as at least `least`.
+template <class Group, class R, class N>
+BODVCL_CALL void inverse_factor(Group g, N n, R* a, R least, R* w) {
+  place<Group>(a);
+  place<Group>(w);
+  const auto count = times(n, n);
+  BODVCL_ROLLED
+  for (int k = 0; k + 1 < n; ++k) {
+    const R inverse = 1.0 / larger(a[k * n + k], least);
+    // Row k is final. In the rows below, columns before k belong to the factor, those from i on to what is left.
+    const auto eliminate = [&](int i, int j) {
+      const R factor = a[k * n + i] * inverse;
+      if (j == k)
+        a[i * n + j] = -factor;
+      else
+        a[i * n + j] -= factor * a[k * n + j];
+    };
+    if constexpr (Group::kSerial) {
+      for (int i = k + 1; i < n; ++i) {
+        for (int j = 0; j <= k; ++j) eliminate(i, j);
+        for (int j = i; j < n; ++j) eliminate(i, j);
+      }
+    } else {
+      each(g, count, [&](int e) {
+        const int i = e / n, j = e % n;
+        if (i > k && (j <= k || j >= i)) eliminate(i, j);
+      });
+    }
+    g.sync();
+  }
+  assign(g, count, w, [&](int e) {
+    const int i = e / n, j = e % n;
+    const R scale = inverse_root(larger(a[j * n + j], least));
+    return i > j ? R{} : i == j ? scale : a[j * n + i] * scale;
+  });
+  g.sync();
+}
+
+// Pair number t of a round in a round-robin tournament of m (even) players. Player m - 1 is in pair 0.
 BODVCL_HD inline void tournament(int m, int round, int t, int& p, int& q) {
   const int a = t == 0 ? m - 1 : (round + t) % (m - 1);
   const int b = t == 0 ? round : (round - t + m - 1) % (m - 1);
@@ -160,7 +277,7 @@ BODVCL_HD inline void tournament(int m, int round, int t, int& p, int& q) {
 constexpr int kJacobiSweeps = 40;
 constexpr int kMaxPairs = 32;
 
-BODVCL_HD inline int even(int n) { return n + (n & 1); }
+BODVCL_HD constexpr int even(int n) { return n + (n & 1); }
 
 // Both sides of one 2 x 2 block, rows (p, q) and columns (x, y), by two rotations.
 template <class R>
@@ -191,8 +308,12 @@ BODVCL_HD inline void rotate_vectors(R* p, R* q, int ld, int begin, int end, R c
 // matrix whose upper triangle is in a (ld = even(n); if n is odd the last row and
 // column are zero). a is destroyed. Jacobi with disjoint rotations in each round;
 // a pair whose entry is already zero is never mixed. `work`: even(n) numbers.
-template <class Group, class R>
-BODVCL_CALL void eigen_symmetric(Group g, int n, R* a, R* v, R* lam, R* work) {
+template <class Group, class R, class N>
+BODVCL_CALL void eigen_symmetric(Group g, N n, R* a, R* v, R* lam, R* work) {
+  place<Group>(a);
+  place<Group>(v);
+  place<Group>(lam);
+  place<Group>(work);
   const int m = even(n), half = m / 2;
   R* const cosine = work;
   R* const sine = work + half;
@@ -204,19 +325,23 @@ BODVCL_CALL void eigen_symmetric(Group g, int n, R* a, R* v, R* lam, R* work) {
   g.sync();
   for (int sweep = 0; sweep < kJacobiSweeps; ++sweep) {
     mask_t<R> moved = trace != trace;
+    BODVCL_ROLLED
     for (int round = 0; round < m - 1; ++round) {
       each(g, half, [&](int t) {
         int p, q;
         tournament(m, round, t, p, q);
         const R app = a[p * m + p], aqq = a[q * m + q], apq = a[p * m + q];
         const mask_t<R> turn = (apq * apq > 1e-32 * absolute(app * aqq)) & (absolute(apq) > small);
-        moved = moved | turn;
+        // With h = |(d, b)|: cos 2x = |d| / h, so c^2 = (1 + |d| / h) / 2 and s c = b / (2 h).
         const R d = aqq - app, b = 2.0 * apq;
-        const R far = absolute(d) + root(d * d + b * b);
-        const R tangent = sel(turn, sel(d < 0, -b, b) / sel(turn, far, fill<R>(1.0)), R{});
-        const R c = 1.0 / root(1.0 + tangent * tangent);
-        cosine[t] = c;
-        sine[t] = tangent * c;
+        const R inverse = inverse_root(sel(turn, d * d + b * b, fill<R>(1.0)));
+        const R square = sel(turn, 0.5 + 0.5 * absolute(d) * inverse, fill<R>(1.0));
+        const R over = inverse_root(square);
+        const R product = sel(turn, 0.5 * sel(d < 0, -b, b) * inverse, R{});
+        const R tangent = product * over * over;
+        moved = moved | (turn & (absolute(tangent) > 1e-8));
+        cosine[t] = square * over;
+        sine[t] = product * over;
         a[p * m + p] = app - tangent * apq;
         a[q * m + q] = aqq + tangent * apq;
         a[p * m + q] = sel(turn, R{}, apq);
@@ -239,7 +364,8 @@ BODVCL_CALL void eigen_symmetric(Group g, int n, R* a, R* v, R* lam, R* work) {
           if (turns[t]) rotate_vectors(v + first[t], v + second[t], n, 0, n, c, s);
         }
       } else {
-        each(g, blocks + half * n, [&](int e) {
+        const int skipped = n % 2;  // pair 0 of an odd n has no second vector
+        each(g, blocks + (half - skipped) * n, [&](int e) {
           int p, q, x, y;
           if (e < blocks) {
             int t = 0, left = e;
@@ -249,14 +375,15 @@ BODVCL_CALL void eigen_symmetric(Group g, int n, R* a, R* v, R* lam, R* work) {
             tournament(m, round, u, x, y);
             rotate_block(a, m, p, q, x, y, cosine[t], sine[t], cosine[u], sine[u]);
           } else {
-            const int t = (e - blocks) / n, i = (e - blocks) % n;
+            const int t = (e - blocks) / n + skipped, i = (e - blocks) % n;
             tournament(m, round, t, p, q);
-            if (q < n) rotate_vectors(v + p, v + q, n, i, i + 1, cosine[t], sine[t]);
+            rotate_vectors(v + p, v + q, n, i, i + 1, cosine[t], sine[t]);
           }
         });
       }
       g.sync();
     }
+    // Turns below 1e-8 leave second-order entries: nothing is left for another sweep.
     if (!g.any(any_of(moved))) break;
   }
   each(g, n, [&](int i) { lam[i] = a[i * m + i]; });

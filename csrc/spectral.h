@@ -12,31 +12,25 @@ constexpr int kNewtonSteps = 24;
 constexpr int kSmithSteps = 30;
 constexpr double kIdempotent = 1e-8;
 
-template <class Group, class R>
-BODVCL_HD inline R dot(Group g, const R* x, const R* y, int count) {
-  R s{};
-  each(g, count, [&](int e) { s += x[e] * y[e]; });
-  return g.sum(s);
-}
-
-template <class Group, class R>
-BODVCL_HD inline void copy(Group g, const R* from, R* to, int count) {
+template <class Group, class R, class N>
+BODVCL_HD inline void copy(Group g, const R* from, R* to, N count) {
   each(g, count, [&](int e) { to[e] = from[e]; });
   g.sync();
-}
-
-template <class R>
-BODVCL_HD inline View<R> square(R* p, int n) {
-  return {p, n, 1};
 }
 
 // p <- projector of a on the eigenvalues with |lambda - 1| < xi inside the kept
 // space, or garbage where Newton's iteration does not converge; returns
 // |p^2 - p| / max(1, |p|). The Cayley transform takes the disk to the left half
-// plane, and p = (1 - sign) / 2. `x`, `y`: n^2 each; `work`: 3 n.
-template <class Group, class R>
-BODVCL_CALL R newton_projector(Group g, int n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
-  const int n2 = n * n;
+// plane, and p = (1 - sign) / 2. `x`, `y`: n^2 each; `work`: n^2 + n.
+template <class Group, class R, class N>
+BODVCL_CALL R newton_projector(
+    Group g, N n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
+  place<Group>(a);
+  place<Group>(keep);
+  place<Group>(p);
+  place<Group>(x);
+  place<Group>(y);
+  const auto n2 = times(n, n);
   const R inverse_xi = 1.0 / xi;
   R kept{};
   for (int i = 0; i < n; ++i) kept += keep[i];
@@ -48,7 +42,7 @@ BODVCL_CALL R newton_projector(Group g, int n, const R* a, const R* keep, R xi, 
     x[e] = w;
   });
   g.sync();
-  invert(g, n, x, work);
+  invert(g, n, x, x, work);
   each(g, n2, [&](int e) {
     const int i = e / n, j = e % n;
     x[e] = 2.0 * x[e];
@@ -58,20 +52,24 @@ BODVCL_CALL R newton_projector(Group g, int n, const R* a, const R* keep, R xi, 
 
   mask_t<R> active = kept > 0;
   for (int step = 0; step < kNewtonSteps && g.any(any_of(active)); ++step) {
-    copy(g, x, y, n2);
-    invert(g, n, y, work);
-    const R scale = root(root(dot(g, y, y, n2) / dot(g, x, x, n2)));
+    invert(g, n, x, y, work);
+    R energy[2] = {};
+    each(g, n2, [&](int e) {
+      energy[0] += y[e] * y[e];
+      energy[1] += x[e] * x[e];
+    });
+    g.sums(energy);
+    const R scale = root(root(energy[0] / energy[1]));
     const R left = 0.5 * scale, right = 0.5 / scale;
-    R moved{}, size{};
+    R change[2] = {};
     each(g, n2, [&](int e) {
       const R old = x[e], now = left * old + right * y[e];
-      moved += (now - old) * (now - old);
-      size += now * now;
+      change[0] += (now - old) * (now - old);
+      change[1] += now * now;
       x[e] = sel(active, now, old);
     });
-    moved = g.sum(moved);
-    size = g.sum(size);
-    active = active & not_of(moved <= 1e-20 * size);
+    g.sums(change);
+    active = active & not_of(change[0] <= 1e-20 * change[1]);
     g.sync();
   }
 
@@ -92,17 +90,22 @@ BODVCL_CALL R newton_projector(Group g, int n, const R* a, const R* keep, R xi, 
   });
   g.sync();
   product(g, n, n, n, square(p, n), square(p, n), square(y, n));
-  each(g, n2, [&](int e) { y[e] -= p[e]; });
-  const R size = root(dot(g, p, p, n2));
-  return root(dot(g, y, y, n2)) / larger(size, fill<R>(1.0));
+  R sizes[2] = {};
+  each(g, n2, [&](int e) {
+    const R off = y[e] - p[e];
+    sizes[0] += off * off;
+    sizes[1] += p[e] * p[e];
+  });
+  g.sums(sizes);
+  return root(sizes[0]) / larger(root(sizes[1]), fill<R>(1.0));
 }
 
 // p <- spectral projector; where an eigenvalue lies on the circle the radius is
-// nudged by +2, -2, +5 %. radius: the xi used. `work`: 3 n^2 + 3 n.
-template <class Group, class R>
+// nudged by +2, -2, +5 %. radius: the xi used. `work`: 4 n^2 + n.
+template <class Group, class R, class N>
 BODVCL_HD inline R spectral_projector(
-    Group g, int n, const R* a, const R* keep, double xi, R* p, R& radius, R* work) {
-  const int n2 = n * n;
+    Group g, N n, const R* a, const R* keep, double xi, R* p, R& radius, R* work) {
+  const auto n2 = times(n, n);
   R* const x = work;
   R* const y = work + n2;
   R* const candidate = work + 2 * n2;
@@ -130,11 +133,17 @@ BODVCL_HD inline R spectral_projector(
 // y <- adjoint of the projector's derivative: the matrix with <y, da> = <pbar, dp>.
 // Between the ranges of p and 1 - p this is a Sylvester equation. With w = (a - 1) / xi
 // and s = (w p + w^-1 (1 - p))', both parts contract, and y = y0 + s y s + s^2 y s^2 + ...
-// is summed by doubling. `work`: 4 n^2 + 3 n.
-template <class Group, class R>
+// is summed by doubling. `work`: 5 n^2 + n.
+template <class Group, class R, class N>
 BODVCL_CALL void projector_adjoint(
-    Group g, int n, const R* a, const R* keep, R radius, R* p, R* pbar, R* y, R* work) {
-  const int n2 = n * n;
+    Group g, N n, const R* a, const R* keep, R radius, R* p, R* pbar, R* y, R* work) {
+  place<Group>(a);
+  place<Group>(keep);
+  place<Group>(p);
+  place<Group>(pbar);
+  place<Group>(y);
+  place<Group>(work);
+  const auto n2 = times(n, n);
   R* const w = work;
   R* const wp = work + n2;
   R* const inverse = work + 2 * n2;
@@ -151,7 +160,7 @@ BODVCL_CALL void projector_adjoint(
   product(g, n, n, n, mat(w), mat(p), mat(wp));
   each(g, n2, [&](int e) { inverse[e] = w[e] - wp[e] + p[e]; });
   g.sync();
-  invert(g, n, inverse, rest);
+  invert(g, n, inverse, inverse, rest);
   // From here `inverse` is w^-1 on the range of 1 - p, and w is s.
   each(g, n2, [&](int e) { inverse[e] -= p[e]; });
   g.sync();
@@ -181,15 +190,14 @@ BODVCL_CALL void projector_adjoint(
   for (int step = 0; step < kSmithSteps; ++step) {
     product(g, n, n, n, mat(s), mat(y), mat(temp));
     product(g, n, n, n, mat(temp), mat(s), mat(one));
-    R moved{}, size{};
+    R change[2] = {};
     each(g, n2, [&](int e) {
-      moved += one[e] * one[e];
+      change[0] += one[e] * one[e];
       y[e] += sel(active, one[e], R{});
-      size += y[e] * y[e];
+      change[1] += y[e] * y[e];
     });
-    moved = g.sum(moved);
-    size = g.sum(size);
-    active = active & not_of(moved <= 1e-26 * size);
+    g.sums(change);
+    active = active & not_of(change[0] <= 1e-26 * change[1]);
     if (!g.any(any_of(active))) break;
     product(g, n, n, n, mat(s), mat(s), mat(next));
     R* const swap = s;
@@ -208,10 +216,14 @@ BODVCL_HD inline double half_power(int i) {
 
 // The smooth mask by squaring. powers: log2 + 1 matrices a_i = ((1 + a) / 2)^(2^i);
 // sums: log2 + 1 matrices, the partial products of g = 1/2 prod_i (a_i + b_i).
-template <class Group, class R>
+template <class Group, class R, class N>
 BODVCL_CALL void smooth_mask(
-    Group g, int n, int log2, const R* a, const R* keep, bool with_sums, R* powers, R* sums) {
-  const int n2 = n * n;
+    Group g, N n, int log2, const R* a, const R* keep, bool with_sums, R* powers, R* sums) {
+  place<Group>(a);
+  place<Group>(keep);
+  place<Group>(powers);
+  if (with_sums) place<Group>(sums);
+  const auto n2 = times(n, n);
   each(g, n2, [&](int e) {
     const R half = e / n == e % n ? 0.5 * keep[e / n] : R{};
     powers[e] = 0.5 * a[e] + half;
@@ -234,10 +246,15 @@ BODVCL_CALL void smooth_mask(
 
 // abar <- adjoint of smooth_mask: hbar is the cotangent of the last power or, with
 // sums, of the last sum; destroyed. `work`: 2 n^2.
-template <class Group, class R>
+template <class Group, class R, class N>
 BODVCL_CALL void smooth_adjoint(
-    Group g, int n, int log2, bool with_sums, R* powers, R* sums, R* hbar, R* abar, R* work) {
-  const int n2 = n * n;
+    Group g, N n, int log2, bool with_sums, R* powers, R* sums, R* hbar, R* abar, R* work) {
+  place<Group>(powers);
+  if (with_sums) place<Group>(sums);
+  place<Group>(hbar);
+  place<Group>(abar);
+  place<Group>(work);
+  const auto n2 = times(n, n);
   const auto mat = [n](R* x) { return square(x, n); };
   each(g, n2, [&](int e) { abar[e] = with_sums ? R{} : hbar[e]; });
   g.sync();

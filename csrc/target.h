@@ -12,6 +12,14 @@
 #define BODVCL_CALL inline
 #endif
 
+#ifdef __CUDA_ARCH__
+#define BODVCL_UNROLL _Pragma("unroll")
+#define BODVCL_ROLLED _Pragma("unroll 1")
+#else
+#define BODVCL_UNROLL
+#define BODVCL_ROLLED
+#endif
+
 #ifndef BODVCL_ISA
 #define BODVCL_ISA portable
 #endif

@@ -20,8 +20,12 @@ struct Meeting {
   std::vector<double> slots;
 };
 
+// kKnownLanes: their number where kernels know it when they are compiled, else 0.
+template <int kKnownLanes>
 struct Crew {
   static constexpr bool kSerial = false;
+  static constexpr bool kShared = false;
+  static constexpr int kLanes = kKnownLanes;
   int id, count;
   Meeting* meeting;
   unsigned* turn;
@@ -36,6 +40,17 @@ struct Crew {
     for (double v : meeting->slots) total += v;
     return total;
   }
+  template <int kCount>
+  void sums(double (&x)[kCount]) const {
+    for (double& v : x) v = sum(v);
+  }
+  template <int kCount, class F>
+  void totals(double (&x)[kCount], F&& write) const {
+    for (int i = 0; i < kCount; ++i) {
+      const double total = sum(x[i]);
+      if (i % count == id) write(i, total);
+    }
+  }
   bool any(bool x) const { return sum(x ? 1.0 : 0.0) > 0; }
 };
 
@@ -48,9 +63,34 @@ std::vector<T> read(FILE* f, size_t count) {
 
 void write(FILE* f, const std::vector<double>& v) { fwrite(v.data(), sizeof(double), v.size(), f); }
 
+// One crew takes all clips through both passes. T: int, or Fixed for the number of frames.
+template <int kKnownLanes, class T>
+void run(const Problem& p, const ForwardData& forward, const BackwardData& backward, int lanes, int stage_bytes) {
+  using Member = Crew<kKnownLanes>;
+  Meeting meeting{{}, std::vector<double>(lanes)};
+  for (auto& barrier : meeting.barriers) pthread_barrier_init(&barrier, nullptr, lanes);
+  Clip<Member, double, T> counter(Member{0, 1, &meeting, nullptr}, p);
+  // Poisoned, so that a number read before it was written shows.
+  std::vector<double> memory(counter.layout(nullptr, true), NAN);
+  const int staged = staged_width<double>(p, stage_bytes);
+  std::vector<double> stage(p.frames * staged, NAN);
+  std::vector<std::thread> crew;
+  for (int lane = 0; lane < lanes; ++lane)
+    crew.emplace_back([&, lane] {
+      unsigned turn = 0;
+      const Member me{lane, lanes, &meeting, &turn};
+      for (int64_t clip = 0; clip < p.clips; ++clip)
+        forward_clip<T>(me, p, forward, clip, memory.data(), stage.data(), staged);
+      me.sync();
+      for (int64_t clip = 0; clip < p.clips; ++clip)
+        backward_clip<T, double>(me, p, backward, clip, memory.data());
+    });
+  for (auto& thread : crew) thread.join();
+}
+
 int main(int, char** argv) {
   FILE* in = fopen(argv[1], "rb");
-  const auto ints = read<int64_t>(in, 11);
+  const auto ints = read<int64_t>(in, 12);
   const auto reals = read<double>(in, 4);
   Problem p{};
   p.clips = ints[0];
@@ -64,9 +104,11 @@ int main(int, char** argv) {
   const int lanes = int(ints[8]);
   const bool masked = ints[9] != 0;
   const int stage_bytes = int(ints[10]);
+  const bool special = ints[11] != 0;  // the kernels of one number of frames
   p.xi = reals[0];
   p.rtol = reals[1];
   p.ridge = reals[2];
+  p.ridged = drops_nothing(p.ridge, p.rank);
   p.max_gain = reals[3];
   const size_t b = p.clips, t = p.frames, m = p.width, n = t - 1, q = p.per_frame ? t : 1;
   const auto x = read<double>(in, b * t * m);
@@ -84,25 +126,14 @@ int main(int, char** argv) {
   const BackwardData backward{grad_static.data(), grad_dynamic.data(), grad_losses.data(), x.data(), valid,
                               saved.data(),       grad.data(),         gain.data()};
 
-  Meeting meeting{{}, std::vector<double>(lanes)};
-  for (auto& barrier : meeting.barriers) pthread_barrier_init(&barrier, nullptr, lanes);
-  Clip<Crew, double> counter(Crew{0, 1, &meeting, nullptr}, p);
-  // Poisoned, so that a number read before it was written shows.
-  std::vector<double> memory(counter.layout(nullptr, true), NAN);
-  const int staged = staged_width<double>(p, stage_bytes);
-  std::vector<double> stage(t * staged, NAN);
-  std::vector<std::thread> crew;
-  for (int lane = 0; lane < lanes; ++lane)
-    crew.emplace_back([&, lane] {
-      unsigned turn = 0;
-      const Crew me{lane, lanes, &meeting, &turn};
-      for (int64_t clip = 0; clip < p.clips; ++clip)
-        forward_clip<Crew, double>(me, p, forward, clip, memory.data(), stage.data(), staged);
-      me.sync();
-      for (int64_t clip = 0; clip < p.clips; ++clip)
-        backward_clip<Crew, double>(me, p, backward, clip, memory.data());
-    });
-  for (auto& thread : crew) thread.join();
+  if (!special)
+    run<0, int>(p, forward, backward, lanes, stage_bytes);
+  else if (p.frames == 8)
+    run<32, Fixed<8>>(p, forward, backward, 32, stage_bytes);
+  else if (p.frames == 16)
+    run<32, Fixed<16>>(p, forward, backward, 32, stage_bytes);
+  else
+    abort();
 
   FILE* out = fopen(argv[2], "wb");
   for (const auto* v : {&fixed, &dynamic, &losses, &stats, &reduced, &saved, &grad, &gain}) write(out, *v);

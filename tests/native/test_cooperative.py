@@ -38,11 +38,13 @@ def emulator(tmp_path_factory):
     return compile_emulator(tmp_path_factory.mktemp("emulate"), "-O1")
 
 
-def emulate(program, directory, x, settings, grads, lanes, mask=None, stage_bytes=4096, max_gain=0.0):
+def emulate(
+    program, directory, x, settings, grads, lanes, mask=None, stage_bytes=4096, max_gain=0.0, special=False
+):
     """(outputs of forward, gradient, gain) by ``program``; x float64."""
     clips, frames, width = x.shape
     ints = [clips, frames, width, settings.mask, settings.smooth_log2, settings.weights, settings.rank]
-    ints += [settings.pool, lanes, int(mask is not None), stage_bytes]
+    ints += [settings.pool, lanes, int(mask is not None), stage_bytes, int(special)]
     parts = [np.array(ints, np.int64), np.array([settings.xi, settings.rtol, settings.ridge, max_gain])]
     parts += [x.numpy(), *([mask.numpy()] if mask is not None else []), *(g.numpy() for g in grads)]
     (directory / "in").write_bytes(b"".join(part.tobytes() for part in parts))
@@ -85,6 +87,34 @@ def test_equals_the_cpu_operators(emulator, tmp_path, lanes, settings, frames, w
     torch.testing.assert_close(got[3][:, [1, 3, 4]], want[3][:, [1, 3, 4]])
 
 
+SPECIAL = [
+    (Settings(), 8, 24, False),
+    (Settings(mask=1, ridge=0.01), 8, 41, False),
+    (Settings(ridge=0.01, weights=1), 8, 9, True),
+    (Settings(mask=1, weights=1, rtol=0.2), 8, 33, True),
+    (Settings(weights=1, ridge=0.05), 8, 24, True),
+    (Settings(mask=1), 8, 260, False),
+    (Settings(rank=3), 8, 5, False),
+    (Settings(mask=1, ridge=0.01), 16, 40, True),
+    (Settings(xi=0.5), 16, 24, False),
+]
+
+
+@pytest.mark.parametrize(("settings", "frames", "width", "masked"), SPECIAL)
+def test_kernels_of_one_number_of_frames_equal_the_cpu_operators(
+    emulator, tmp_path, settings, frames, width, masked
+):
+    x = walk(3, frames, width)
+    mask = torch.rand(3, frames, generator=torch.Generator().manual_seed(5)) > 0.2 if masked else None
+    want = forward(x, settings, mask)
+    grads = cotangents(want)
+    want = (*want, *backward(grads, x, want[5], settings, mask, 3.0))
+    got = emulate(emulator, tmp_path, x, settings, grads, 32, mask, max_gain=3.0, special=True)
+    for k in (0, 1, 2, 6, 7):
+        assert worst(got[k], want[k], floor=1e-6) < 1e-9, k
+    torch.testing.assert_close(got[3][:, [1, 3, 4]], want[3][:, [1, 3, 4]])
+
+
 def test_nan_stays_in_its_clip(emulator, tmp_path):
     x = walk(3, 8, 16)
     x[1, 2, 3] = float("nan")
@@ -103,3 +133,12 @@ def test_no_data_race(tmp_path, settings, frames, width, masked):
     x = walk(2, frames, width)
     mask = torch.rand(2, frames, generator=torch.Generator().manual_seed(5)) > 0.2 if masked else None
     emulate(program, tmp_path, x, settings, cotangents(forward(x, settings, mask)), 4, mask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "frames", "width", "masked"), [SPECIAL[0], SPECIAL[2], SPECIAL[5]])
+def test_no_data_race_in_kernels_of_one_number_of_frames(tmp_path, settings, frames, width, masked):
+    program = compile_emulator(tmp_path, "-O1", "-g", "-fsanitize=thread")
+    x = walk(1, frames, width)
+    mask = torch.rand(1, frames, generator=torch.Generator().manual_seed(5)) > 0.2 if masked else None
+    emulate(program, tmp_path, x, settings, cotangents(forward(x, settings, mask)), 32, mask, special=True)

@@ -87,6 +87,39 @@ def test_fewer_features_than_pairs(frames, width):
     assert_matches(walk(4, frames, width), Settings(mask=1), tolerance=1e-7)
 
 
+def mixed_clips() -> torch.Tensor:
+    """Clips whose directions are all kept, beside clips that lose some, have none, or hardly move."""
+    x = walk(12, 8, 20)
+    x[1] = x[1, :1]  # identical frames
+    x[2] = 0
+    x[3, 5:] = x[3, 4]  # ends in a still
+    x[4] = x[4, :1] + 1e-9 * (x[4] - x[4, :1])
+    x[5, :, 3:] = 0  # fewer features than pairs
+    x[6] *= 1e60
+    x[7] *= 1e-60
+    return x
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(rtol=1e-4), Settings(mask=1, rtol=1e-4), Settings(mask=1, ridge=0.01)]
+)
+def test_clips_of_every_rank_side_by_side(settings):
+    """The Cholesky factor serves some, the eigenvectors the others; none depends on its neighbours."""
+    x = mixed_clips()
+    together = forward(x, settings)
+    for i in range(len(x)):
+        for whole, single in zip(together, forward(x[i : i + 1], settings)):
+            assert torch.equal(whole[i], single[0])
+    kept = [0, 3, 5, 8, 9, 10, 11]  # the others have directions at the rounding of float64
+    assert_matches(x[kept], settings, tolerance=1e-7)
+
+
+@pytest.mark.parametrize("ridge", [1e-13, 0.99e-10, 1.01e-10, 1e-6, 10.0])
+def test_ridges_of_every_size(ridge):
+    """From 1e-10 on nothing is dropped and no eigenvector is computed; below, both are possible."""
+    assert_matches(walk(5, 8, 20), Settings(mask=1, ridge=ridge), tolerance=1e-8)
+
+
 @pytest.mark.parametrize("settings", [Settings(), Settings(mask=1, weights=1, ridge=0.02)], ids=ids)
 def test_gradcheck(settings):
     x = walk(2, 5, 7).requires_grad_()
