@@ -67,8 +67,7 @@ def koopman_streams(
         lower = losses.pred
     diagnostics = {
         "static_modes": split.static_modes.mean(),
-        "empty_static": _share_of_empty(split.static),
-        "empty_dynamic": _share_of_empty(split.dynamic),
+        **dict(zip(("empty_static", "empty_dynamic"), _shares_of_empty(split.static, split.dynamic))),
     }
     return SplitOutput({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
 
@@ -141,5 +140,7 @@ def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:
     return normalize(embeddings, dim=-1) if koopman.normalize else embeddings
 
 
-def _share_of_empty(stream: Tensor) -> Tensor:
-    return (stream.detach().abs().amax(-1) == 0).float().mean()
+def _shares_of_empty(*streams: Tensor) -> tuple[Tensor, ...]:
+    """The share of the clips of each stream ``(N, M)`` whose embedding is zero."""
+    largest: Tensor = torch.linalg.vector_norm(torch.stack(streams).detach(), torch.inf, -1)
+    return (largest == 0).float().mean(-1).unbind()

@@ -19,7 +19,8 @@ def stacked(streams: Mapping[str, Tensor]) -> Tensor:
 
 def nonempty(z: Tensor) -> Tensor:
     """``(...)`` bool, which rows of ``(..., M)`` are not zero."""
-    return z.detach().abs().amax(-1) > 0
+    largest: Tensor = torch.linalg.vector_norm(z.detach(), torch.inf, -1)
+    return largest > 0
 
 
 def by_video(x: Tensor, views: int, dim: int = 0) -> Tensor:

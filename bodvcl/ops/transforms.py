@@ -49,7 +49,9 @@ def traced(x: Tensor) -> bool:
 
     An operator of ``torch.library`` takes the host longer than many a kernel takes a GPU.
     """
-    return torch.compiler.is_compiling() or type(x) not in (Tensor, Parameter)
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, Parameter):
+        return True
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
 
 
 def differentiates_again() -> bool:

@@ -8,8 +8,15 @@ from typing import Literal, overload
 from torch import Tensor
 
 from bodvcl.ops.checks import one_of
-from bodvcl.ops.contrastive.parts import REDUCTIONS, InfoNCEParts, InfoNCEStats, Reduction, reduced
-from bodvcl.ops.contrastive.prepare import Precision, prepare, solve
+from bodvcl.ops.contrastive.parts import (
+    REDUCTIONS,
+    InfoNCEParts,
+    InfoNCEStats,
+    Reduction,
+    reduced,
+    row_losses,
+)
+from bodvcl.ops.contrastive.prepare import Precision, empty_rows, log_sum_exps, prepare, solve
 
 Backend = Literal["auto", "triton", "chunked", "torch", "reference"]
 
@@ -170,7 +177,7 @@ def info_nce(
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
     one_of("info_nce: reduction", reduction, REDUCTIONS)
-    problem, empty = prepare(
+    problem, factors = prepare(
         query=query,
         keys=keys,
         query_video=query_video,
@@ -184,6 +191,9 @@ def info_nce(
         streams=streams,
         check_finite=check_finite,
     )
-    parts = solve(problem, statistics=return_stats, precision=precision, backend=backend)
-    loss = reduced(parts.loss(), parts.contributes(), reduction)
-    return (loss, parts.stats(problem.scale.detach(), empty)) if return_stats else loss
+    if not return_stats:
+        lse = log_sum_exps(problem, precision=precision, backend=backend)
+        return reduced(*row_losses(lse), reduction)
+    parts = solve(problem, statistics=True, precision=precision, backend=backend)
+    stats = parts.stats(problem.scale.detach(), empty_rows(factors, valid))
+    return reduced(*row_losses(parts.lse), reduction), stats

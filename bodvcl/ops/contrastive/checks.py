@@ -48,10 +48,11 @@ def check_ids(op: str, query: Tensor, keys: Tensor, ids: dict[str, Tensor | None
         check_device(op, name, values, "query", query)
 
 
-def as_temperature(op: str, temperature: float | Tensor, query: Tensor) -> Tensor:
-    """Temperature per stream ``(H,)`` in the accumulation type, differentiable if it is a tensor that is.
+def as_scale(op: str, temperature: float | Tensor, query: Tensor) -> tuple[Tensor, Tensor | None]:
+    """One over the temperature per stream ``(H,)`` in the accumulation type, and a temperature to be checked.
 
-    A number is checked here; the values of a tensor are checked along with those of the input.
+    A number is checked here; the values of a tensor are to be checked along with those of the input. Where
+    they are not positive, the scale is NaN. It is differentiable if the tensor is.
     """
     streams, wide = query.shape[0], torch.promote_types(query.dtype, torch.float32)
     if isinstance(temperature, Tensor):
@@ -61,9 +62,11 @@ def as_temperature(op: str, temperature: float | Tensor, query: Tensor) -> Tenso
                 f"tensor of 1 or of {streams}, one for each stream"
             )
         check_device(op, "temperature", temperature, "query", query)
-        return temperature.to(wide).expand(streams)
+        tau = temperature.to(wide).expand(streams)
+        return torch.where(tau > 0, 1 / tau, torch.nan), tau.detach()
     check_positive(op, "temperature", temperature)
-    return torch.full((streams,), float(temperature), dtype=wide, device=query.device)
+    tau = torch.full((streams,), float(temperature), dtype=wide, device=query.device)
+    return tau.reciprocal_(), None
 
 
 def stream_names(op: str, names: Sequence[str] | None, streams: int) -> str:

@@ -11,15 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bodvcl.ops.constants import where
 from bodvcl.ops.contrastive.norms import direction_change, through_norm
 from bodvcl.ops.contrastive.op import (
     ARGUMENTS,
+    contrastive,
+    contrastive_backward_keys,
     contrastive_backward_keys_op,
     contrastive_forward_keys_op,
     contrastive_op,
 )
 from bodvcl.ops.contrastive.problem import EXPECTED, LSE, STREAM_DIMS, ContrastiveProblem
-from bodvcl.ops.transforms import FirstOnly, Folded, outer_tangents, primals, wanted
+from bodvcl.ops.transforms import (
+    FirstOnly,
+    Folded,
+    differentiates_again,
+    light,
+    outer_tangents,
+    primals,
+    wanted,
+)
 
 FIRST_ONLY = (
     "the fused contrastive operation has a first derivative only. Pass backend='torch' (or set "
@@ -28,15 +39,14 @@ FIRST_ONLY = (
 
 
 class _BackwardKeys(FirstOnly):
-    """`contrastive_backward_keys_op` in eager mode."""
+    """`contrastive_backward_keys` where its own derivative may be asked for."""
 
     message = FIRST_ONLY
     inputs = (1, 1, *STREAM_DIMS, None, None)
 
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        gradient: Tensor = contrastive_backward_keys_op(*arguments)
-        return gradient
+        return contrastive_backward_keys(*arguments)
 
 
 class _BackwardQuery(FirstOnly):
@@ -90,15 +100,14 @@ class _Tangent(FirstOnly):
 
 
 class _Contrastive(Folded):
-    """`contrastive_op` in eager mode."""
+    """`contrastive` with its derivatives."""
 
     inputs = (*STREAM_DIMS, None, None, None)
     outputs = (2, 1)
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-        table_and_means: tuple[Tensor, Tensor] = contrastive_op(*arguments)
-        return table_and_means
+        return contrastive(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -118,14 +127,14 @@ class _Contrastive(Folded):
         problem = ContrastiveProblem._make((*tensors, ctx.normalize))
         needs = dict(zip(ARGUMENTS, ctx.needs_input_grad))
         lse = rows[LSE]
-        grad = torch.where(lse == -torch.inf, 0.0, grad_rows[LSE]).contiguous()
-        compiling = torch.compiler.is_compiling()
+        grad = where(lse != -torch.inf, grad_rows[LSE], 0.0).contiguous()
+        again = differentiates_again() and not torch.compiler.is_compiling()
         found: dict[str, Tensor] = {}
         if needs["query"] or needs["scale"]:
-            backward_query = _BackwardQuery.forward if compiling else _BackwardQuery.apply
+            backward_query = _BackwardQuery.apply if again else _BackwardQuery.forward
             found["query"], found["scale"] = backward_query(grad, rows, mean, *problem)
         if needs["keys"]:
-            backward_keys = contrastive_backward_keys_op if compiling else _BackwardKeys.apply
+            backward_keys = _BackwardKeys.apply if again else contrastive_backward_keys
             found["keys"] = backward_keys(grad, lse, *problem, ctx.route, ctx.precision)
         return _by_name(found)
 
@@ -152,6 +161,7 @@ def _require_means(ctx: Any) -> None:
 
 contrastive_op.register_autograd(_Contrastive.backward, setup_context=_Contrastive.setup_context)
 contrastive_backward_keys_op.register_autograd(_BackwardKeys.backward)
+_light_contrastive = light(_Contrastive)
 
 
 def fused(problem: ContrastiveProblem, route: str, precision: str, means: bool) -> Tensor:
@@ -163,6 +173,6 @@ def fused(problem: ContrastiveProblem, route: str, precision: str, means: bool) 
         precision: how the kernels multiply float32; see `bodvcl.ops.contrastive.info_nce`.
         means: whether to compute what a gradient or an entropy needs.
     """
-    run = _Contrastive.apply if wanted(problem.query, problem.keys, problem.scale) else contrastive_op
+    run = _light_contrastive if wanted(problem.query, problem.keys, problem.scale) else contrastive
     table: Tensor = run(*problem, route, precision, means)[0]
     return table

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
-from bodvcl.ops.transforms import VmapInfo, fold, unfold
+from bodvcl.ops.transforms import VmapInfo, active, fold, traced, unfold
 
 NO_DIRECTION = 1e-12
 """Vectors no longer than this have no direction."""
 
 
-@torch.library.custom_op("bodvcl::inverse_norms", mutates_args=())
-def inverse_norms_op(
+def _inverse_norms(
     x: Tensor, temperature: Tensor | None, normalize: bool, check: bool, name: str, streams: str
 ) -> Tensor:
     """Factors that bring the vectors of ``x`` to unit length.
@@ -34,11 +34,25 @@ def inverse_norms_op(
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     norms = torch.linalg.vector_norm(x, dim=-1, dtype=wide)
-    finite = norms.isfinite()
     if check:
-        _check_values(finite, temperature, name, streams.split(","))
-    factors = torch.where(norms > NO_DIRECTION, 1 / norms, 0.0) if normalize else torch.ones_like(norms)
-    return torch.where(finite, factors, torch.nan)
+        _check_values(norms.isfinite(), temperature, name, streams.split(","))
+    broken: Tensor = norms - norms  # 0, or NaN for a norm that is not finite
+    if not normalize:
+        return broken.add_(1)
+    lengths: Tensor = threshold(norms, NO_DIRECTION, torch.inf)
+    return lengths.reciprocal_().add_(broken)
+
+
+inverse_norms_op = torch.library.custom_op("bodvcl::inverse_norms", _inverse_norms, mutates_args=())
+
+
+def inverse_norms(
+    x: Tensor, temperature: Tensor | None, normalize: bool, check: bool, name: str, streams: str
+) -> Tensor:
+    """`inverse_norms_op` for tracers and transforms, and what is inside of it in eager mode."""
+    run = inverse_norms_op if traced(x) or active() else _inverse_norms
+    factors: Tensor = run(x.detach(), temperature, normalize, check, name, streams)
+    return factors
 
 
 def _check_values(finite: Tensor, temperature: Tensor | None, name: str, streams: list[str]) -> None:

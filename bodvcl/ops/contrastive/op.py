@@ -16,17 +16,13 @@ from torch import Tensor
 from bodvcl.ops.contrastive import chunked
 from bodvcl.ops.contrastive.norms import through_norm
 from bodvcl.ops.contrastive.problem import SCHEMA, ContrastiveProblem
+from bodvcl.ops.transforms import traced
 
 ARGUMENTS = (*ContrastiveProblem._fields, "route", "precision", "means")
 """The arguments of ``torch.ops.bodvcl.contrastive``."""
 
 
-@torch.library.custom_op(
-    "bodvcl::contrastive",
-    mutates_args=(),
-    schema=f"({SCHEMA}, str route, str precision, bool means) -> (Tensor, Tensor)",
-)
-def contrastive_op(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _contrastive(*arguments: Any) -> tuple[Tensor, Tensor]:
     """The table ``(5, 2, H, N)``, its first plane differentiable, and the groups' means ``(2, H, N, D)``.
 
     Args:
@@ -45,6 +41,21 @@ def contrastive_op(*arguments: Any) -> tuple[Tensor, Tensor]:
         return chunked.forward(problem, means)
 
 
+contrastive_op = torch.library.custom_op(
+    "bodvcl::contrastive",
+    _contrastive,
+    mutates_args=(),
+    schema=f"({SCHEMA}, str route, str precision, bool means) -> (Tensor, Tensor)",
+)
+
+
+def contrastive(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """`contrastive_op` for a tracer, and what is inside of it in eager mode."""
+    run = contrastive_op if traced(arguments[0]) else _contrastive
+    table_and_means: tuple[Tensor, Tensor] = run(*arguments)
+    return table_and_means
+
+
 @contrastive_op.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     *fields, _, _, means = arguments
@@ -57,12 +68,7 @@ def _means_shape(problem: ContrastiveProblem, means: bool) -> tuple[int, ...]:
     return (2, *problem.query.shape) if means else (0,)
 
 
-@torch.library.custom_op(
-    "bodvcl::contrastive_backward_keys",
-    mutates_args=(),
-    schema=f"(Tensor grad, Tensor lse, {SCHEMA}, str route, str precision) -> Tensor",
-)
-def contrastive_backward_keys_op(grad: Tensor, lse: Tensor, *arguments: Any) -> Tensor:
+def _contrastive_backward_keys(grad: Tensor, lse: Tensor, *arguments: Any) -> Tensor:
     """Gradient ``(H, K, D)`` in the keys from ``grad (2, H, N)`` of the log-sum-exps ``lse (2, H, N)``.
 
     Args:
@@ -86,6 +92,21 @@ def contrastive_backward_keys_op(grad: Tensor, lse: Tensor, *arguments: Any) -> 
         direction = keys.to(unit.dtype) * inverse[..., None]
         unit = through_norm(unit, direction, (unit * direction).sum(-1), inverse)
     return unit.to(keys.dtype)
+
+
+contrastive_backward_keys_op = torch.library.custom_op(
+    "bodvcl::contrastive_backward_keys",
+    _contrastive_backward_keys,
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor lse, {SCHEMA}, str route, str precision) -> Tensor",
+)
+
+
+def contrastive_backward_keys(grad: Tensor, *rest: Any) -> Tensor:
+    """`contrastive_backward_keys_op` for a tracer, and what is inside of it in eager mode."""
+    run = contrastive_backward_keys_op if traced(grad) else _contrastive_backward_keys
+    gradient: Tensor = run(grad, *rest)
+    return gradient
 
 
 @contrastive_backward_keys_op.register_fake

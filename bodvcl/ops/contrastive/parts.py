@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from bodvcl.ops.constants import where
 from bodvcl.ops.contrastive.problem import POSITIVES
 
 Reduction = Literal["mean", "sum", "none"]
@@ -62,9 +63,7 @@ class InfoNCEParts(NamedTuple):
 
         0 for a row without a positive.
         """
-        negative, positive = self.lse.unbind()
-        some = self.contributes()
-        return torch.where(some, -logsigmoid(torch.where(some, positive, 0.0) - negative), 0.0)
+        return row_losses(self.lse)[0]
 
     def entropy(self) -> Tensor:
         """``(H, N)``, entropy of the softmax over both groups, in nats; 0 for a row without a key."""
@@ -124,6 +123,13 @@ def merge(*parts: InfoNCEParts) -> InfoNCEParts:
         total=stacked.total.sum(0),
         count=stacked.count.sum(0),
     )
+
+
+def row_losses(lse: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 1 of every row ``(H, N)`` from ``lse (2, H, N)``, and which rows contribute: ``(H, N)`` bool."""
+    negative, positive = lse.unbind()
+    some = positive != -torch.inf
+    return where(some, -logsigmoid(where(some, positive, 0.0) - negative), 0.0), some
 
 
 def reduced(loss: Tensor, contributes: Tensor, reduction: str) -> Tensor:
