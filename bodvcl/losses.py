@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.models.streams import koopman_streams, prediction_loss
 from bodvcl.objectives.tensors import info_nce_in_batch, row_ids, stacked
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.contrastive.checks import INTEGERS
 from bodvcl.ops.distributed import world_size
 from bodvcl.ops.koopman.spec import Mask, Mode, Weights
@@ -119,8 +120,8 @@ class DecoupledInfoNCE(nn.Module):
         Raises:
             TypeError: embeddings or ids of a wrong type.
             ValueError: a shape that does not fit; fewer than 3 frames; in one process also: all clips are of
-                one video, or no video has two clips. (Compiled code and ``torch.func`` do not look at the
-                values of the ids.)
+                one video, or no video has two clips. (Compiled code, ``torch.func`` and the capture of a
+                CUDA graph do not look at the values of the ids.)
         """
         _check(embeddings, video_ids)
         streams = koopman_streams(embeddings, self._koopman, self._prediction)
@@ -131,6 +132,7 @@ class DecoupledInfoNCE(nn.Module):
             row_ids(len(videos), videos.device),
             self.temperature,
             tuple(streams.embeddings),
+            check_rows=True,
         )
         assert streams.lower is not None
         assert streams.split is not None
@@ -177,7 +179,7 @@ def _check(embeddings: Tensor, video_ids: Tensor) -> None:
             f"{_NAME}: video_ids: expected the shape ({count},), an id for each of the {count} clips, "
             f"got {tuple(video_ids.shape)}"
         )
-    if torch.compiler.is_compiling() or active() or world_size() > 1:
+    if torch.compiler.is_compiling() or active() or capturing(video_ids) or world_size() > 1:
         return  # the values cannot be read, or other ranks have more clips
     clips_per_video = torch.unique(video_ids, return_counts=True)[1].tolist()
     if max(clips_per_video, default=0) < 2:

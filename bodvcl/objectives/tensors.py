@@ -49,7 +49,14 @@ def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
 
 
 def info_nce_in_batch(
-    z: Tensor, videos: Tensor, clips: Tensor, tau: float, names: Sequence[str], *, normalize: bool = True
+    z: Tensor,
+    videos: Tensor,
+    clips: Tensor,
+    tau: float,
+    names: Sequence[str],
+    *,
+    normalize: bool = True,
+    check_rows: bool = False,
 ) -> Tensor:
     """``(H,)``, InfoNCE (Eqs. 1 and 2) of every row against the rows of all processes.
 
@@ -60,6 +67,7 @@ def info_nce_in_batch(
         tau: temperature.
         names: names of the H streams, for error messages.
         normalize: True: compare directions; False: dot products.
+        check_rows: raise where processes have different numbers of rows. The training loop makes them equal.
     """
     valid = nonempty(z) if normalize else None
     if world_size() > 1:
@@ -73,6 +81,7 @@ def info_nce_in_batch(
             normalize=normalize,
             streams=tuple(names),
             check_finite=False,
+            check_rows=check_rows,
         )
     return info_nce(
         z,

@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 
+def capturing(x: Tensor) -> bool:
+    """Whether a CUDA graph is being captured on the device of ``x``, when no value can be read from it."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
 def described(x: object) -> str:
     """dtype and shape of a tensor, the type of anything else, for error messages."""
     return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.transforms import traced
 
 _made: dict[tuple[float | tuple[float, ...], torch.dtype, torch.device], Tensor] = {}
@@ -27,9 +28,9 @@ def constant(value: float | tuple[float, ...], dtype: torch.dtype, device: torch
                 made[i].fill_(number)
         else:
             made = torch.full((), value, dtype=dtype, device=device)
+    if capturing(made):
+        return made
     if device.type == "cuda":
-        if torch.cuda.is_current_stream_capturing():
-            return made
         torch.cuda.current_stream(device).synchronize()  # once: any stream may read it from now on
     if type(made) is Tensor:  # not that of a tracer
         _made[key] = made

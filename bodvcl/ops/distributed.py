@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bodvcl.ops.checks import one_of
+from bodvcl.ops.checks import capturing, one_of
 from bodvcl.ops.contrastive.api import Backend, info_nce
 from bodvcl.ops.contrastive.prepare import Precision
 from bodvcl.ops.transforms import VmapInfo, concrete, outer_tangents
@@ -158,6 +158,7 @@ def info_nce_gathered(
     normalize: bool = True,
     streams: Sequence[str] | None = None,
     check_finite: bool = True,
+    check_rows: bool = True,
     precision: Precision = "tf32x3",
     backend: Backend = "auto",
 ) -> Tensor:
@@ -177,6 +178,8 @@ def info_nce_gathered(
         normalize: compare directions.
         streams: names of the streams for error messages.
         check_finite: raise for values that are not finite.
+        check_rows: raise where ranks have different numbers of rows; waits for the device. False:
+            the caller has made them equal.
         precision: products of float32 tensors in the fused GPU kernels.
         backend: which implementation serves the call.
 
@@ -191,8 +194,8 @@ def info_nce_gathered(
     """
     one_of("info_nce_gathered: reduction", reduction, ("mean", "sum"))
     ranks = world_size(group)
-    if ranks > 1:
-        _check_equal(torch.tensor([query.shape[1]], device=query.device), group)
+    if ranks > 1 and check_rows and not capturing(query):
+        _check_equal(torch.full((1,), query.shape[1], device=query.device), group)
     if valid is not None:
         if not normalize:
             raise ValueError(

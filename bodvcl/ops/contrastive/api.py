@@ -159,7 +159,8 @@ def info_nce(
         return_stats: also return `InfoNCEStats`, which needs no further pass over the keys.
         streams: H names of the streams for error messages.
         check_finite: raise for a NaN, an infinity, or a temperature in a tensor that is not positive; on a
-            GPU this waits for the device. With False, the loss of that stream is NaN.
+            GPU this waits for the device, and while a CUDA graph is captured nobody looks. With False, the
+            loss of that stream is NaN.
         precision: products of float32 tensors in the fused GPU kernels: "tf32x3" is accurate to about
             float32, "tf32" and "bf16" are faster and off by up to 2e-3 and 2e-2 in a logit at tau 0.07,
             "ieee" uses no matrix unit. Sums are float32 in any case.

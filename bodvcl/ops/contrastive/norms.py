@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.transforms import VmapInfo, active, fold, traced, unfold
 
 NO_DIRECTION = 1e-12
@@ -34,7 +35,7 @@ def _inverse_norms(
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     norms = torch.linalg.vector_norm(x, dim=-1, dtype=wide)
-    if check:
+    if check and not capturing(x):
         _check_values(norms.isfinite(), temperature, name, streams.split(","))
     broken: Tensor = norms - norms  # 0, or NaN for a norm that is not finite
     if not normalize:

@@ -71,8 +71,8 @@ def koopman_split(
         pool: "mean" splits mean(F), outputs ``(..., M)``; "none" splits every frame, outputs ``(..., T, M)``.
         frame_mask: bool ``(..., T)``, False for padding; a pair counts when both of its frames are valid.
             None: every frame is valid.
-        check_finite: raise for NaN or infinity, with the number of clips; waits for the device. False: such a
-            clip gives NaN.
+        check_finite: raise for NaN or infinity, with the number of clips; waits for the device, and looks at
+            nothing while a CUDA graph is captured. False: such a clip gives NaN.
         backend: "auto" takes the fastest that can serve the call; or one by name: "cuda", "cpu" (native, once
             differentiable), "torch" (twice), "reference" (the paper's formulas).
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.transforms import concrete
 
 
@@ -48,7 +49,7 @@ def check_features(features: Tensor, frame_mask: Tensor | None, check_finite: bo
             raise ValueError(
                 f"frame_mask is on {frame_mask.device}, features are on {features.device}: move one of them"
             )
-    if check_finite:
+    if check_finite and not capturing(features):
         _check_finite(features, frame_mask)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.constants import constant
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.transforms import Folded, fold, unfold
@@ -50,7 +51,7 @@ def count_guarded(gain: Tensor, max_gain: float) -> None:
     with _lock:
         counter = _counters.get((gain.device, max_gain))
         if counter is None:
-            if gain.is_cuda and torch.cuda.is_current_stream_capturing():
+            if capturing(gain):
                 return
             bounds = constant((0.0, max_gain), torch.float64, gain.device)[:, None]
             counter = _Counter(bounds, torch.zeros(2, dtype=torch.int64, device=gain.device))

@@ -35,7 +35,7 @@ def predicted(losses: Tensor, mode: str, nu: float, reduction: str, dtype: torch
 
 
 def _predicted(losses: Tensor, column: int, nu: float, reduction: str, dtype: torch.dtype) -> Tensor:
-    each = torch.add(losses[:, column], losses[:, ORTHOGONALITY], alpha=nu)
+    each = losses[:, column] + nu * losses[:, ORTHOGONALITY]
     return (each.mean() if reduction == "mean" else each.sum() if reduction == "sum" else each).to(dtype)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bodvcl.ops.checks import capturing
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.koopman.spec import KoopmanSpec
 from bodvcl.ops.transforms import concrete
@@ -44,7 +45,7 @@ def warn_if_vacuous(
     could_be = mode == "train" and spec.ridge == 0 and n <= m and spec.rank in (0, n)
     if not could_be or "train" in _warned or torch.compiler.is_compiling() or not features.shape[0]:
         return
-    if features.is_cuda and torch.cuda.is_current_stream_capturing():
+    if capturing(features):
         return
     found = _look(frame_mask, raw, (n, m))
     if found is not None:
