@@ -475,7 +475,7 @@ class TrainConfig:
     lower_precision: Literal["fp32", "tf32", "upper"] = "fp32"
     """Floating-point type of the backbone in the lower level, where that has its own passes.
     fp32: exact enough for differences, but slow on a GPU.
-    tf32, or upper (same as the upper level): only for solvers without differences."""
+    tf32, or upper (same as the upper level, but not fp16): only for solvers without differences."""
     compile: bool = False
     """Compile the backbone with torch.compile.
     Needs a C++ compiler, and a solver that does not differentiate the backbone twice."""

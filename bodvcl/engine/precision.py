@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -64,7 +66,7 @@ def pick_lower(
 
     Raises:
         ConfigError: the device has no TF32; the solver takes finite differences, which this arithmetic would
-            round to noise.
+            round to noise; the lower level would be in float16, where nothing scales its loss.
     """
     if bilevel is None:
         return upper
@@ -79,6 +81,11 @@ def pick_lower(
             "rounds to noise: use --lower-precision fp32 (for example with --precision bf16), or "
             "--bilevel.solver first_order"
         )
+    if chosen.scaled and bilevel.solver != "single":
+        raise ConfigError(
+            "--lower-precision upper with --precision fp16: only the upper loss is scaled, so that gradients "
+            "of the lower level would underflow; use --lower-precision fp32, or --precision bf16"
+        )
     return chosen
 
 
@@ -88,10 +95,16 @@ def set_float32(*used: Arithmetic) -> None:
     PyTorch allows it for convolutions by default. Here it is allowed if one of the arithmetics is "tf32", and
     then for all passes in float32.
     """
-    how = "tf32" if any(arithmetic.name == "tf32" for arithmetic in used) else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = how
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # PyTorch adds it at import
-    convolutions.fp32_precision = how
+    allowed = any(arithmetic.name == "tf32" for arithmetic in used)
+    cudnn: Any = torch.backends.cudnn  # torch sets these attributes when it runs; its types do not know them
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*TF32 behavior", category=UserWarning)
+        # The flags of old set the new ones as well. With the new ones alone PyTorch refuses to read those of
+        # old, and torch.compile reads them.
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        cudnn.allow_tf32 = allowed
+    for operation in (cudnn.conv, cudnn.rnn):  # not what they would inherit
+        operation.fp32_precision = "tf32" if allowed else "ieee"
 
 
 _NO_TF32 = {"cpu": "a CPU has no TF32 arithmetic", "cuda": "this GPU has no TF32 arithmetic"}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -25,18 +28,34 @@ def restored() -> Iterator[None]:
 
 def _float32_rounding() -> Callable[[], None]:
     backends: Any = torch.backends  # torch sets these attributes when it runs; its types do not know them
-    holders = (backends, backends.cudnn, backends.cuda.matmul, backends.cudnn.conv)
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    holders = (backends, cudnn, backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul)
+    old = _readable(torch.get_float32_matmul_precision), _readable(lambda: cudnn.allow_tf32)
     own = []
     for holder in holders:  # general first: an unset flag reads as the more general one
         own.append(holder.fp32_precision)
         holder.fp32_precision = "none"
 
     def put_back() -> None:
-        for holder, value in zip(holders, own):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TF32 behavior", category=UserWarning)
+            if old[0] is not None:
+                torch.set_float32_matmul_precision(old[0])
+            if old[1] is not None:
+                cudnn.allow_tf32 = old[1]
+        for holder, value in zip(holders, own):  # the flags of old have set them too
             holder.fp32_precision = value
 
     put_back()
     return put_back
+
+
+def _readable(flag: Callable[[], Value]) -> Value | None:
+    """The flag; None where PyTorch refuses to read it, because newer flags contradict it."""
+    try:
+        return flag()
+    except RuntimeError:
+        return None
 
 
 def _benchmark() -> Callable[[], None]:

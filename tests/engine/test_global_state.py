@@ -23,6 +23,7 @@ from bodvcl.cli.probe import main as probe_main
 from bodvcl.cli.train import main
 from bodvcl.engine.checkpoint import load_encoder
 from bodvcl.engine.loop import Trainer
+from bodvcl.engine.precision import Arithmetic, set_float32
 from bodvcl.engine.ranks import PeerFailed
 from bodvcl.engine.signals import StopRequest
 from bodvcl.errors import DataError
@@ -77,6 +78,8 @@ def _state() -> dict[str, object]:
 def _other_tests_see_nothing_of_this(finished_run):
     """Imports have been made (by ``finished_run``), and each test begins with PyTorch's own settings."""
     with restored():
+        torch.set_float32_matmul_precision("highest")
+        BACKENDS.cudnn.allow_tf32 = True
         for holder, value in zip(HOLDERS, ("none", "none", "none", "tf32", "tf32", "none", "none")):
             holder.fp32_precision = value
         yield
@@ -186,6 +189,19 @@ def test_float32_s_rounding_is_put_back_also_where_it_is_inherited(before, withi
     BACKENDS.cudnn.fp32_precision = "none"
     for holder, value in zip(holders[2:], before[2:]):  # what was inherited is inherited still
         assert holder.fp32_precision == (above if value == "none" else value)
+
+
+@given(matmul=st.sampled_from(["highest", "high", "medium"]), cudnn=st.booleans(), within=st.booleans())
+def test_the_flags_of_old_are_put_back(matmul, cudnn, within):
+    torch.set_float32_matmul_precision(matmul)
+    BACKENDS.cudnn.allow_tf32 = cudnn
+    seen = [holder.fp32_precision for holder in HOLDERS]
+    with restored():
+        set_float32(Arithmetic("tf32" if within else "fp32"))
+    assert torch.get_float32_matmul_precision() == matmul
+    assert BACKENDS.cuda.matmul.allow_tf32 is (matmul != "highest")
+    assert BACKENDS.cudnn.allow_tf32 is cudnn
+    assert [holder.fp32_precision for holder in HOLDERS] == seen
 
 
 def test_variables_of_the_environment_are_put_back(monkeypatch):

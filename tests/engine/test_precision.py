@@ -15,6 +15,14 @@ from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.precision import Arithmetic, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.scaled import ScaledProblem
 from bodvcl.errors import ConfigError
+from bodvcl.system.global_state import restored
+
+
+@pytest.fixture(autouse=True)
+def _other_tests_see_nothing_of_this():
+    with restored():
+        yield
+
 
 CPU = torch.device("cpu")
 
@@ -64,6 +72,14 @@ def test_differences_of_rounded_gradients_are_refused(solver, precision, upper):
         lower(precision, upper, solver)
 
 
+@pytest.mark.parametrize("solver", ["first_order", "itd", "hvp", "cg", "neumann"])
+def test_float16_of_the_lower_level_is_refused_because_nothing_scales_its_loss(solver):
+    with pytest.raises(ConfigError, match="would underflow; use --lower-precision fp32, or --precision bf16"):
+        lower("upper", "fp16", solver)
+    assert lower("upper", "fp16", "single").name == "fp16"  # both losses share one pass, and one scale
+    assert lower("fp32", "fp16", solver).name == "fp32"
+
+
 def test_tf32_of_the_lower_level_needs_a_gpu():
     with pytest.raises(ConfigError, match="--lower-precision tf32: a CPU has no TF32"):
         lower("tf32", solver="first_order")
@@ -77,6 +93,23 @@ def test_only_tf32_lets_float32_products_be_rounded():
     set_float32(bf16, fp32)
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+@pytest.mark.parametrize("name", ["fp32", "tf32", "bf16"])
+def test_what_the_precision_is_can_be_read_and_compiled_after_it_was_set(name):
+    """Torch.compile reads the flags of old, and PyTorch refuses that where only the new ones were set."""
+    rounded = name == "tf32"
+    for before in ("tf32", "fp32"):
+        set_float32(Arithmetic(before))
+        set_float32(Arithmetic(name))
+        assert torch.backends.cudnn.allow_tf32 is rounded
+        assert torch.backends.cuda.matmul.allow_tf32 is rounded
+        assert torch.get_float32_matmul_precision() == ("high" if rounded else "highest")
+        for operation in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul):
+            assert operation.fp32_precision == ("tf32" if rounded else "ieee")
+        product = torch.compile(lambda x: x @ x, backend="eager", fullgraph=True)
+        assert torch.equal(product(torch.eye(3)), torch.eye(3))
+        torch.compiler.reset()
 
 
 def test_a_lower_level_as_rounded_as_the_upper_one_trains(tiny, tmp_path):
