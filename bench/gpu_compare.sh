@@ -6,16 +6,30 @@
 #   bench/gpu_compare.sh [FOLDER]      default folder: bench/results
 #
 # It trains all variants with one seed, plain and BOD-VCL first, then with the next seed, until the time is up; what is
-# not finished then is left out and named. EPOCHS (default 4) is the length of a training. What the script needs is in
-# bench/gpu_build.sh. Without a GPU, GPU_COMPARE_ANYWAY=1 trains tiny networks for two steps, to try this script.
+# not finished then is left out and named. EPOCHS (default 4) is the length of a training. docs/gpu.md says what it
+# needs. Without a GPU, GPU_COMPARE_ANYWAY=1 trains tiny networks for two steps, to try this script.
 set -euo pipefail
 SECONDS=0
 limit=540   # seconds in all
 to_end=60   # of them to stop what is running, report and collect
 anyway=${GPU_COMPARE_ANYWAY:-}
-. "$(dirname "$0")/gpu_build.sh"
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
 out=${1:-bench/results}
 mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+limited() { env --default-signal=INT timeout --signal=INT --kill-after=10 "$@"; } # what is interrupted still reports
+arch=$("$python" -c 'import torch
+print("%d%d" % torch.cuda.get_device_capability() if torch.cuda.is_available() else "")')
+if [ -z "$arch" ] && [ -z "$anyway" ]; then
+  echo "gpu_compare: PyTorch sees no CUDA device" >&2
+  exit 1
+fi
+gpu=$([ -n "$arch" ] && echo 1 || echo 0)
+timeout 200 "$python" -m bench.gpu.package "$work" --work "$work" --arch "$arch"
+export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
+"$python" -m bodvcl.info --json >"$work/info.json"
 export BODVCL_INDEX="$work/index.sqlite"
 
 training=(--shapes.size 128 --digits.size 128 --shapes.cache "$work/shapes" --digits.cache "$work/digits" --decoder pyav)

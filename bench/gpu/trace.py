@@ -1,0 +1,66 @@
+"""Where five steps of a real training spend the GPU's time, kernel by kernel. Writes figures.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from bodvcl.cli.train import main as train
+
+WARM, STEPS = 4, 5
+OURS = {
+    "split": re.compile(r"(forward|backward)_(warp|block)"),
+    "InfoNCE": re.compile(r"contrastive_"),
+    "augmentation": re.compile(r"augment"),
+}
+LARGE = [
+    "--model.backbone", "slow_r50", "--clip.size", "224", "--clip.stride", "2", "--batch-size", "16",
+    "--shapes.size", "128",
+]  # fmt: skip
+SMALL = ["--shapes.train-videos", "160", "--shapes.probe-videos", "16"]
+
+
+def main() -> None:
+    """Train for a few steps under the profiler."""
+    folder = Path(sys.argv[1])
+    there = torch.cuda.is_available()
+    options = [
+        "--run-dir",
+        str(folder / "run"),
+        "--max-steps",
+        str(WARM + STEPS + 1),
+        "--log.no-probe",
+        *SMALL,
+    ]
+    options += ["--shapes.cache", os.environ["GPU_CHECK_WORK"] + "/shapes-traced"]
+    options += LARGE if there else []
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if there else [])]
+    with profile(
+        activities=activities, schedule=schedule(wait=1, warmup=WARM - 1, active=STEPS, repeat=1)
+    ) as traced:
+        hook = register_optimizer_step_post_hook(lambda *_: traced.step())
+        status = train(options)
+        hook.remove()
+    if status:
+        sys.exit(f"the training ended with exit code {status}")
+    averages = traced.key_averages()
+    key = "self_device_time_total" if there else "self_cpu_time_total"
+    print(averages.table(sort_by=key, row_limit=30, max_name_column_width=80))
+    times = {event.key: float(getattr(event, key)) / STEPS for event in averages}
+    total = sum(times.values())
+    figures = {"ms a step, all kernels together": round(total / 1e3, 2)}
+    for name, pattern in OURS.items():
+        own = sum(time for key, time in times.items() if pattern.search(key))
+        figures[f"share of {name}"] = f"{own / total:.2%}" if total else "no kernel was seen"
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
