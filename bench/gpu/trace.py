@@ -16,7 +16,7 @@ from bodvcl.cli.train import main as train
 
 WARM, STEPS = 4, 5
 OURS = {
-    "split": re.compile(r"(forward|backward)_(warp|block)"),
+    "split": re.compile(r"(forward|backward)_(warp|block)|koopman_(forward|backward)$"),
     "InfoNCE": re.compile(r"contrastive_"),
     "augmentation": re.compile(r"augment"),
 }
