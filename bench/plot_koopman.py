@@ -24,7 +24,7 @@ def read(path: Path) -> dict[tuple, dict[str, dict]]:
     table: dict[tuple, dict[str, dict]] = {}
     for entry in json.loads(path.read_text())["benchmarks"]:
         info = entry["extra_info"]
-        if "share_of_copy" in info:
+        if "share_of_copy" in info and info["settings"] == "paper":
             key = (info["backward"], info["B"], info["M"], info["T"])
             row = {"seconds": entry["stats"]["min"], "share": info["share_of_copy"]}
             table.setdefault(key, {})[info["route"]] = row

@@ -4,7 +4,7 @@ Equality is asserted before anything is timed: loss and gradients of every route
 twice as wrong as eager PyTorch. Every entry carries its roofline (floating-point operations of the products
 and the bytes of queries, keys, queue and gradients, once each) and its memory: the peak on a GPU, the largest
 tensor on a CPU. On a GPU times come from CUDA events as well. ``BODVCL_BENCH_FULL=1`` runs every size on any
-device.
+device. ``speedup_over_<route>`` compares with eager PyTorch and with SDPA in this run.
 
 ``test_crossover`` is where the router's threshold for the CPU comes from.
 """
@@ -18,6 +18,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from ceilings import copy_bandwidth, product_rate, roofline
+from timing import gpu_times
 from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,10 +30,18 @@ from bodvcl.ops.contrastive.backend import SMALL_LOGITS
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FULL = os.environ.get("BODVCL_BENCH_FULL") == "1"
 H, D, TAU = 2, 128, 0.1
-GPU_GRID = [(256, 256, 0), (4096, 4096, 0), (512, 512, 65536), (16384, 16384, 0)]
-CPU_GRID = [(256, 256, 0), (1024, 1024, 0), (256, 256, 8192)]
+GPU_GRID = [
+    (torch.float32, 4096, 4096, 0),
+    (torch.float32, 512, 512, 65536),
+    (torch.float32, 16384, 16384, 0),
+    (torch.bfloat16, 4096, 4096, 0),
+    (torch.float32, 256, 256, 0),
+]
+CPU_GRID = [(torch.float32, *size) for size in ((256, 256, 0), (1024, 1024, 0), (256, 256, 8192))]
 GRID = GPU_GRID if FULL or DEVICE == "cuda" else CPU_GRID
-"""(N, K, Q): in-batch keys want a gradient unless there is a queue."""
+"""Dtype and (N, K, Q), the most important first: in-batch keys want a gradient unless there is a queue."""
+PASSES = {torch.float32: (3, "tf32"), torch.bfloat16: (1, "bf16")}
+"""How often the matrix units go over a product in the default precision, and as what."""
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 
@@ -99,11 +109,15 @@ ROUTES: dict[str, Callable[[Inputs], tuple[Tensor, ...]]] = {
 }
 
 
-def assert_equal(run: Callable[[Inputs], tuple[Tensor, ...]], n: int, k: int, q: int) -> None:
-    """At most twice as wrong as eager, at the size of the benchmark up to 2,048 rows."""
+def assert_equal(
+    run: Callable[[Inputs], tuple[Tensor, ...]], dtype: torch.dtype, n: int, k: int, q: int
+) -> None:
+    """At most twice as wrong as eager in this dtype, at the size of the benchmark up to 2,048 rows."""
     size = min(n, 2048), min(k, 2048), min(q, 8192)
-    exact = ROUTES["eager"](make(*size, torch.float64))
-    for got, want, eager in zip(run(make(*size)), exact, ROUTES["eager"](make(*size))):
+    clips = make(*size, dtype)
+    wide = tuple(x if x is None else x.detach().double().requires_grad_(x.requires_grad) for x in clips)
+    exact = ROUTES["eager"](wide)
+    for got, want, eager in zip(run(clips), exact, ROUTES["eager"](make(*size, dtype))):
         error, allowed = (got - want).norm(), (eager - want).norm()
         assert error <= 2 * allowed + 2e-6 * want.norm(), f"{error:.2e}, eager {allowed:.2e}"
 
@@ -133,32 +147,19 @@ def memory(call: Callable[[], object]) -> dict[str, int]:
     return {"peak_bytes": torch.cuda.max_memory_allocated() - before}
 
 
-def event_seconds(call: Callable[[], object], rounds: int = 20) -> float:
-    """Median of CUDA event times."""
-    times = []
-    for _ in range(rounds):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        stop.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(stop) / 1e3)
-    return statistics.median(times)
-
-
 @pytest.mark.parametrize("name", list(ROUTES))
-@pytest.mark.parametrize(("n", "k", "q"), GRID)
-def test_info_nce(benchmark, n, k, q, name):
+@pytest.mark.parametrize(("dtype", "n", "k", "q"), GRID)
+def test_info_nce(benchmark, dtype, n, k, q, name):
     run = ROUTES[name]
-    assert_equal(run, n, k, q)
-    inputs = make(n, k, q)
+    assert_equal(run, dtype, n, k, q)
+    inputs = make(n, k, q, dtype)
 
     def call() -> None:
         run(inputs)
         if DEVICE == "cuda":
             torch.cuda.synchronize()
 
-    benchmark.group = f"info_nce forward+backward H={H} N={n} K={k} Q={q} D={D}"
+    benchmark.group = f"info_nce forward+backward {dtype} H={H} N={n} K={k} Q={q} D={D}"
     call()
     start = time.perf_counter()
     call()
@@ -167,7 +168,7 @@ def test_info_nce(benchmark, n, k, q, name):
     if benchmark.disabled:  # by --benchmark-disable: results are compared, nothing is timed
         return
     products = 4 * H * n * (k + q) * D + (4 * H * n * k * D if q == 0 else 0)
-    moved = 4 * H * D * (2 * n + (2 * k if q == 0 else k) + q)
+    moved = dtype.itemsize * H * D * (2 * n + (2 * k if q == 0 else k) + q)
     benchmark.extra_info |= {
         "route": name,
         "device": DEVICE,
@@ -177,11 +178,23 @@ def test_info_nce(benchmark, n, k, q, name):
         "bytes": moved,
         "flops_per_s_median": products / benchmark.stats.stats.median,
         **memory(call),
-        **({"cuda_event_s": event_seconds(lambda: run(inputs))} if DEVICE == "cuda" else {}),
+        **(on_gpu(lambda: run(inputs), dtype, products, moved) if DEVICE == "cuda" else {}),
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("n", [64, 128, 192, 256, 384])
+def on_gpu(
+    call: Callable[[], object], dtype: torch.dtype, products: int, moved: int
+) -> dict[str, float | str]:
+    """Times on the device, and the time that no kernel beats which multiplies in the default precision."""
+    times, kind = PASSES[dtype]
+    device = torch.device("cuda")
+    least = roofline(moved, times * products, copy_bandwidth(device), product_rate(device, kind))
+    found = gpu_times(call)
+    best = found["graph_s"] if isinstance(found["graph_s"], float) else found["event_s"]
+    return found | {"roofline_s": least, "share_of_roofline": least / best}
+
+
+@pytest.mark.parametrize("n", [64, 128, 192, 256, 384, *([512, 1024] if DEVICE == "cuda" else [])])
 def test_crossover(benchmark, n):
     """Eager and fused (blocked on a CPU) in turns, to place `SMALL_LOGITS`; the time kept is the fused."""
     fused = ROUTES["triton" if DEVICE == "cuda" else "chunked"]
@@ -203,4 +216,5 @@ def test_crossover(benchmark, n):
         "threshold": SMALL_LOGITS[DEVICE],
         "eager_s_median": median["eager"],
         "fused_s_median": median["fused"],
+        "ratio_eager_to_fused": median["eager"] / median["fused"],
     }

@@ -1,9 +1,15 @@
 """Koopman split and L_pred of float32 clips: native, PyTorch route and the paper's formulas.
 
-Equality is asserted before anything is timed. The default grid takes under a minute on two cores;
-``BODVCL_BENCH_FULL=1`` runs all sizes. Every entry carries the bytes that an ideal implementation has to move
-(features, streams and their gradients, once each) and its share of the bandwidth of a plain copy in the same
-run. Times are the best of the rounds: what else runs on a machine only ever adds to them.
+"paper" cases have the paper's settings (hard mask, no ridge), "default" ones those of training (smooth
+mask, ridge). Equality is asserted before anything is timed: all clips against the PyTorch route in float64,
+a few against the paper's formulas. The default grid takes under a minute on two idle cores, the most
+important sizes first; ``BODVCL_BENCH_FULL=1`` runs all sizes.
+
+Every entry carries the bytes that an ideal implementation has to move (features, streams and their
+gradients, once each), the seconds that a plain copy of them takes in the same run, and its share of that. On
+a GPU there are times by events, of graph replays and of the kernels alone beside the wall time.
+``speedup_over_<route>`` compares with the other routes of the group, in this run. Times are the best of the
+rounds: what else runs on a machine only ever adds to them.
 """
 
 from __future__ import annotations
@@ -14,6 +20,8 @@ import time
 
 import pytest
 import torch
+from ceilings import copy_bandwidth
+from timing import gpu_times
 from torch import Tensor
 
 from bodvcl.ops import native as _native
@@ -21,13 +29,29 @@ from bodvcl.ops.koopman import koopman_split_and_loss
 from bodvcl.reference import koopman as reference
 
 XI, NU, RTOL = 0.1, 1e-4, 1e-4
+SETTINGS = {
+    "default": {"mask": "smooth", "mode": "loo", "ridge": 0.01},
+    "paper": {"mask": "hard", "mode": "train", "ridge": 0.0},
+}
 FULL = os.environ.get("BODVCL_BENCH_FULL") == "1"
-DEFAULT_GRID = [(64, 128, 8), (64, 128, 32), (1024, 128, 8), (64, 32, 16)]
-FULL_GRID = list(itertools.product((16, 64, 256, 1024, 4096), (16, 64, 128, 512), (4, 8, 16, 32)))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CPU_GRID = [(64, 128, 8), (64, 128, 32), (256, 128, 8), (64, 32, 16)]
+GPU_GRID = [(512, 128, 8), (64, 128, 8), (512, 128, 16), (512, 128, 32), (4096, 128, 8)]
+FULL_GRID = list(itertools.product((16, 64, 256, 1024, 4096), (16, 64, 128, 512), (4, 8, 16, 32)))
+GRID = FULL_GRID if FULL else GPU_GRID if DEVICE == "cuda" else CPU_GRID
 NATIVE = _native.cuda_available() if DEVICE == "cuda" else _native.cpu_available()
-LARGEST_REFERENCE = 256 * 128**3
+LARGEST_REFERENCE = (512 if DEVICE == "cuda" else 64) * 128**3
 """Clips times M^3 beyond which the paper's formulas are left out: seconds per call."""
+CASES = [
+    (route, settings, backward, *size)
+    for size in GRID
+    for backward in (True, False)
+    for settings in SETTINGS
+    for route in ("native", "torch", "paper")
+    if route != "paper" or (settings == "paper" and (backward or DEVICE == "cpu"))
+]
+CASES.sort(key=lambda case: case[0] == "paper" and DEVICE == "cuda")  # seconds per call: last
+IDS = [f"B={b} M={m} T={t}-{s}-{'both' if back else 'forward'}-{r}" for r, s, back, b, m, t in CASES]
 
 
 def make_clips(b: int, t: int, m: int) -> Tensor:
@@ -47,17 +71,17 @@ def paper(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (k_static @ mean)[..., 0], (k_dynamic @ mean)[..., 0], loss.mean()
 
 
-def fused(backend: str):
+def route(name: str, settings: str):
+    """The function that a case times."""
+    if name == "paper":
+        return paper
+    backend = "auto" if name == "native" else "torch"
+
     def run(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        split, losses = koopman_split_and_loss(
-            x, XI, mask="hard", mode="train", nu=NU, ridge=0.0, rtol=RTOL, backend=backend
-        )
+        split, losses = koopman_split_and_loss(x, XI, nu=NU, rtol=RTOL, backend=backend, **SETTINGS[settings])
         return split.static, split.dynamic, losses.pred
 
     return run
-
-
-ROUTES = {"native": fused("auto"), "torch": fused("torch"), "paper": paper}
 
 
 def forward_backward(run, x: Tensor) -> tuple[Tensor, ...]:
@@ -70,32 +94,24 @@ def forward_backward(run, x: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-def assert_equal(run, x: Tensor) -> None:
-    """Streams and gradient of the first clips against the paper's formulas in float64."""
-    few = x[:4].detach()
-    got = forward_backward(run, few.clone().requires_grad_())
-    want = forward_backward(paper, few.double().requires_grad_())
-    eager = forward_backward(paper, few.clone().requires_grad_())
-    for a, b, c in zip(got, want, eager):
-        error, allowed = (a - b).norm(), (c - b).norm()
-        assert error <= 2 * allowed + 1e-5 * b.norm(), (
-            f"{error:.2e}, eager float32 {allowed:.2e}, size {b.norm():.2e}"
-        )
+def assert_equal(name: str, settings: str, x: Tensor) -> None:
+    """Streams and gradient: all clips against the PyTorch route in float64, four against the paper's.
 
-
-@pytest.fixture(scope="session")
-def copy_bandwidth() -> float:
-    """Bytes per second that a plain copy moves, read and written, best of ten; 256 MiB each way."""
-    x = torch.ones(2**26, device=DEVICE)
-    y = torch.empty_like(x)
-    best = float("inf")
-    for _ in range(10):
-        wait()
-        start = time.perf_counter()
-        y.copy_(x)
-        wait()
-        best = min(best, time.perf_counter() - start)
-    return 2 * x.numel() * x.element_size() / best
+    At most twice as wrong as the same formulas in float32.
+    """
+    run = route(name, settings)
+    referees = [(route("torch", settings), x.detach())]
+    if settings == "paper":
+        referees.append((paper, x[:4].detach()))
+    for referee, clips in referees:
+        got = forward_backward(run, clips.clone().requires_grad_())
+        want = forward_backward(referee, clips.double().requires_grad_())
+        eager = forward_backward(referee, clips.clone().requires_grad_())
+        for a, b, c in zip(got, want, eager):
+            error, allowed = (a - b).norm(), (c - b).norm()
+            assert error <= 2 * allowed + 1e-5 * b.norm(), (
+                f"{error:.2e}, eager float32 {allowed:.2e}, size {b.norm():.2e}"
+            )
 
 
 def wait() -> None:
@@ -104,45 +120,50 @@ def wait() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::bodvcl.ops.koopman.KoopmanWarning")
-@pytest.mark.parametrize("route", list(ROUTES))
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "forward+backward"])
-@pytest.mark.parametrize(("b", "m", "t"), FULL_GRID if FULL else DEFAULT_GRID)
-def test_koopman(benchmark, copy_bandwidth, b, m, t, backward, route):
-    if route == "native" and not NATIVE:
+@pytest.mark.parametrize(("name", "settings", "backward", "b", "m", "t"), CASES, ids=IDS)
+def test_koopman(benchmark, name, settings, backward, b, m, t):
+    if name == "native" and not NATIVE:
         pytest.skip(_native.why_not(DEVICE))
-    if route == "paper" and b * m**3 > LARGEST_REFERENCE:
+    if name == "paper" and b * m**3 > LARGEST_REFERENCE:
         pytest.skip("the paper's formulas take too long at this size")
     x = make_clips(b, t, m)
-    run = ROUTES[route]
-    if route != "paper":
-        assert_equal(run, x)
-
+    run = route(name, settings)
+    if name != "paper":
+        assert_equal(name, settings, x)
     if backward:
         x.requires_grad_()
 
+    def work() -> object:
+        return forward_backward(run, x) if backward else run(x)
+
     def call() -> None:
-        forward_backward(run, x) if backward else run(x)
+        work()
         wait()
 
-    benchmark.group = f"koopman {'forward+backward' if backward else 'forward'} B={b} M={m} T={t}"
+    direction = "forward+backward" if backward else "forward"
+    benchmark.group = f"koopman {settings} {direction} B={b} M={m} T={t}"
     call()
     start = time.perf_counter()
     call()
     once = time.perf_counter() - start
-    benchmark.pedantic(call, warmup_rounds=1, rounds=max(3, min(200, int(0.5 / once))))
+    rounds = max(1 if once > 0.5 else 3, min(200, int(0.5 / once)))
+    benchmark.pedantic(call, warmup_rounds=int(once <= 0.5), rounds=rounds)
     if benchmark.disabled:  # by --benchmark-disable: results are compared, nothing is timed
         return
     moved = 4 * b * m * (t + 2 + (2 * t + 2 if backward else 0))
-    seconds = benchmark.stats.stats.min
+    bandwidth = copy_bandwidth(torch.device(DEVICE))
     benchmark.extra_info |= {
-        "route": route,
+        "route": name,
+        "settings": settings,
         "device": DEVICE,
         "backward": backward,
         "B": b,
         "M": m,
         "T": t,
         "bytes": moved,
-        "copy_gb_per_s": copy_bandwidth / 1e9,
-        "share_of_copy": moved / seconds / copy_bandwidth,
+        "copy_gb_per_s": bandwidth / 1e9,
+        "roofline_s": moved / bandwidth,
+        "share_of_copy": moved / benchmark.stats.stats.min / bandwidth,
         "threads": torch.get_num_threads(),
+        **(gpu_times(work) if once < 0.5 else {}),
     }

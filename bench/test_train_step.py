@@ -45,27 +45,29 @@ class Case:
 
 PROJECTOR = {"embed_dim": 128, "hidden_dim": 2048, "projector_layers": 3, "projector_norm": False}
 CASES = {
-    "tiny 8x48x48": Case(ModelConfig(), ClipConfig(), 16),
     "slow_r50 8x224x224": Case(
         ModelConfig("slow_r50", **PROJECTOR), ClipConfig(frames=8, stride=8, size=224), 16
     ),
     "r2plus1d_18 16x112x112": Case(
         ModelConfig("r2plus1d_18", **PROJECTOR), ClipConfig(frames=16, stride=4, size=112), 16
     ),
+    "tiny 8x48x48": Case(ModelConfig(), ClipConfig(), 16),
 }
 METHODS = {
     "none": ("none", BilevelConfig()),
+    "bod, first_order, head": ("bod", BilevelConfig("first_order", scope="head")),
+    "bod, fd, head": ("bod", BilevelConfig("fd", scope="head")),
+    "bod, fd": ("bod", BilevelConfig("fd", scope="all")),
+    "bod, first_order": ("bod", BilevelConfig("first_order", scope="all")),
     "pred, fd": ("pred", BilevelConfig("fd", scope="all")),
     **{
         f"bod, {solver}": ("bod", BilevelConfig(solver, scope="all"))
-        for solver in ("single", "first_order", "fd", "fd_central", "itd", "hvp", "cg", "neumann")
+        for solver in ("single", "fd_central", "itd", "hvp", "cg", "neumann")
     },
     "bod, first_order, lower as upper": ("bod", BilevelConfig("first_order", scope="all")),
-    **{
-        f"bod, {solver}, head": ("bod", BilevelConfig(solver, scope="head"))
-        for solver in ("first_order", "fd", "itd", "hvp")
-    },
+    **{f"bod, {solver}, head": ("bod", BilevelConfig(solver, scope="head")) for solver in ("itd", "hvp")},
 }
+"""The most important first: where the time ends, the last are missing."""
 PLAIN: dict[tuple[str, bool], float] = {}
 """Median seconds of the plain method's step, by case and route."""
 
@@ -91,6 +93,7 @@ def make_step(case: Case, config: TrainConfig):
     arithmetic = pick_arithmetic(config.precision, config.fast, DEVICE)
     lower = pick_lower(config.lower_precision, bilevel_of(config), arithmetic, DEVICE)
     set_float32(arithmetic, lower)
+    torch.backends.cudnn.benchmark = config.fast  # as in training
     layout = memory_layout(config.fast)
     learner = build_learner(config).to(DEVICE).to(memory_format=layout).train()
     generator = torch.Generator().manual_seed(0)
@@ -120,9 +123,9 @@ def first_loss(name: str, method: str, fast: bool) -> float:
     return make_step(case, make_config(case, method, fast, "fp32"))()
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "no-fast"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "no-fast"])
 def test_step(benchmark, name, method, fast):
     case = CASES[name]
     if not name.startswith("tiny"):

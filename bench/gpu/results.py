@@ -21,6 +21,9 @@ LINES = 60
 ARCHIVE_BYTES = 15 * 2**20
 """Most bytes of files that go into the archive, before compression; logs come first."""
 
+MAIN = ("speedup_over", "ratio", "times_", "mfu", "roofline", "graph_s", "kernels_s", "peak_bytes")
+"""Parts of the names of figures that a summary shows."""
+
 Found = Mapping[str, tuple[Step, Outcome]]
 
 
@@ -155,7 +158,7 @@ def figures(folder: Path) -> list[str]:
 
 
 def _is_main(name: str, value: object) -> bool:
-    return isinstance(value, (int, float)) and ("ratio" in name or name in ("mfu", "share_of_roofline"))
+    return isinstance(value, (int, float)) and any(part in name for part in MAIN)
 
 
 def summary(out: Path, work: Path, gpu: str, found: Found) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def script(name: str) -> Callable[[Machine, Path], list[str]]:
     return lambda machine, folder: [machine.python, str(HERE / name), str(folder)]
 
 
-def gpu_tests(*where: str, workers: int) -> Callable[[Machine, Path], list[str]]:
+def gpu_tests(*where: str, side_by_side: bool = True) -> Callable[[Machine, Path], list[str]]:
     """GPU tests, side by side where pytest-xdist is there; one that hangs ends alone with pytest-timeout."""
 
     def command(machine: Machine, folder: Path) -> list[str]:
@@ -116,7 +117,8 @@ def gpu_tests(*where: str, workers: int) -> Callable[[Machine, Path], list[str]]
             "no:cacheprovider",
         ]
         line += ["--benchmark-disable"] if installed("pytest_benchmark") else []
-        line += ["-n", str(workers)] if workers > 1 and installed("xdist") else []
+        workers = min(8, (os.cpu_count() or 1) // 2) if side_by_side and installed("xdist") else 1
+        line += ["-n", str(workers)] if workers > 1 else []
         return line + (["--timeout", "60"] if installed("pytest_timeout") else [])
 
     return command
@@ -188,7 +190,7 @@ STEPS = (
         "tests-ops",
         "the operations against float64: sizes, dtypes, streams, graphs",
         70,
-        gpu_tests("tests/ops", "tests/kernels", workers=8),
+        gpu_tests("tests/ops", "tests/kernels"),
         TESTING,
     ),
     Step(
@@ -215,7 +217,6 @@ STEPS = (
             "--ignore=tests/ops",
             "--ignore=tests/kernels",
             "--ignore=tests/data/test_dali.py",
-            workers=8,
         ),
         TESTING,
     ),
@@ -263,7 +264,7 @@ STEPS = (
         "dali",
         "decoding with DALI: its tests",
         60,
-        gpu_tests("tests/data/test_dali.py", workers=1),
+        gpu_tests("tests/data/test_dali.py", side_by_side=False),
         (*TESTING, DALI),
     ),
     Step("bench-dali", "decoding with DALI against PyAV", 60, benchmark("test_data"), (*TIMING, DALI)),
