@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ class _Look(NamedTuple):
 
 _warned: set[str] = set()
 _looks: list[_Look] = []
+_lock = threading.Lock()
 
 
 def warn_if_vacuous(
@@ -61,11 +63,13 @@ def warn_if_vacuous(
 
 def _look(frame_mask: Tensor | None, raw: KoopmanRaw, shape: tuple[int, int]) -> tuple[int, int] | None:
     """Pairs of frames and width of clips that were fitted exactly: these, or on a GPU those of before."""
-    if _looks:
-        if not _looks[0].there.query():
-            return None
-        look = _looks.pop()
-        return look.shape if look.answer else None
+    with _lock:
+        look = _looks.pop() if _looks else None
+    if look is not None:
+        if look.there.query():
+            return look.shape if look.answer else None
+        _looks.append(look)
+        return None
     pairs = shape[0] if frame_mask is None else (frame_mask[:, 1:] & frame_mask[:, :-1]).sum(-1)
     exact = concrete(raw.stats[:, 1] == pairs).all()
     if not exact.is_cuda:
