@@ -113,16 +113,16 @@ def solve(problem: ContrastiveProblem, *, statistics: bool, precision: str, back
 
 def log_sum_exps(problem: ContrastiveProblem, *, precision: str, backend: str) -> Tensor:
     """``lse (2, H, N)`` of `InfoNCEParts` alone; arguments and errors as in `solve`."""
-    return _rows(problem, False, False, precision, backend)[LSE]
+    return _rows(problem, False, False, precision, backend)
 
 
 def _rows(problem: ContrastiveProblem, statistics: bool, sides: bool, precision: str, backend: str) -> Tensor:
-    """The table ``(5, 2, H, N)`` of `ContrastiveProblem`, or at least its first plane.
+    """The table ``(5, 2, H, N)`` of `ContrastiveProblem`, or its first plane.
 
     Args:
         problem: the checked call.
         statistics: whether the expected logits are needed even where no gradient asks for them.
-        sides: whether any plane but the first is needed.
+        sides: whether other planes than the first are needed.
         precision: how the kernels multiply float32.
         backend: "auto" or the name of a backend.
 
@@ -146,11 +146,12 @@ def _rows(problem: ContrastiveProblem, statistics: bool, sides: bool, precision:
     )
     if route == "torch":
         with torch.autocast(query.device.type, enabled=False):
-            return eager(problem) if sides else eager_lse(problem)[None]
+            return eager(problem) if sides else eager_lse(problem)
     differentiable = (query, problem.keys, problem.scale)
     wants = any(x.requires_grad for x in differentiable) and torch.is_grad_enabled()
     means = statistics or wants or active()
     run: Fused = fused
     if needs_eager():
         from bodvcl.ops.contrastive.uncompiled import fused_eagerly as run
-    return run(problem, route, precision, means)
+    rows = run(problem, route, precision, means)
+    return rows if sides else rows[LSE]
