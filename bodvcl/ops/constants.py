@@ -8,7 +8,11 @@ from torch import Tensor
 from bodvcl.ops.checks import capturing
 from bodvcl.ops.transforms import traced
 
-_made: dict[tuple[float | tuple[float, ...], torch.dtype, torch.device], Tensor] = {}
+Key = tuple[float | tuple[float, ...], torch.dtype, torch.device]
+
+_made: dict[Key, Tensor] = {}
+_under_way: dict[Key, torch.cuda.Event] = {}
+"""Constants whose filling a GPU was not yet seen to have done: a stream other than its own has to wait."""
 
 
 def constant(value: float | tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -20,6 +24,8 @@ def constant(value: float | tuple[float, ...], dtype: torch.dtype, device: torch
     """
     key = value, dtype, device
     if key in _made:
+        if key in _under_way:
+            _join(key)
         return _made[key]
     with torch.inference_mode(False):
         if isinstance(value, tuple):
@@ -28,13 +34,24 @@ def constant(value: float | tuple[float, ...], dtype: torch.dtype, device: torch
                 made[i].fill_(number)
         else:
             made = torch.full((), value, dtype=dtype, device=device)
-    if capturing(made):
+    if capturing(made) or type(made) is not Tensor:  # the latter is that of a tracer
         return made
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()  # once: any stream may read it from now on
-    if type(made) is Tensor:  # not that of a tracer
-        _made[key] = made
+    if made.is_cuda:
+        _under_way[key] = torch.cuda.Event()
+        _under_way[key].record(torch.cuda.current_stream(device))
+    _made[key] = made
     return made
+
+
+def _join(key: Key) -> None:
+    """Let the current stream wait, and not the host, until the constant is filled. A capture begins later."""
+    made, event = _made[key], _under_way[key]
+    if capturing(made):
+        return
+    if event.query():
+        _under_way.pop(key, None)
+    else:
+        torch.cuda.current_stream(made.device).wait_event(event)
 
 
 def where(condition: Tensor, x: Tensor, number: float) -> Tensor:
