@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from cuda_errors import pytest_exception_interact, pytest_runtest_protocol  # noqa: F401 - hooks
 
 from bodvcl.cli.train import main as train_main
 
