@@ -1,0 +1,102 @@
+"""Tiny trainings on a CUDA device: every method and precision, next to the CPU's."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from bodvcl.cli.train import main
+
+DEVICE = "cuda"
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+QUIET = ["--log.no-probe", "--log.no-report"]
+METHODS = {
+    **{method: [] for method in ("simclr", "moco", "byol", "swav")},
+    **{method: ["--decouple", "none", "--clip.views", "3", "--clip.twin"] for method in ("dualvar", "hdc")},
+}
+LOSSES = ("loss", "loss_pred", "loss_static", "loss_dynamic", "loss_video")
+
+
+def on(device: str, tiny: list[str]) -> list[str]:
+    """The options of a tiny run, on another device."""
+    options = list(tiny)
+    options[options.index("--device") + 1] = device
+    return options
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def train(tiny: list[str], run: Path, *options: str, device: str = DEVICE) -> list[dict[str, float]]:
+    options = (*on(device, tiny), *QUIET, *options, "--max-steps", "3", "--run-dir", str(run))
+    assert main(options) == 0
+    found = metrics(run)
+    assert [m["step"] for m in found] == [1, 2, 3]
+    assert all(math.isfinite(m["loss"]) for m in found)
+    return found
+
+
+def assert_first_losses_agree(got: list[dict[str, float]], want: list[dict[str, float]], rel: float) -> None:
+    shared = [name for name in LOSSES if name in want[0]]
+    assert shared
+    for name in shared:
+        assert got[0][name] == pytest.approx(want[0][name], rel=rel, abs=1e-4), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_begins_with_the_loss_of_the_cpu(tiny, tmp_path, method):
+    options = ("--method", method, *METHODS[method], "--precision", "fp32")
+    got = train(tiny, tmp_path / "gpu", *options)
+    assert_first_losses_agree(got, train(tiny, tmp_path / "cpu", *options, device="cpu"), rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_every_precision(tiny, tmp_path, precision):
+    want = train(tiny, tmp_path / "fp32", "--precision", "fp32")
+    assert_first_losses_agree(train(tiny, tmp_path / "run", "--precision", precision), want, rel=0.3)
+
+
+@pytest.mark.parametrize("flag", ["--no-fast", "--compile"])
+def test_every_route(tiny, tmp_path, flag):
+    want = train(tiny, tmp_path / "fast", "--precision", "fp32")
+    got = train(tiny, tmp_path / "run", "--precision", "fp32", flag)
+    assert_first_losses_agree(got, want, rel=1e-2)
+
+
+@pytest.mark.parametrize("solver", ["first_order", "fd", "itd", "hvp", "cg", "neumann"])
+def test_every_solver(tiny, tmp_path, solver):
+    options = ("--bilevel.solver", solver, "--bilevel.scope", "all", "--precision", "fp32")
+    got = train(tiny, tmp_path / "gpu", *options)
+    assert_first_losses_agree(got, train(tiny, tmp_path / "cpu", *options, device="cpu"), rel=1e-2)
+
+
+def test_a_run_is_continued_on_the_gpu_and_on_the_cpu(tiny, tmp_path):
+    """The checkpoint of a GPU run goes on where it stopped, on either device."""
+    whole = train(tiny, tmp_path / "whole", "--precision", "fp32")
+    for device in (DEVICE, "cpu"):
+        run = tmp_path / f"to-{device}"
+        begin = [*on(DEVICE, tiny), *QUIET, "--precision", "fp32", "--max-steps", "2", "--run-dir", str(run)]
+        assert main(begin) == 0
+        again = ["--resume", "--run-dir", str(run), "--max-steps", "3", "--device", device]
+        assert main(again) == 0
+        found = metrics(run)
+        assert [m["step"] for m in found] == [1, 2, 3]
+        assert found[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=0.05)
+
+
+def test_a_whole_run_leaves_probe_and_report(tiny, tmp_path):
+    run = tmp_path / "run"
+    assert main([*on(DEVICE, tiny), "--run-dir", str(run)]) == 0
+    assert (run / "report.html").exists()
+    probe = json.loads((run / "probe.json").read_text())
+    assert probe
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["device"] != "cpu"
