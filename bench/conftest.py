@@ -9,7 +9,7 @@ sys.path.append(str(Path(__file__).parent))  # for timing.py and ceilings.py, al
 
 from timing import add_speedups
 
-BASELINES = ("paper", "torch", "eager", "sdpa", "torchvision", "bare_pyav", "pyav")
+BASELINES = ("baseline", "paper", "torch", "eager", "sdpa", "torchvision", "bare_pyav", "pyav")
 
 
 def pytest_benchmark_generate_json(benchmarks: list) -> None:

@@ -11,6 +11,7 @@ bfloat16 tiles as bfloat16, and float16 tiles as TF32, which holds them exactly.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 WAVES = 2
 """Number of programs per multiprocessor that `split_count` aims at."""
+LARGE = 512
+"""Vectors from which on a program owns more of them, where that pays."""
 INTERPRETED_PROCESSORS = 4
 """Multiprocessors assumed under the interpreter, so that splits are exercised there."""
 
@@ -48,8 +51,11 @@ class Tiles(NamedTuple):
     stages: int
 
 
-def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
-    """The tiling for embeddings of ``width`` (at most 256) stored as ``dtype``; ``sparse`` for the positives.
+def tiles(width: int, dtype: torch.dtype, sparse: bool = False, large: bool = False) -> Tiles:
+    """The tiling for embeddings of ``width`` (at most 256) stored as ``dtype``.
+
+    ``sparse`` is for the positives. ``large`` is for many vectors where matrix units take 64 rows for each
+    group of four warps: 128 rows keep two of them busy, and every key that is read serves twice as many rows.
 
     No tiling takes more than 99 KiB of shared memory, the limit of the smallest device that the kernels are
     compiled for. None spills registers in a loop, but for one value in hundreds of instructions on some
@@ -65,7 +71,7 @@ def tiles(width: int, dtype: torch.dtype, sparse: bool = False) -> Tiles:
         return Tiles(64, 64, whole, 4 if whole <= 64 else 8, 2) if narrow else Tiles(64, 32, 128, 8, 1)
     if sparse:
         return Tiles(32, 32 if narrow else 16, 16, 8, 1)
-    return Tiles(64, 32, 16, 8, 2) if narrow else Tiles(32, 32, 16, 8, 1)
+    return Tiles(128 if large else 64, 32, 16, 8, 2) if narrow else Tiles(32, 32, 16, 8, 1)
 
 
 def padded(width: int) -> int:
@@ -93,13 +99,29 @@ def operand(dtype: torch.dtype, precision: str) -> tuple[str, bool, bool]:
     return ("tf32", True, False) if dtype == torch.float16 else ("ieee", False, False)
 
 
+@functools.lru_cache
+def processor_count(device: torch.device) -> int:
+    """Multiprocessors of a device; under the interpreter those that are assumed."""
+    if device.type != "cuda":
+        return INTERPRETED_PROCESSORS
+    count: int = torch.cuda.get_device_properties(device).multi_processor_count
+    return count
+
+
+@functools.lru_cache
+def takes_large(device: torch.device) -> bool:
+    """Whether the matrix units of a device take 64 rows for each group of four warps (Hopper, Blackwell)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10)
+
+
+def dense_tiles(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> Tiles:
+    """The tiling for ``rows`` vectors on a device."""
+    return tiles(width, dtype, large=rows >= LARGE and takes_large(device))
+
+
 def split_count(blocks: int, steps: int, device: torch.device) -> int:
     """Number of parts into which the steps of ``blocks`` programs are divided, so that the device is full."""
-    if device.type == "cuda":
-        processors = torch.cuda.get_device_properties(device).multi_processor_count
-    else:
-        processors = INTERPRETED_PROCESSORS
-    return max(1, min(steps, 64, WAVES * processors // max(blocks, 1)))
+    return max(1, min(steps, 64, WAVES * processor_count(device) // max(blocks, 1)))
 
 
 @triton.jit
@@ -369,7 +391,7 @@ def forward(problem: ContrastiveProblem, precision: str, means: bool) -> tuple[T
     queue_inverse = problem.key_inverse if problem.queue_inverse is None else problem.queue_inverse
     h, n, d = query.shape
     has_queue = problem.queue is not None and queue.shape[1] > 0
-    shape = tiles(d, query.dtype)
+    shape = dense_tiles(n, d, query.dtype, query.device)
     blocks = triton.cdiv(n, shape.own)
     steps = triton.cdiv(keys.shape[1], shape.step)
     steps += triton.cdiv(queue.shape[1], shape.step) if has_queue else 0
@@ -412,7 +434,7 @@ def backward_keys(problem: ContrastiveProblem, lse: Tensor, grad: Tensor, precis
     query, keys = _rows_contiguous(problem.query), _rows_contiguous(problem.keys)
     h, n, d = query.shape
     k = keys.shape[1]
-    shape = tiles(d, query.dtype)
+    shape = dense_tiles(k, d, query.dtype, query.device)
     blocks = triton.cdiv(k, shape.own)
     splits = split_count(blocks * h, triton.cdiv(n, shape.step), query.device)
     out = problem.scale.new_empty(splits, h, k, d)

@@ -23,7 +23,9 @@ IDS = ("Q_VIDEO", "K_VIDEO", "Q_CLIP", "K_CLIP")
 STRIDES = ("q_stride_h", "q_stride_n", "k_stride_h", "k_stride_n", "queue_stride_h", "queue_stride_n")
 
 
-def sources(dtype: torch.dtype, width: int, precision: str) -> dict[str, tuple[ASTSource, dict]]:
+def sources(
+    dtype: torch.dtype, width: int, precision: str, takes_large: bool
+) -> dict[str, tuple[ASTSource, dict]]:
     """Each kernel as the launcher would specialise it: aligned pointers, strides that are multiples of 16."""
     input_precision, widen, bf16 = kernels.operand(dtype, precision)
     dense, sparse = kernels.tiles(width, dtype), kernels.tiles(width, dtype, sparse=True)
@@ -36,11 +38,17 @@ def sources(dtype: torch.dtype, width: int, precision: str) -> dict[str, tuple[A
         constants = flags | blocks | {"HAS_QUEUE": True, "MEANS": True}
         return source(kernels.contrastive_fwd_kernel, dtype, constants), options(tiles)
 
-    keys = flags | {"BLOCK_K": dense.own, "BLOCK_N": dense.step, "CHUNK": dense.chunk}
+    def columns(tiles: kernels.Tiles) -> tuple[ASTSource, dict]:
+        constants = flags | {"BLOCK_K": tiles.own, "BLOCK_N": tiles.step, "CHUNK": tiles.chunk}
+        return source(kernels.contrastive_bwd_keys_kernel, dtype, constants), options(tiles)
+
+    large = kernels.tiles(width, dtype, large=True) if takes_large else dense
+    more = {"negatives, many": rows(0, large), "backward, many": columns(large)} if large != dense else {}
     return {
         "negatives": rows(0, dense),
         "positives": rows(1, sparse),
-        "backward": (source(kernels.contrastive_bwd_keys_kernel, dtype, keys), options(dense)),
+        "backward": columns(dense),
+        **more,
         "merge": (
             source(kernels.contrastive_merge_kernel, dtype, merge),
             {"num_warps": kernels.merge_warps(width), "enable_fp_fusion": True},
@@ -85,7 +93,9 @@ def main(arch: str, dtype: str, width: str, precision: str, *changes: str) -> No
     chosen = next(t for t, name in NAMES.items() if name == dtype)
     registers = [int(c.removeprefix("registers=")) for c in changes if c.startswith("registers=")]
     limit = {"maxnreg": min(registers)} if registers else {}
-    for name, (src, options) in sources(chosen, int(width), precision).items():
+    for name, (src, options) in sources(
+        chosen, int(width), precision, takes_large=arch in ("90", "100")
+    ).items():
         src = of_ones(src) if "ones" in changes else src
         compiled = triton.compile(src, target=GPUTarget("cuda", int(arch), 32), options=options | limit)
         ptx = compiled.asm["ptx"]
