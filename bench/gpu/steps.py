@@ -245,7 +245,7 @@ STEPS = (
         "bench-steps", "a training step, with and without BOD-VCL", 120, benchmark("test_train_step"), TIMING
     ),
     Step("bench-augment", "augmentation against torchvision", 25, benchmark("test_augment"), TIMING),
-    Step("trace", "where the time of a training step goes, kernel by kernel", 40, script("trace.py"), RUN),
+    Step("trace", "where the time of a training step goes, kernel by kernel", 60, script("trace.py"), RUN),
     Step(
         "counters",
         "what limits the Koopman kernels (Nsight Compute)",
