@@ -21,7 +21,17 @@ LINES = 60
 ARCHIVE_BYTES = 15 * 2**20
 """Most bytes of files that go into the archive, before compression; logs come first."""
 
-MAIN = ("speedup_over", "ratio", "times_", "mfu", "roofline", "graph_s", "kernels_s", "peak_bytes")
+MAIN = (
+    "speedup_over",
+    "ratio",
+    "times_",
+    "mfu",
+    "roofline",
+    "graph_s",
+    "kernels_s",
+    "peak_bytes",
+    "clips_per_second",
+)
 """Parts of the names of figures that a summary shows."""
 
 Found = Mapping[str, tuple[Step, Outcome]]
