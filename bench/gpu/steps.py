@@ -119,7 +119,7 @@ def gpu_tests(*where: str, side_by_side: bool = True) -> Callable[[Machine, Path
         line += ["--benchmark-disable"] if installed("pytest_benchmark") else []
         workers = min(8, (os.cpu_count() or 1) // 2) if side_by_side and installed("xdist") else 1
         line += ["-n", str(workers)] if workers > 1 else []
-        return line + (["--timeout", "60"] if installed("pytest_timeout") else [])
+        return line + (["--timeout", "100"] if installed("pytest_timeout") else [])
 
     return command
 
@@ -211,7 +211,7 @@ STEPS = (
     Step(
         "tests",
         "all other GPU tests",
-        80,
+        120,
         gpu_tests(
             "tests",
             "--ignore=tests/ops",
