@@ -22,6 +22,8 @@ PACKAGES = (
 )  # fmt: skip
 """What bodvcl and its tests need and images for PyTorch seldom have."""
 DALI = "nvidia-dali-cuda130"
+DALI_NEEDS = ("optree", "gast", "astunparse")
+"""What DALI cannot be imported without, and images for PyTorch seldom have."""
 PART = 48 * 2**20
 """Bytes of a part, for transfers with a limit of size."""
 PLATFORMS = (
@@ -80,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     options.into.mkdir(parents=True, exist_ok=True)
     versions = pinned(ROOT / ".ci/lock/gpu_image.txt")
-    names = [*PACKAGES, *([DALI] if options.dali else [])]
+    names = [*PACKAGES, *([DALI, *DALI_NEEDS] if options.dali else [])]
     missing = [name for name in PACKAGES if name not in versions]
     if missing:
         sys.exit(f"bench.gpu.fetch: .ci/lock/gpu_image.txt has no {', '.join(missing)}")
