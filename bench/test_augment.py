@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from ceilings import copy_bandwidth
+from timing import event_seconds, gpu_times
 from torch import Tensor, is_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -109,12 +111,15 @@ def torchvision_pipeline(case: Case) -> Tensor:
 
 
 ROUTES: dict[str, Callable[[Case], Tensor]] = {
+    **(
+        {"triton": ours("triton"), "triton, bf16": ours("triton", torch.bfloat16)} if DEVICE == "cuda" else {}
+    ),
     "torchvision": torchvision_pipeline,
     "torch": ours("torch"),
     "reference": ours("reference"),
 }
-if DEVICE == "cuda":
-    ROUTES |= {"triton": ours("triton"), "triton, bf16": ours("triton", torch.bfloat16)}
+SIZES = [*([(64, 8, 224)] if DEVICE == "cuda" else []), (16, 8, 112), (8, 8, 224), (4, 16, 224)]
+"""Clips, frames and side, the most important first."""
 
 
 def seconds(run: Callable[[Case], Tensor], case: Case) -> float:
@@ -153,6 +158,17 @@ def megabytes(name: str, case: Case) -> float:
     return moved / len(case.clips) / 1e6
 
 
+def on_gpu(name: str, case: Case) -> dict[str, float | str]:
+    """Times on the device, and of the fused kernel the share of a plain copy's bandwidth."""
+    run = ROUTES[name]
+    if not name.startswith("triton"):
+        return {"event_s": event_seconds(lambda: run(case), rounds=ROUNDS)}
+    found = gpu_times(lambda: run(case))
+    best = found["graph_s"] if isinstance(found["graph_s"], float) else found["event_s"]
+    moved = 1e6 * megabytes(name, case) * len(case.clips)
+    return found | {"share_of_copy": moved / best / copy_bandwidth(torch.device("cuda"))}
+
+
 def assert_equal(name: str, whole: bool) -> None:
     level = 1 / 255 / STD  # of one byte: the resize is in bytes
     for mild in (True, False) if name != "torchvision" else (True,):
@@ -176,7 +192,7 @@ def one_thread():
 
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("whole", [False, True], ids=["cut", "whole"])
-@pytest.mark.parametrize(("count", "length", "size"), [(16, 8, 112), (8, 8, 224), (4, 16, 224)])
+@pytest.mark.parametrize(("count", "length", "size"), SIZES)
 def test_augment(benchmark, count, length, size, whole, name, one_thread):
     assert_equal(name, whole)
     case = make(count, length, size, whole)
@@ -191,6 +207,7 @@ def test_augment(benchmark, count, length, size, whole, name, one_thread):
         "device": DEVICE,
         "threads": torch.get_num_threads(),
         "megabytes_per_clip": megabytes(name, case),
+        **(on_gpu(name, case) if DEVICE == "cuda" else {}),
         "times_torchvision": statistics.median(theirs / mine for theirs, mine in pairs),
         "ms_per_clip_min": 1e3 * min(mine for _, mine in pairs) / count,
         "torchvision_ms_per_clip_min": 1e3 * min(theirs for theirs, _ in pairs) / count,

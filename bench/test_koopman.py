@@ -2,12 +2,13 @@
 
 "paper" cases have the paper's settings (hard mask, no ridge), "default" ones those of training (smooth
 mask, ridge). Equality is asserted before anything is timed: all clips against the PyTorch route in float64,
-a few against the paper's formulas. The default grid takes under a minute on two idle cores, the most
+four against formulas that write K out. The default grid takes under a minute on two idle cores, the most
 important sizes first; ``BODVCL_BENCH_FULL=1`` runs all sizes.
 
 Every entry carries the bytes that an ideal implementation has to move (features, streams and their
 gradients, once each), the seconds that a plain copy of them takes in the same run, and its share of that. On
-a GPU there are times by events, of graph replays and of the kernels alone beside the wall time.
+a GPU there are times by events, of graph replays and of the kernels alone beside the wall time; the clips
+lie in its cache, as those of a training step do.
 ``speedup_over_<route>`` compares with the other routes of the group, in this run. Times are the best of the
 rounds: what else runs on a machine only ever adds to them.
 """
@@ -48,7 +49,7 @@ CASES = [
     for backward in (True, False)
     for settings in SETTINGS
     for route in ("native", "torch", "paper")
-    if route != "paper" or (settings == "paper" and (backward or DEVICE == "cpu"))
+    if route != "paper" or (settings == "paper" and (DEVICE == "cpu" or (backward and size[2] == 8)))
 ]
 CASES.sort(key=lambda case: case[0] == "paper" and DEVICE == "cuda")  # seconds per call: last
 IDS = [f"B={b} M={m} T={t}-{s}-{'both' if back else 'forward'}-{r}" for r, s, back, b, m, t in CASES]
@@ -75,7 +76,7 @@ def route(name: str, settings: str):
     """The function that a case times."""
     if name == "paper":
         return paper
-    backend = "auto" if name == "native" else "torch"
+    backend = "auto" if name == "native" else name
 
     def run(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         split, losses = koopman_split_and_loss(x, XI, nu=NU, rtol=RTOL, backend=backend, **SETTINGS[settings])
@@ -95,15 +96,13 @@ def forward_backward(run, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def assert_equal(name: str, settings: str, x: Tensor) -> None:
-    """Streams and gradient: all clips against the PyTorch route in float64, four against the paper's.
+    """Streams and gradient: all clips against the PyTorch route in float64, four against the formulas.
 
     At most twice as wrong as the same formulas in float32.
     """
     run = route(name, settings)
-    referees = [(route("torch", settings), x.detach())]
-    if settings == "paper":
-        referees.append((paper, x[:4].detach()))
-    for referee, clips in referees:
+    formulas = paper if settings == "paper" else route("reference", settings)
+    for referee, clips in ((route("torch", settings), x.detach()), (formulas, x[:4].detach())):
         got = forward_backward(run, clips.clone().requires_grad_())
         want = forward_backward(referee, clips.double().requires_grad_())
         eager = forward_backward(referee, clips.clone().requires_grad_())
@@ -163,7 +162,14 @@ def test_koopman(benchmark, name, settings, backward, b, m, t):
         "bytes": moved,
         "copy_gb_per_s": bandwidth / 1e9,
         "roofline_s": moved / bandwidth,
-        "share_of_copy": moved / benchmark.stats.stats.min / bandwidth,
         "threads": torch.get_num_threads(),
-        **(gpu_times(work) if once < 0.5 else {}),
+        **(gpu_times(work) if once < 0.5 else on_a_clock(once)),
     }
+    device_seconds = benchmark.extra_info.get("graph_s")
+    best = device_seconds if isinstance(device_seconds, float) else benchmark.stats.stats.min
+    benchmark.extra_info["share_of_copy"] = moved / best / bandwidth
+
+
+def on_a_clock(seconds: float) -> dict[str, float | str]:
+    """On a GPU, for a call of half a second and more: what lies between its kernels is no part of that."""
+    return {"graph_s": seconds, "graph": "by the clock"} if DEVICE == "cuda" else {}

@@ -88,7 +88,8 @@ MEASURES = ("graph_s", "event_s", "median_s")
 def add_speedups(entries: Iterable[tuple[str, dict[str, Any]]], against: Iterable[str]) -> None:
     """Say in every entry how many times faster it is than the named routes of its group.
 
-    Adds ``speedup_over_<route>``, and ``speedups_by``, the measure of the last of them.
+    Adds ``speedup_over_<route>``, and ``speedups_by``, the measure of the last of them; and where the peak of
+    memory was measured ``memory_of_<route>``, how many times as much the other takes.
 
     Args:
         entries: group and extra figures of every benchmark; the figures hold "route" and some `MEASURES`.
@@ -103,6 +104,8 @@ def add_speedups(entries: Iterable[tuple[str, dict[str, Any]]], against: Iterabl
                 found = speedup(extra, other)
                 if found is not None:
                     extra[f"speedup_over_{other['route']}"], extra["speedups_by"] = found
+                if extra.get("peak_bytes") and other.get("peak_bytes"):
+                    extra[f"memory_of_{other['route']}"] = other["peak_bytes"] / extra["peak_bytes"]
 
 
 def speedup(extra: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, str] | None:

@@ -68,11 +68,15 @@ def tests_of(folder: Path) -> dict[str, Any]:
 
 
 def benchmarks_of(folder: Path) -> list[dict[str, Any]]:
-    """What a step's benchmarks said; empty without any, or where they were not finished."""
-    try:
-        return benchmarks_summary(folder / "bench.json")
-    except ValueError:
-        return []
+    """What a step's benchmarks said; where they were killed, those that had ended by then."""
+    for name in ("bench.json", "bench.json.part"):
+        try:
+            found = benchmarks_summary(folder / name)
+        except ValueError:
+            found = []
+        if found:
+            return found
+    return []
 
 
 def record(work: Path, gpu: str, commit: str | None, found: Found) -> dict[str, Any]:

@@ -105,6 +105,25 @@ print(json.load(open(file))['steps'][0]['figures'])
     assert "{'figure': 7}" in logs["looks/log.txt"]
 
 
+def test_a_killed_session_of_benchmarks_keeps_what_it_had_finished(machine, tmp_path):
+    program = tmp_path / "test_two.py"
+    program.write_text(
+        f"import os, signal, sys\nsys.path.insert(0, {str(ROOT / 'bench')!r})\nfrom conftest import _kept\n"
+        "def test_done(benchmark):\n    benchmark.extra_info['ratio'] = 3.0\n    benchmark(sum, [1])\n"
+        "def test_killed(benchmark):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    line = ["-m", "pytest", "-q", str(program), "-p", "no:cacheprovider"]
+    killed = Step(
+        "killed", "something", 60, lambda m, f: [sys.executable, *line, f"--benchmark-json={f}/bench.json"]
+    )
+    _, record, _ = check(machine, tmp_path / "out", [killed])
+    assert record["killed"]["word"] == "crashed"
+    [kept] = record["killed"]["benchmarks"]
+    assert kept["name"] == "test_done"
+    assert kept["extra"]["ratio"] == 3.0
+    assert kept["seconds"]["rounds"] > 0
+
+
 def test_a_step_without_what_it_needs_is_skipped_with_the_reason(machine, tmp_path):
     steps = [
         step("gpu", WRITES, needs=(real_gpu,)),

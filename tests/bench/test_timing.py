@@ -29,6 +29,12 @@ def test_speedups_are_of_one_group_and_say_their_measure():
     assert "speedup_over_torch" not in eager
 
 
+def test_memory_is_compared_where_it_was_measured():
+    ours, eager = {"route": "triton", "peak_bytes": 10}, {"route": "eager", "peak_bytes": 250}
+    add_speedups([("a", ours), ("a", eager)], ["eager"])
+    assert ours["memory_of_eager"] == 25
+
+
 def test_without_a_common_measure_there_is_no_ratio():
     assert speedup({"graph_s": 1.0}, {"median_s": 1.0}) is None
 
