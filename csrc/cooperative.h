@@ -21,8 +21,8 @@ BODVCL_HD inline int staged_width(const Problem& p, int bytes) {
   return p.frames * p.width * static_cast<int>(sizeof(E)) <= bytes ? p.width : kChunk;
 }
 
-// gram <- F F' in double, upper triangle, through the stage. With staged width == feature width the stage holds
-// the clip afterwards.
+// gram <- F F' in double, upper triangle, through the stage. With staged width == feature width the stage
+// holds the clip afterwards.
 template <class T, class Group, class E>
 BODVCL_HD inline void read_staged_gram(
     Group g, const Problem& p, T t, const E* x, const double* frames, E* stage, int staged, double* gram) {
@@ -95,7 +95,7 @@ BODVCL_HD inline void forward_clip(
   read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
   E* const fixed = static_cast<E*>(d.fixed) + clip * q * p.width;
   E* const dynamic = static_cast<E*>(d.dynamic) + clip * q * p.width;
-  const bool wide = p.width % kWide == 0 && aligned(x) && aligned(fixed) && aligned(dynamic);
+  const bool wide = p.width % kWide<E> == 0 && aligned(x) && aligned(fixed) && aligned(dynamic);
   const bool finite = read_gram(g, p, t, wide, x, c.frames, stage, staged, c.gram);
   c.forward();
 
@@ -147,8 +147,8 @@ BODVCL_HD inline void forward_clip(
   g.sync();
 }
 
-// out[i * q + c] <- sum over features of x_(i+1) grad_c, eight frames at a time; returns this lane's share of the
-// energy of the valid rows of grad.
+// out[i * q + c] <- sum over features of x_(i+1) grad_c, eight frames at a time; returns this lane's share
+// of the energy of the valid rows of grad.
 template <class Group, class T, class E>
 BODVCL_HD inline double read_dots(
     Group g, const Clip<Group, double, T>& c, const E* x, const E* grad, double* out) {
@@ -250,7 +250,8 @@ BODVCL_HD inline void backward_clip(
     saved += n2;
   }
   c.radius = p.smooth ? 1.0 : saved[0];
-  const bool wide = width % kWide == 0 && aligned(x) && aligned(grad_static) && aligned(grad_dynamic) && aligned(out);
+  const bool wide =
+      width % kWide<E> == 0 && aligned(x) && aligned(grad_static) && aligned(grad_dynamic) && aligned(out);
   double incoming;
   if constexpr (kShort<T>) {
     incoming = short_dots(c, wide, x, grad_static, grad_dynamic);

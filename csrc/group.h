@@ -92,9 +92,10 @@ struct Warp {
   __device__ void sums(double (&x)[kCount]) const {
     __syncwarp();
     BODVCL_UNROLL
-    for (int step = 16; step; step >>= 1)
+    for (int step = 16; step; step >>= 1) {
       BODVCL_UNROLL
       for (int i = 0; i < kCount; ++i) x[i] += of_other_lane(x[i], step);
+    }
   }
   template <int kCount, class F>
   __device__ void totals(double (&x)[kCount], F&& write) const {
@@ -129,13 +130,15 @@ struct Block {
   __device__ void sums(double (&x)[kCount]) const {
     static_assert(kCount <= kSlots);
     BODVCL_UNROLL
-    for (int step = 16; step; step >>= 1)
+    for (int step = 16; step; step >>= 1) {
       BODVCL_UNROLL
       for (int i = 0; i < kCount; ++i) x[i] += of_other_lane(x[i], step);
+    }
     __syncthreads();
-    if ((threadIdx.x & 31) == 0)
+    if ((threadIdx.x & 31) == 0) {
       BODVCL_UNROLL
       for (int i = 0; i < kCount; ++i) slots[(threadIdx.x >> 5) * kSlots + i] = x[i];
+    }
     __syncthreads();
     BODVCL_UNROLL
     for (int i = 0; i < kCount; ++i) {
@@ -162,8 +165,9 @@ struct Block {
 };
 #endif
 
-// f(0), f(1), ... f(count - 1), divided over the lanes. No synchronisation. Not unrolled on a device: a kernel
-// runs each of these loops once or twice, and then waits for instructions rather than for arithmetic.
+// f(0), f(1), ... f(count - 1), divided over the lanes. No synchronisation. Not unrolled on a device: a
+// kernel runs each of these loops once or twice, and then waits for instructions rather than for
+// arithmetic.
 template <class Group, class F>
 BODVCL_HD inline void each(const Group& g, int count, F&& f) {
   BODVCL_ROLLED
@@ -176,8 +180,8 @@ constexpr int kPerLane = Group::kLanes > 1 && kKnown<N> > 0 && kKnown<N> <= 4 * 
     ? (kKnown<N> + Group::kLanes - 1) / Group::kLanes
     : 0;
 
-// to[i] = f(i) for i < count, divided over the lanes; f does not read `to`. Where the elements of a lane are few,
-// all are computed before the first is stored, so that their loads overlap.
+// to[i] = f(i) for i < count, divided over the lanes; f does not read `to`. Where the elements of a lane
+// are few, all are computed before the first is stored, so that their loads overlap.
 template <class Group, class N, class R, class F>
 BODVCL_HD inline void assign(const Group& g, N count, R* to, F&& f) {
   constexpr int kOwn = kPerLane<Group, N>;

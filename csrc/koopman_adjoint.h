@@ -7,8 +7,8 @@
 namespace bodvcl {
 namespace BODVCL_ISA {
 
-// b_bar += adjoint of N = f(B) (Daleckii-Krein at constant rank) for the whitened cotangent x; to_ridge <- the
-// part through mu, of which mu_bar is known already.
+// b_bar += adjoint of N = f(B) (Daleckii-Krein at constant rank) for the whitened cotangent x; to_ridge <-
+// the part through mu, of which mu_bar is known already.
 template <class Group, class R, class T>
 BODVCL_HD inline void Clip<Group, R, T>::through_inverse(R mu_bar) {
   if (problem.ridged) {
@@ -39,7 +39,8 @@ BODVCL_HD inline R Clip<Group, R, T>::inverse_slope(int i, int j, R top, R si, R
   return sel(open, sel(keep[i] > 0, sj, si) / sel(open, gap, fill<R>(1.0)), R{}) - inside;
 }
 
-// mix <- gram_bar + gram_bar' for gram_bar = [W b_bar W' + to_ridge at (past, past)] + [W other W' at (row, 1)].
+// mix <- gram_bar + gram_bar' for
+//   gram_bar = [W b_bar W' + to_ridge at (past, past)] + [W other W' at (row, 1)].
 template <class Group, class R, class T>
 BODVCL_HD inline void Clip<Group, R, T>::to_frames(R* mix, R* other, int row) {
   R* const temp = work;

@@ -81,8 +81,7 @@ Plan make_plan(const Problem& p, bool backward, int shared_bytes) {
 
 template <class E>
 Plan plan_for(const Problem& p, bool backward, const Tensor& x) {
-  return make_plan<E>(
-      p, backward, attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, x.get_device_index()));
+  return make_plan<E>(p, backward, attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, x.get_device_index()));
 }
 
 // Whether a kernel that is compiled for this number of frames serves the plan.

@@ -3,8 +3,8 @@
 //
 // With frames as columns, F (M x T), Fb = F[:, :-1], Ff = F[:, 1:], n = T - 1:
 //   B = Fb'Fb   C = Fb'Ff   D = Ff'Ff   R = Fb' mean(F), or Fb' F per frame
-//   W'(B + mu) W = 1 on the kept directions: W = V diag((lam + mu)^-1/2) from B = V diag(lam) V', or, where no
-//   direction can be dropped, the inverse Cholesky factor of B + mu. Every formula holds for either.
+//   W'(B + mu) W = 1 on the kept directions: W = V diag((lam + mu)^-1/2) from B = V diag(lam) V', or,
+//   where no direction can be dropped, the inverse Cholesky factor of B + mu. Every formula holds for either.
 //   At = W_k' C W_k      reduced operator, zero on the dropped directions
 //   r = W_k' R,  h = m(At) or g(At),  Z_A = alpha f + Ff W h r                      (Eq. 21)
 // Everything is kept in the coordinates of W. Directions of an invalid pair have a
@@ -17,8 +17,8 @@
 namespace bodvcl {
 namespace BODVCL_ISA {
 
-constexpr double kSmallestPivot = 1e-30;   // of a matrix of trace 1, without a ridge
-constexpr double kLargestInverse = 1e10;   // trace of the inverse up to which the Cholesky factor is taken
+constexpr double kSmallestPivot = 1e-30;  // of a matrix of trace 1, without a ridge
+constexpr double kLargestInverse = 1e10;  // trace of the inverse up to which the Cholesky factor is taken
 
 template <class R>
 class Arena {
@@ -45,13 +45,12 @@ BODVCL_HD inline double guard_factor(const Problem& p, double gain) {
   return p.max_gain > 0.0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
 }
 
-// Frames, pairs, pairs^2 and columns of R: as numbers, or as types where a kernel is compiled for one number of
-// frames (and for one column: pool="mean").
+// Frames, pairs, pairs^2 and columns of R: as numbers, or as types where a kernel is compiled for one
+// number of frames (and for one column: pool="mean").
 template <class T>
 struct Sizes {
   int t, n, n2, q;
-  BODVCL_HD explicit Sizes(const Problem& p)
-      : t(p.frames), n(t - 1), n2(n * n), q(p.per_frame ? t : 1) {}
+  BODVCL_HD explicit Sizes(const Problem& p) : t(p.frames), n(t - 1), n2(n * n), q(p.per_frame ? t : 1) {}
 };
 template <int kT>
 struct Sizes<Fixed<kT>> {
@@ -80,7 +79,7 @@ struct Clip : Sizes<T> {
   R *pairs, *keep, *s2, *whiten, *cw, *dw, *reduced, *rw, *r, *h, *u, *static_weights, *dynamic_weights;
   R* spread;  // W'W, with a ridge that drops nothing
   R pair_count, frame_count, rank, mu;
-  R to_ridge;  // cotangent of mu, times what mu is of the trace of B
+  R to_ridge;      // cotangent of mu, times what mu is of the trace of B
   mask_t<R> full;  // nothing was dropped: leave-one-out uses N, else the dropped projector
   // Outputs of forward: rows of coefficients over frames, q x t.
   R *static_coef, *dynamic_coef;
@@ -175,9 +174,9 @@ struct Clip : Sizes<T> {
     g.sync();
   }
 
-  // vectors, lam <- vectors'B vectors = diag(lam), or vectors'(B + mu)vectors = diag(lam) where the ridge drops
-  // nothing. B is scaled to trace 1: no overflow. The Cholesky factor serves every clip whose directions are all
-  // kept for sure; only the others need the eigenvectors.
+  // vectors, lam <- vectors'B vectors = diag(lam), or vectors'(B + mu)vectors = diag(lam) where the ridge
+  // drops nothing. B is scaled to trace 1: no overflow. The Cholesky factor serves every clip whose
+  // directions are all kept for sure; only the others need the eigenvectors.
   BODVCL_HD void decompose() {
     R trace{};
     for (int i = 0; i < n; ++i) trace += pairs[i] * gram[i * t + i];

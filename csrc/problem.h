@@ -13,8 +13,8 @@ constexpr int kMinWidth = 4;
 constexpr int kMaxWidth = 1024;
 constexpr int kMaxSmoothLog2 = 20;
 constexpr double kSmallestRidge = 1e-10;  // below it rounding could still make B + mu singular
-constexpr int kLosses = 4;  // mse, orthogonality excess, leave-one-out, forecast
-constexpr int kStats = 5;   // static modes, rank, residual, radius, non-finite
+constexpr int kLosses = 4;                // mse, orthogonality excess, leave-one-out, forecast
+constexpr int kStats = 5;                 // static modes, rank, residual, radius, non-finite
 
 enum class DType : int { kDouble, kFloat, kHalf, kBFloat16 };
 
@@ -57,7 +57,9 @@ struct BackwardData {
   double* gain;
 };
 
-BODVCL_HD constexpr bool drops_nothing(double ridge, int rank) { return ridge >= kSmallestRidge && rank == 0; }
+BODVCL_HD constexpr bool drops_nothing(double ridge, int rank) {
+  return ridge >= kSmallestRidge && rank == 0;
+}
 
 // Saved per clip: upper triangle of the Gram matrix, lam and vectors (see Clip::decompose),
 // projector (hard mask only), radius, non-finite flag.

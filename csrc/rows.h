@@ -79,7 +79,8 @@ struct Rows {
   const E* row(int i) const { return p + int64_t(i) * stride; }
 };
 
-// Rows of a tensor in any dtype; those whose frame is not valid are zero. Used in place where that is possible.
+// Rows of a tensor in any dtype; those whose frame is not valid are zero. Used in place where that is
+// possible.
 template <class E>
 inline Rows<E> read_rows(
     const void* data, int64_t first, int count, int width, DType dtype, const bool* valid, E* buffer) {

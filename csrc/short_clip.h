@@ -1,5 +1,6 @@
-// Features of clips of 8 frames on their way between memory and the algebra: every lane takes a few neighbouring
-// features of all frames, so that each byte is in flight at once and read with the widest loads.
+// Features of clips of 8 frames on their way between memory and the algebra: every lane takes a few
+// neighbouring features of all frames, so that each byte is in flight at once and read with the widest
+// loads.
 #pragma once
 
 #include "koopman_forward.h"
@@ -14,7 +15,9 @@ struct Element {
   BODVCL_HD static E put(double x) { return static_cast<E>(x); }
 };
 
-constexpr int kWide = 4;  // neighbouring features that a lane reads or writes at once, where addresses allow it
+// Neighbouring features that a lane reads or writes at once, where addresses allow it.
+template <class E>
+constexpr int kWide = sizeof(E) < 8 ? 4 : 2;
 
 template <class E, int kVec>
 struct alignas(kVec * sizeof(E) < 16 ? kVec * sizeof(E) : 16) Neighbours {
@@ -23,7 +26,7 @@ struct alignas(kVec * sizeof(E) < 16 ? kVec * sizeof(E) : 16) Neighbours {
 
 template <class E>
 BODVCL_HD inline bool aligned(const E* p) {
-  return reinterpret_cast<uintptr_t>(p) % alignof(Neighbours<E, kWide>) == 0;
+  return reinterpret_cast<uintptr_t>(p) % alignof(Neighbours<E, kWide<E>>) == 0;
 }
 
 template <int kVec, class E>
@@ -68,11 +71,12 @@ struct Columns {
 };
 
 // f(first feature, number of them as Fixed) for all features, divided over the lanes.
-template <class Group, class F>
+template <class E, class Group, class F>
 BODVCL_HD inline void each_features(Group g, int width, bool wide, F&& f) {
+  constexpr int kMany = kWide<E>;
   if (wide) {
     BODVCL_ROLLED
-    for (int m = kWide * g.lane(); m < width; m += kWide * g.size()) f(m, Fixed<kWide>{});
+    for (int m = kMany * g.lane(); m < width; m += kMany * g.size()) f(m, Fixed<kMany>{});
   } else {
     BODVCL_ROLLED
     for (int m = g.lane(); m < width; m += g.size()) f(m, Fixed<1>{});
@@ -81,16 +85,17 @@ BODVCL_HD inline void each_features(Group g, int width, bool wide, F&& f) {
 
 // gram <- F F' in double, upper triangle.
 template <int kT, class Group, class E>
-BODVCL_HD inline void short_gram(Group g, int width, bool wide, const E* x, const double* frames, double* gram) {
+BODVCL_HD inline void short_gram(
+    Group g, int width, bool wide, const E* x, const double* frames, double* gram) {
   // Products (0, 0), (0, 1), ..., (1, 1), ...: the first sums are made together, then the rest.
   constexpr int kProducts = kT * (kT + 1) / 2, kFirst = 32, kRest = 4;
   static_assert(kProducts == kFirst + kRest, "for clips of 8 frames");
   double first[kFirst] = {}, rest[kRest] = {};
-  each_features(g, width, wide, [&](int m, auto count) {
+  each_features<E>(g, width, wide, [&](int m, auto count) {
     constexpr int kVec = kKnown<decltype(count)>;
     const Columns<kT, kVec> c(x + m, width, frames);
     BODVCL_UNROLL
-    for (int i = 0; i < kT; ++i)
+    for (int i = 0; i < kT; ++i) {
       BODVCL_UNROLL
       for (int j = 0; j < kT; ++j) {
         const int at = i * kT - i * (i - 1) / 2 + j - i;
@@ -100,6 +105,7 @@ BODVCL_HD inline void short_gram(Group g, int width, bool wide, const E* x, cons
           if (j >= i && at >= kFirst) rest[at - kFirst] += c.v[i][k] * c.v[j][k];
         }
       }
+    }
   });
   const auto write = [&](int at, double sum) {
     int i = 0, left = at;
@@ -114,19 +120,20 @@ BODVCL_HD inline void short_gram(Group g, int width, bool wide, const E* x, cons
 template <class Group, int kT, class E>
 BODVCL_HD inline void short_streams(
     const Clip<Group, double, Fixed<kT>>& c, bool wide, const E* x, double poison, E* fixed, E* dynamic) {
-  each_features(c.g, c.problem.width, wide, [&](int m, auto count) {
+  each_features<E>(c.g, c.problem.width, wide, [&](int m, auto count) {
     constexpr int kVec = kKnown<decltype(count)>;
     const Columns<kT, kVec> in(x + m, c.problem.width, c.frames);
     double a[kVec], b[kVec];
     BODVCL_UNROLL
     for (int k = 0; k < kVec; ++k) a[k] = b[k] = poison;
     BODVCL_UNROLL
-    for (int s = 0; s < kT; ++s)
+    for (int s = 0; s < kT; ++s) {
       BODVCL_UNROLL
       for (int k = 0; k < kVec; ++k) {
         a[k] += c.static_coef[s] * in.v[s][k];
         b[k] += c.dynamic_coef[s] * in.v[s][k];
       }
+    }
     put(fixed + m, a);
     put(dynamic + m, b);
   });
@@ -136,10 +143,11 @@ BODVCL_HD inline void short_streams(
 // energy of both cotangents.
 template <class Group, int kT, class E>
 BODVCL_HD inline double short_dots(
-    const Clip<Group, double, Fixed<kT>>& c, bool wide, const E* x, const E* grad_static, const E* grad_dynamic) {
+    const Clip<Group, double, Fixed<kT>>& c, bool wide, const E* x, const E* grad_static,
+    const E* grad_dynamic) {
   constexpr int kPairs = kT - 1;
   double part[2 * kT] = {}, energy = 0.0;
-  each_features(c.g, c.problem.width, wide, [&](int m, auto count) {
+  each_features<E>(c.g, c.problem.width, wide, [&](int m, auto count) {
     constexpr int kVec = kKnown<decltype(count)>;
     const Columns<kT, kVec> in(x + m, c.problem.width, c.frames);
     double a[kVec], b[kVec];
@@ -170,19 +178,20 @@ BODVCL_HD inline void short_split(
   BODVCL_UNROLL
   for (int k = 0; k < kVec; ++k) out[k] = c.static_coef[i] * a[k] + c.dynamic_coef[i] * b[k];
   BODVCL_UNROLL
-  for (int j = 0; j < kT; ++j)
+  for (int j = 0; j < kT; ++j) {
     BODVCL_UNROLL
     for (int k = 0; k < kVec; ++k) out[k] += c.split_mix[i * kT + j] * in.v[j][k];
+  }
 }
 
 // Writes the gradient of the features; returns the gain of the split. `energy`: that of the cotangents.
 template <class Group, int kT, class E>
 BODVCL_HD inline double short_gradient(
-    const Clip<Group, double, Fixed<kT>>& c, bool wide, const E* x, const E* grad_static, const E* grad_dynamic,
-    bool losses, double energy, E* out) {
+    const Clip<Group, double, Fixed<kT>>& c, bool wide, const E* x, const E* grad_static,
+    const E* grad_dynamic, bool losses, double energy, E* out) {
   const Problem& p = c.problem;
   double outgoing = 0.0;
-  each_features(c.g, p.width, wide, [&](int m, auto count) {
+  each_features<E>(c.g, p.width, wide, [&](int m, auto count) {
     constexpr int kVec = kKnown<decltype(count)>;
     const Columns<kT, kVec> in(x + m, p.width, c.frames);
     double a[kVec], b[kVec], s[kVec];
@@ -196,7 +205,7 @@ BODVCL_HD inline double short_gradient(
     }
   });
   const double gain = gain_of(c.frame_count, c.g.sum(outgoing), energy), factor = guard_factor(p, gain);
-  each_features(c.g, p.width, wide, [&](int m, auto count) {
+  each_features<E>(c.g, p.width, wide, [&](int m, auto count) {
     constexpr int kVec = kKnown<decltype(count)>;
     const Columns<kT, kVec> in(x + m, p.width, c.frames);
     double a[kVec], b[kVec], s[kVec];
@@ -207,11 +216,13 @@ BODVCL_HD inline double short_gradient(
       short_split(c, in, a, b, i, s);
       BODVCL_UNROLL
       for (int k = 0; k < kVec; ++k) s[k] *= factor;
-      if (losses)
+      if (losses) {
         BODVCL_UNROLL
-        for (int j = 0; j < kT; ++j)
+        for (int j = 0; j < kT; ++j) {
           BODVCL_UNROLL
           for (int k = 0; k < kVec; ++k) s[k] += c.loss_mix[i * kT + j] * in.v[j][k];
+        }
+      }
       put(out + i * p.width + m, s);
     }
   });

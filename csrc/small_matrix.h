@@ -89,9 +89,10 @@ BODVCL_CALL void product(
         sum[o] = add && e <= last ? c(row[o], column[o]) : R{};
       }
       BODVCL_UNROLL
-      for (int k = 0; k < inner; ++k)
+      for (int k = 0; k < inner; ++k) {
         BODVCL_UNROLL
         for (int o = 0; o < kOwn; ++o) sum[o] += a(row[o], k) * b(k, column[o]);
+      }
       BODVCL_UNROLL
       for (int o = 0; o < kOwn; ++o)
         if (g.lane() + o * Group::kLanes < rows * cols) c(row[o], column[o]) = sum[o];
@@ -169,7 +170,8 @@ template <class N>
 BODVCL_HD inline int largest_row(const double* a, N n, int k) {
   int best = -1, row = k;
 #ifdef __CUDA_ARCH__
-#pragma unroll kKnown<N> == 7 ? 7 : 1
+  constexpr int kAtOnce = kKnown<N> == 7 ? 7 : 1;
+#pragma unroll kAtOnce
 #endif
   for (int i = 0; i < n; ++i) {
     const int size = i < k ? -1 : leading_bits(a[i * n + k]);
@@ -226,9 +228,9 @@ BODVCL_CALL void invert(Group g, N n, const R* a, R* out, R* work) {
   }
 }
 
-// w <- upper triangular with w'a w = 1 for a symmetric positive definite a, of which nothing below the diagonal is
-// read and which is destroyed: Gauss elimination without exchanges, the inverse of the unit factor growing below
-// the diagonal. A pivot counts as at least `least`.
+// w <- upper triangular with w'a w = 1 for a symmetric positive definite a, of which nothing below the
+// diagonal is read and which is destroyed: Gauss elimination without exchanges, the inverse of the unit
+// factor growing below the diagonal. A pivot counts as at least `least`.
 template <class Group, class R, class N>
 BODVCL_CALL void inverse_factor(Group g, N n, R* a, R least, R* w) {
   place<Group>(a);
@@ -237,7 +239,8 @@ BODVCL_CALL void inverse_factor(Group g, N n, R* a, R least, R* w) {
   BODVCL_ROLLED
   for (int k = 0; k + 1 < n; ++k) {
     const R inverse = 1.0 / larger(a[k * n + k], least);
-    // Row k is final. In the rows below, columns before k belong to the factor, those from i on to what is left.
+    // Row k is final. In the rows below, columns before k belong to the factor, those from i on to what is
+    // left.
     const auto eliminate = [&](int i, int j) {
       const R factor = a[k * n + i] * inverse;
       if (j == k)

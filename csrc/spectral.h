@@ -23,8 +23,7 @@ BODVCL_HD inline void copy(Group g, const R* from, R* to, N count) {
 // |p^2 - p| / max(1, |p|). The Cayley transform takes the disk to the left half
 // plane, and p = (1 - sign) / 2. `x`, `y`: n^2 each; `work`: n^2 + n.
 template <class Group, class R, class N>
-BODVCL_CALL R newton_projector(
-    Group g, N n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
+BODVCL_CALL R newton_projector(Group g, N n, const R* a, const R* keep, R xi, R* p, R* x, R* y, R* work) {
   place<Group>(a);
   place<Group>(keep);
   place<Group>(p);

@@ -165,6 +165,8 @@ def bench_file(name: str) -> Need:
     return lambda machine: "" if (BENCH / name).exists() else f"there is no bench/{name}"
 
 
+STREAMS = "tests/ops/test_gpu_streams.py"
+"""Tests that look at what else the GPU does: beside others they would wait for those."""
 RUN = (gpu, package)
 TESTING = (*RUN, module("pytest"))
 TIMING = (*RUN, module("pytest_benchmark"))
@@ -188,9 +190,16 @@ STEPS = (
     Step("smoke", "every kernel runs once and agrees with the PyTorch route", 40, script("smoke.py"), RUN),
     Step(
         "tests-ops",
-        "the operations against float64: sizes, dtypes, streams, graphs",
+        "the operations against float64: sizes, dtypes, options",
         70,
-        gpu_tests("tests/ops", "tests/kernels"),
+        gpu_tests("tests/ops", "tests/kernels", f"--ignore={STREAMS}"),
+        TESTING,
+    ),
+    Step(
+        "tests-streams",
+        "the operations on other streams, in captured graphs and compiled",
+        60,
+        gpu_tests(STREAMS, side_by_side=False),
         TESTING,
     ),
     Step(

@@ -65,7 +65,8 @@ void write(FILE* f, const std::vector<double>& v) { fwrite(v.data(), sizeof(doub
 
 // One crew takes all clips through both passes. T: int, or Fixed for the number of frames.
 template <int kKnownLanes, class T>
-void run(const Problem& p, const ForwardData& forward, const BackwardData& backward, int lanes, int stage_bytes) {
+void run(
+    const Problem& p, const ForwardData& forward, const BackwardData& backward, int lanes, int stage_bytes) {
   using Member = Crew<kKnownLanes>;
   Meeting meeting{{}, std::vector<double>(lanes)};
   for (auto& barrier : meeting.barriers) pthread_barrier_init(&barrier, nullptr, lanes);

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from koopman_cases import (
+    CUDA,
     FAST,
     NATIVE,
     close,
@@ -98,10 +99,10 @@ def test_a_second_derivative_of_the_native_operation_says_what_to_do(backend):
 
 
 @pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("backend", [NATIVE])
+@pytest.mark.parametrize("backend", [NATIVE, CUDA])
 def test_opcheck_of_the_native_operator(backend, smooth):
-    x = walk(3, 6, 8).requires_grad_()
-    frames = torch.ones(3, 6, dtype=torch.bool)
+    x = put(walk(3, 6, 8), backend).requires_grad_()
+    frames = torch.ones(3, 6, dtype=torch.bool, device=x.device)
     frames[0, 4:] = False
     for frame_mask, per_frame in ((None, False), (frames, True)):
         args = (x, frame_mask, 0.5, smooth, 2, False, 1e-7, 0.0, 0, per_frame, 10.0)
