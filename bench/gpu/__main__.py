@@ -120,9 +120,9 @@ def run(
             print(results.line(step, outcome), flush=True)
             save(found)
     except Stopped:
-        running, *later = steps[len(found) :]
-        found[running.name] = running, Outcome("stopped", "the check was stopped", 0.0)
-        found |= {step.name: (step, Outcome("skipped", "the check was stopped", 0.0)) for step in later}
+        for step in steps[len(found) :]:
+            word = "skipped" if any(outcome.word == "stopped" for _, outcome in found.values()) else "stopped"
+            found[step.name] = step, Outcome(word, "the check was stopped", 0.0)
         save(found)
     return found
 
@@ -147,11 +147,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bench.gpu: PyTorch sees no CUDA device (--anyway runs what a CPU can)", file=sys.stderr)
         return 1
 
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
     def stop(number: int, frame: FrameType | None) -> None:
+        for other in signals:  # a second one must not stop the writing of what was found
+            signal.signal(other, signal.SIG_IGN)
         raise Stopped
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in signals:
         signal.signal(number, stop)
+    options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="bodvcl-gpu-"))
     machine = Machine(sys.executable, work, name, arch, options.anyway, set())
