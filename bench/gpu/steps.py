@@ -165,8 +165,8 @@ def bench_file(name: str) -> Need:
     return lambda machine: "" if (BENCH / name).exists() else f"there is no bench/{name}"
 
 
-STREAMS = "tests/ops/test_gpu_streams.py"
-"""Tests that look at what else the GPU does: beside others they would wait for those."""
+ALONE = ("tests/ops/test_gpu_streams.py", "tests/bench/test_timing.py")
+"""Tests of what happens when: others beside them would change that."""
 RUN = (gpu, package)
 TESTING = (*RUN, module("pytest"))
 TIMING = (*RUN, module("pytest_benchmark"))
@@ -192,14 +192,14 @@ STEPS = (
         "tests-ops",
         "the operations against float64: sizes, dtypes, options",
         70,
-        gpu_tests("tests/ops", "tests/kernels", f"--ignore={STREAMS}"),
+        gpu_tests("tests/ops", "tests/kernels", *(f"--ignore={path}" for path in ALONE)),
         TESTING,
     ),
     Step(
         "tests-streams",
         "the operations on other streams, in captured graphs and compiled",
         60,
-        gpu_tests(STREAMS, side_by_side=False),
+        gpu_tests(*ALONE, side_by_side=False),
         TESTING,
     ),
     Step(
@@ -226,6 +226,7 @@ STEPS = (
             "--ignore=tests/ops",
             "--ignore=tests/kernels",
             "--ignore=tests/data/test_dali.py",
+            *(f"--ignore={path}" for path in ALONE),
         ),
         TESTING,
     ),
