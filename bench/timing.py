@@ -54,11 +54,13 @@ def graph_seconds(call: Callable[[], object], rounds: int = ROUNDS) -> float | s
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        # The outer context brings the stream back where a capture that fails leaves its own.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
             kept = call()
     except RuntimeError as error:
         torch.cuda.synchronize()
-        return f"not captured: {str(error).splitlines()[0]}"
+        cause = error.__context__ or error  # the end of the capture fails too, and says less
+        return f"not captured: {str(cause).splitlines()[0]}"
     graph.replay()
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     before.record()
@@ -81,18 +83,15 @@ def kernel_seconds(call: Callable[[], object], rounds: int = 5) -> float:
     return sum(event.self_device_time_total for event in traced.key_averages()) / 1e6 / rounds
 
 
-MEASURES = ("graph_s", "event_s", "median_s")
-"""What two routes are compared by: the first that both have."""
-
-
 def add_speedups(entries: Iterable[tuple[str, dict[str, Any]]], against: Iterable[str]) -> None:
     """Say in every entry how many times faster it is than the named routes of its group.
 
-    Adds ``speedup_over_<route>``, and ``speedups_by``, the measure of the last of them; and where the peak of
-    memory was measured ``memory_of_<route>``, how many times as much the other takes.
+    Adds ``speedup_over_<route>``, by the wall ("median_s"), and ``graph_speedup_over_<route>``, a replay
+    ("graph_s") against the other's fastest time; where the peak of memory was measured also
+    ``memory_of_<route>``, how many times as much the other takes.
 
     Args:
-        entries: group and extra figures of every benchmark; the figures hold "route" and some `MEASURES`.
+        entries: group and extra figures of every benchmark; the figures hold "route" and some times.
         against: names of the routes to compare with.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -101,16 +100,21 @@ def add_speedups(entries: Iterable[tuple[str, dict[str, Any]]], against: Iterabl
     for members in groups.values():
         for other in (extra for extra in members if extra.get("route") in against):
             for extra in (extra for extra in members if extra is not other):
-                found = speedup(extra, other)
-                if found is not None:
-                    extra[f"speedup_over_{other['route']}"], extra["speedups_by"] = found
-                if extra.get("peak_bytes") and other.get("peak_bytes"):
-                    extra[f"memory_of_{other['route']}"] = other["peak_bytes"] / extra["peak_bytes"]
+                extra |= _compared(extra, other)
 
 
-def speedup(extra: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, str] | None:
-    """How many times less time the first takes than the second, and by which measure; None without one."""
-    for measure in MEASURES:
-        if all(isinstance(figures.get(measure), float) for figures in (extra, other)):
-            return other[measure] / extra[measure], measure
-    return None
+def _compared(extra: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+    """The ratios of an entry to another one, as far as both were measured."""
+    found, name = {}, other["route"]
+    if _is_time(extra.get("median_s")) and _is_time(other.get("median_s")):
+        found[f"speedup_over_{name}"] = other["median_s"] / extra["median_s"]
+    fastest = [other[key] for key in ("graph_s", "event_s", "median_s") if _is_time(other.get(key))]
+    if _is_time(extra.get("graph_s")) and fastest:
+        found[f"graph_speedup_over_{name}"] = min(fastest) / extra["graph_s"]
+    if extra.get("peak_bytes") and other.get("peak_bytes"):
+        found[f"memory_of_{name}"] = other["peak_bytes"] / extra["peak_bytes"]
+    return found
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and value > 0
