@@ -35,7 +35,7 @@ class ShowOptions:
     __pydantic_config__ = STRICT
 
     data: Annotated[Positional[str], argument(metavar="DATA")]
-    """Same as bodvcl train --data: shapes, digits, a folder, a .csv list, or a data set by name."""
+    """Same as bodvcl train --data: scenes, digits, shapes, a folder, a .csv list, or a data set by name."""
     out: Annotated[UserPath, argument(metavar="FILE")] = Path("clips.png")
     """Picture (.png) or page (.html) to write."""
     videos: Annotated[int, Field(ge=1)] = 3
@@ -52,7 +52,7 @@ def show_verb(arguments: Sequence[str]) -> int:
     if options.out.suffix not in _FORMATS:
         raise ConfigError(f"--out {options.out}: expected a name that ends in {' or '.join(_FORMATS)}")
     config = parse_config([*training, "--data", options.data], prog="bodvcl data show")
-    settings = BuiltInSettings(config.shapes, config.digits)
+    settings = BuiltInSettings.of(config)
     found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
     found.refuse_flip(config.augment.flip)
     videos = found.training()

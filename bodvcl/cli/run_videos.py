@@ -35,7 +35,7 @@ def find_run_videos(config: TrainConfig) -> RunVideos:
     Raises:
         DataError: no usable video; ``--augment.flip`` where left and right matter for a class.
     """
-    settings = BuiltInSettings(config.shapes, config.digits)
+    settings = BuiltInSettings.of(config)
     found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
     found.refuse_flip(config.augment.flip)
     for line in found.summary():

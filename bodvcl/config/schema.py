@@ -80,6 +80,43 @@ class DigitsConfig:
 
 
 @dataclass
+class ScenesConfig:
+    """The built-in data set in which the scene gives the video away: a moving figure before a background
+    that no other video has."""
+
+    __pydantic_config__ = STRICT
+
+    cache: UserPath | None = None
+    """Folder that keeps the rendered .mp4 files between runs.
+    None: bodvcl/scenes in $XDG_CACHE_HOME, or in ~/.cache."""
+    train_videos: Annotated[int, Field(ge=8)] = 512
+    """Number of videos to pre-train on."""
+    probe_videos: Annotated[int, Field(ge=16)] = 384
+    """Number of videos for the linear probe: one half trains the probe, the other half tests it.
+    Their scenes are new, and so is the handwriting."""
+    frames: Annotated[int, Field(ge=8)] = 40
+    """Frames per video."""
+    size: Annotated[int, Field(ge=32, multiple_of=2)] = 64
+    """Height and width of a video in pixels."""
+    classes: Annotated[int, Field(ge=2, le=4)] = 4
+    """Classes per semantic (tint of the scene, figure, trajectory). They are always independent."""
+    figure: Literal["digit", "shape"] = "digit"
+    """What moves: a handwritten digit, or a geometric shape."""
+    scene: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How much of a video's own scene is seen.
+    0: all videos have the same kind of grey paper. 1: every video has a scene that no other has."""
+    texture: Literal["waves", "photographs"] = "waves"
+    """What a scene is made of.
+    waves: random waves in three colours.
+    photographs: cuts from the two photographs that come with scikit-learn, with colours of their own."""
+    camera: Literal["still", "moving"] = "still"
+    """still: the scene stands still.
+    moving: it drifts, in every video at a speed and in a direction of its own."""
+    seed: Seed = 0
+    """Seed of the rendering."""
+
+
+@dataclass
 class ClipConfig:
     """How clips are cut from a video."""
 
@@ -441,7 +478,7 @@ class TrainConfig:
     Options on the command line override it."""
     data: str = "shapes"
     """Videos to train on. One of:
-    shapes or digits: a built-in data set.
+    scenes, digits or shapes: a built-in data set.
     A folder: all videos in it and below.
     A .csv list with a column `path`, optionally a column `split` and label columns.
     A data set in its official layout by name: ucf101:FOLDER,
@@ -510,6 +547,7 @@ class TrainConfig:
     No video is opened and nothing is written."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -62,7 +62,7 @@ class ProbeOptions:
     checkpoint: Annotated[UserPath, argument(metavar="RUN|FILE")]
     """Folder of a run, or its encoder.pt."""
     data: Annotated[str | None, argument(metavar="DATA")] = None
-    """Labelled videos: a .csv list, NAME:FOLDER, shapes or digits. None: the data of the run."""
+    """Labelled videos: a .csv list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run."""
     labels: Annotated[tuple[str, ...], argument(metavar="COLUMN [COLUMN ...]")] = ()
     """Label columns to probe. Without this option: every column that looks like a label."""
     probe: Annotated[tuple[Probe, ...], Field(min_length=1), AfterValidator(_each_once)] = (

@@ -29,7 +29,7 @@ def find_videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str],
         data, line = data_of_run(config.data, options.checkpoint, training_folder(options.checkpoint))
         if line is not None:
             say(line)
-    settings = BuiltInSettings(config.shapes, config.digits)
+    settings = BuiltInSettings.of(config)
     found = scan(data, clip=config.clip, settings=settings, workers=options.workers)
     for line in found.summary():
         say(line)

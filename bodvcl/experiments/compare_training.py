@@ -48,7 +48,7 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
         config = parse_config(task.arguments)
         if not config.log.probe:
             raise ConfigError("the comparison is that of the probes after training: remove --log.no-probe")
-        open_dataset(config.data, BuiltInSettings(config.shapes, config.digits), workers=config.workers)
+        open_dataset(config.data, BuiltInSettings.of(config), workers=config.workers)
     with (
         ThreadPoolExecutor(min(workers, len(missing))) as pool,
         progress_bar(total=len(missing), desc="comparison", unit="run") as bar,

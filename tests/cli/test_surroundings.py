@@ -188,7 +188,7 @@ def test_known_users_keep_the_usual_place_of_compiled_kernels(monkeypatch):
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
-@pytest.mark.parametrize("name", ["shapes", "digits", "features", "videos.sqlite"])
+@pytest.mark.parametrize("name", ["shapes", "digits", "scenes", "features", "videos.sqlite"])
 @pytest.mark.parametrize(
     ("xdg", "parent"),
     [("/x", "/x"), ("~/x", "/home/me/x"), ("", "/home/me/.cache"), ("x", "/home/me/.cache")],

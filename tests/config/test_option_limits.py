@@ -53,7 +53,7 @@ def with_value(name: str, value: Any) -> dict[str, Any]:
 def test_the_lists_below_are_not_empty():
     assert {"augment.std", "clip.fps", "augment.crop_area", "optim.lr", "decode.keep"} <= set(names(float))
     assert {"seed", "shapes.seed", "batch_size", "workers", "epochs"} <= set(names(int))
-    assert set(names(Path)) == {"run_dir", "shapes.cache", "digits.cache"}
+    assert set(names(Path)) == {"run_dir", "shapes.cache", "digits.cache", "scenes.cache"}
 
 
 @pytest.mark.parametrize("name", names(float))

@@ -15,7 +15,7 @@ import numpy as np
 
 from bodvcl.config.schema import DigitsConfig
 from bodvcl.data.made.rendered import SPLITS, Rendering, write_rendering
-from bodvcl.data.made.scenery import TRAJECTORIES, random_waves, sensor_noise, trajectory
+from bodvcl.data.made.scenery import TRAJECTORIES, moving_centre, random_waves, sensor_noise
 from bodvcl.data.randomness import generator
 
 _RENDERER = 1  # part of the cache key: raise it when the same settings would give other frames
@@ -53,12 +53,8 @@ def render(config: DigitsConfig, split: str, index: int) -> tuple[np.ndarray, di
     """
     rng = generator(config.seed, 128 + SPLITS.index(split), 0, index)
     digit, path = video_labels(config, split, index)
-    writings = handwriting(split, digit)
-    image = writings[rng.integers(len(writings))]
     size, frames = config.size, config.frames
-    middle = (size - 1) / 2 + rng.uniform(-0.06, 0.06, 2) * size
-    centre = middle + trajectory(TRAJECTORIES[path], frames, rng.uniform(0.15, 0.20) * size, rng)
-    ink = _sample(image, centre, size, width=rng.uniform(0.42, 0.48) * size)[..., None]
+    ink = moving_digit(split, digit, TRAJECTORIES[path], frames, size, rng)[..., None]
     axis = np.arange(size, dtype=np.float32)
     texture = random_waves(8, 0.1 * size, 0.5 * size, 0.03, rng)
     phase = axis[None, :, None] * texture.fx + axis[:, None, None] * texture.fy + texture.phase
@@ -67,6 +63,16 @@ def render(config: DigitsConfig, split: str, index: int) -> tuple[np.ndarray, di
     video = video + sensor_noise(video.shape, rng)
     names = {"digit": str(digit), "trajectory": TRAJECTORIES[path]}
     return np.clip(video, 0, 255).astype(np.uint8), names
+
+
+def moving_digit(
+    split: str, digit: int, path: str, frames: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """How much ink each pixel has, in [0, 1]: (frames, size, size), a random writing of a digit on a path."""
+    writings = handwriting(split, digit)
+    image = writings[rng.integers(len(writings))]
+    centre = moving_centre(path, frames, size, (0.15, 0.20), rng)
+    return _sample(image, centre, size, width=rng.uniform(0.42, 0.48) * size)
 
 
 def _sample(image: np.ndarray, centre: np.ndarray, size: int, width: float) -> np.ndarray:

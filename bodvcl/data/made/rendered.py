@@ -17,7 +17,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from bodvcl.config.schema import DigitsConfig, ShapesConfig
+from bodvcl.config.schema import DigitsConfig, ScenesConfig, ShapesConfig
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import DataError
@@ -48,7 +48,7 @@ class Rendering:
     """
 
     name: str
-    config: ShapesConfig | DigitsConfig
+    config: ShapesConfig | DigitsConfig | ScenesConfig
     version: int
     columns: Sequence[str]
     render: Render

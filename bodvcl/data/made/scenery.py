@@ -38,6 +38,23 @@ def trajectory(kind: str, frames: int, radius: float, rng: np.random.Generator) 
     return radius * np.stack([x, y], axis=1)
 
 
+def moving_centre(
+    kind: str, frames: int, size: int, radius: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """A path around a place near the middle of the picture: (frames, 2), x and y in pixels.
+
+    Args:
+        kind: one of `TRAJECTORIES`.
+        frames: number of frames.
+        size: height and width of the picture in pixels.
+        radius: smallest and largest radius of the path, as shares of the picture.
+        rng: random numbers.
+    """
+    middle = (size - 1) / 2 + rng.uniform(-0.06, 0.06, 2) * size
+    path: np.ndarray = middle + trajectory(kind, frames, rng.uniform(*radius) * size, rng)
+    return path
+
+
 def random_waves(
     count: int, shortest: float, longest: float, spread: float, rng: np.random.Generator
 ) -> Waves:
@@ -51,6 +68,21 @@ def random_waves(
         phase=rng.uniform(0, 2 * np.pi, count),
         amplitude=spread * np.sqrt(2 / count),
     )
+
+
+def wave_pictures(waves: Waves, size: int, camera: np.ndarray) -> np.ndarray:
+    """The texture as pictures, one for each place of the camera: (frames, size, size).
+
+    Args:
+        waves: the texture.
+        size: height and width in pixels.
+        camera: (frames, 2), x and y of the first pixel in the coordinates of the texture.
+    """
+    axis = np.arange(size)
+    x, y = (axis + camera[:, k, None] for k in (0, 1))
+    phase = x[:, None, :, None] * waves.fx + y[:, :, None, None] * waves.fy + waves.phase
+    pictures: np.ndarray = waves.amplitude * np.cos(phase).sum(-1)
+    return pictures
 
 
 def sensor_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -35,11 +35,22 @@ def _background(scene: Scene) -> np.ndarray:
 
 def shape_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of every pixel relative to the shape, each (frames, size, size) float32 in pixels."""
-    axis = np.arange(scene.size, dtype=np.float32)
-    dx = axis[None, None, :] - scene.centre[:, 0, None, None].astype(np.float32)
-    dy = axis[None, :, None] - scene.centre[:, 1, None, None].astype(np.float32)
-    cos = np.cos(scene.angle).astype(np.float32)[:, None, None]
-    sin = np.sin(scene.angle).astype(np.float32)[:, None, None]
+    return turned_coordinates(scene.size, scene.centre, scene.angle)
+
+
+def turned_coordinates(size: int, centre: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of every pixel around a moving centre, turned: each (frames, size, size) float32 in pixels.
+
+    Args:
+        size: height and width of a frame in pixels.
+        centre: (frames, 2), x and y in pixels.
+        angle: (frames,), in radians.
+    """
+    axis = np.arange(size, dtype=np.float32)
+    dx = axis[None, None, :] - centre[:, 0, None, None].astype(np.float32)
+    dy = axis[None, :, None] - centre[:, 1, None, None].astype(np.float32)
+    cos = np.cos(angle).astype(np.float32)[:, None, None]
+    sin = np.sin(angle).astype(np.float32)[:, None, None]
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
@@ -53,12 +64,22 @@ def shape_coverage(scene: Scene, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     Returns:
         float32 with the shape of `u`.
     """
-    name = scene.labels["shape"]
+    return coverage(scene.labels["shape"], scene.radius, u, v)
+
+
+def coverage(name: str, radius: float, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Share of each pixel that a shape covers, in [0, 1]: float32 with the shape of `u`.
+
+    Args:
+        name: "triangle", "circle", "square" or "pentagon".
+        radius: radius of a disk with the same area, in pixels.
+        u, v: coordinates relative to the shape, in pixels.
+    """
     if name == "circle":
-        distance = np.sqrt(u * u + v * v) - np.float32(scene.radius)
+        distance = np.sqrt(u * u + v * v) - np.float32(radius)
     else:
         sides = _SIDES[name]
-        apothem = scene.radius * np.sqrt(np.pi / (sides * np.tan(np.pi / sides)))
+        apothem = radius * np.sqrt(np.pi / (sides * np.tan(np.pi / sides)))
         distance = np.full_like(u, -np.inf)
         for side in range(sides):
             normal = 2 * np.pi * side / sides

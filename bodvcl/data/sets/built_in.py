@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from bodvcl.config.schema import DigitsConfig, ShapesConfig
-from bodvcl.data.made import digits, shapes
+from bodvcl.config.schema import DigitsConfig, ScenesConfig, ShapesConfig, TrainConfig
+from bodvcl.data.made import digits, scenes, shapes
 from bodvcl.data.sets.csv_list import read_csv_list
 from bodvcl.data.sets.rows import DatasetRows
 
@@ -21,6 +21,12 @@ class BuiltInSettings:
 
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> BuiltInSettings:
+        """Those of a run."""
+        return cls(config.shapes, config.digits, config.scenes)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ def _digits(settings: BuiltInSettings, workers: int | None, progress: bool) -> P
     return digits.prepare(settings.digits, workers=workers, progress=progress)
 
 
+def _scenes(settings: BuiltInSettings, workers: int | None, progress: bool) -> Path:
+    return scenes.prepare(settings.scenes, workers=workers, progress=progress)
+
+
 SHAPES = BuiltInDataSet(
     "shapes",
     "moving shapes",
@@ -64,3 +74,9 @@ SHAPES = BuiltInDataSet(
     _shapes,
 )
 DIGITS = BuiltInDataSet("digits", "moving digits", {"digit": "static", "trajectory": "dynamic"}, _digits)
+SCENES = BuiltInDataSet(
+    "scenes",
+    "moving figures on scenes of their own",
+    {"scene": "static", "digit": "static", "shape": "static", "trajectory": "dynamic"},
+    _scenes,
+)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bodvcl.data.sets.ava import AVA
-from bodvcl.data.sets.built_in import DIGITS, SHAPES, BuiltInDataSet, BuiltInSettings
+from bodvcl.data.sets.built_in import DIGITS, SCENES, SHAPES, BuiltInDataSet, BuiltInSettings
 from bodvcl.data.sets.csv_list import read_csv_list
 from bodvcl.data.sets.diving48 import DIVING48
 from bodvcl.data.sets.finegym import FINEGYM
@@ -23,8 +23,9 @@ from bodvcl.errors import DataError
 from bodvcl.text.words import suggestion
 
 _ENTRIES: tuple[DataSet | BuiltInDataSet, ...] = (
-    SHAPES,
+    SCENES,
     DIGITS,
+    SHAPES,
     CLASS_FOLDERS,
     UCF101,
     HMDB51,
@@ -60,8 +61,8 @@ def open_dataset(
     the source were changed.
 
     Args:
-        spec: the name of a built-in data set (`shapes`, `digits`); `name:folder` or `name@split:folder` with
-            a name of :data:`DATA_SETS`; a folder of videos, searched to any depth; or a .csv list with a
+        spec: the name of a built-in data set (`scenes`, `digits`, `shapes`); `name:folder` or
+            `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth; or a .csv list with a
             column `path` (relative to the list), an optional column `split`, and label columns. `~` is the
             home folder.
         settings: settings of the built-in data sets. None: their defaults.

@@ -13,7 +13,7 @@ from bodvcl.errors import CheckpointError
 
 _MUST_MATCH = (
     *("method", "moco", "byol", "swav", "dualvar", "hdc"),
-    *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits"),
+    *("decouple", "data", "seed", "batch_size", "clip", "model", "shapes", "digits", "scenes"),
 )
 """Options that make a run another run."""
 _NEVER_MATTER = (
@@ -29,6 +29,7 @@ _NEVER_MATTER = (
     "log",
     "shapes.cache",
     "digits.cache",
+    "scenes.cache",
 )
 """Options whose change is not even reported."""
 
