@@ -93,8 +93,9 @@ BODVCL_HD inline void forward_clip(
   const auto q = c.q;
   const E* const x = static_cast<const E*>(d.features) + clip * t * p.width;
   read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
-  E* const fixed = static_cast<E*>(d.fixed) + clip * q * p.width;
-  E* const dynamic = static_cast<E*>(d.dynamic) + clip * q * p.width;
+  const int streams = stream_rows(p);
+  E* const fixed = static_cast<E*>(d.fixed) + clip * streams * p.width;
+  E* const dynamic = static_cast<E*>(d.dynamic) + clip * streams * p.width;
   const bool wide = p.width % kWide<E> == 0 && aligned(x) && aligned(fixed) && aligned(dynamic);
   const bool finite = read_gram(g, p, t, wide, x, c.frames, stage, staged, c.gram);
   c.forward();
@@ -129,39 +130,46 @@ BODVCL_HD inline void forward_clip(
     short_streams(c, wide, x, poison, fixed, dynamic);
   } else {
     const bool resident = staged == p.width;
+    const double share = 1.0 / larger(c.frame_count, 1.0);
     each(g, p.width, [&](int m) {
+      double variance = poison, size = 0.0;
       for (int r = 0; r < q; ++r) {
         double a = poison, b = poison;
         for (int s = 0; s < t; ++s) {
           const double v = !finite || !(c.frames[s] > 0)
               ? 0.0
               : Element<E>::get(resident ? stage[s * staged + m] : x[s * p.width + m]);
-          a += c.static_coef[r * t + s] * v;
+          if (r < streams) a += c.static_coef[r * t + s] * v;
           b += c.dynamic_coef[r * t + s] * v;
+          if (r == 0) size += share * v * v;
         }
-        fixed[r * p.width + m] = Element<E>::put(a);
-        dynamic[r * p.width + m] = Element<E>::put(b);
+        if (r < streams) fixed[r * p.width + m] = Element<E>::put(a);
+        if (p.spread)
+          variance += share * b * b;
+        else
+          dynamic[r * p.width + m] = Element<E>::put(b);
       }
+      if (p.spread) dynamic[m] = Element<E>::put(spread_of(variance, size));
     });
   }
   g.sync();
 }
 
-// out[i * q + c] <- sum over features of x_(i+1) grad_c, eight frames at a time; returns this lane's share
-// of the energy of the valid rows of grad.
-template <class Group, class T, class E>
+// out[i * columns + c] <- sum over features of x_(i+1) grad_c, eight frames at a time, for a cotangent
+// grad(column, feature); returns this lane's share of the energy of its valid columns.
+template <class Group, class T, class E, class F>
 BODVCL_HD inline double read_dots(
-    Group g, const Clip<Group, double, T>& c, const E* x, const E* grad, double* out) {
+    Group g, const Clip<Group, double, T>& c, const E* x, int columns, F&& grad, double* out) {
   constexpr int kAtOnce = 8;
   const int width = c.problem.width;
   double energy = 0.0;
-  for (int column = 0; column < c.q; ++column) {
-    const bool used = !c.problem.per_frame || c.frames[column] > 0;
+  for (int column = 0; column < columns; ++column) {
+    const bool used = columns == 1 || c.frames[column] > 0;
     for (int first = 0; first < c.n; first += kAtOnce) {
       double part[kAtOnce] = {};
       if (used)
         for (int m = g.lane(); m < width; m += g.size()) {
-          const double v = Element<E>::get(grad[column * width + m]);
+          const double v = grad(column, m);
           if (first == 0) energy += v * v;
           BODVCL_UNROLL
           for (int k = 0; k < kAtOnce; ++k) {
@@ -170,29 +178,64 @@ BODVCL_HD inline double read_dots(
           }
         }
       g.totals(part, [&](int k, double sum) {
-        if (first + k < c.n) out[(first + k) * c.q + column] = sum;
+        if (first + k < c.n) out[(first + k) * columns + column] = sum;
       });
     }
   }
   return energy;
 }
 
+// The deviation of a frame in one feature.
+template <class Group, class T, class E>
+BODVCL_HD inline double deviation(const Clip<Group, double, T>& c, const E* x, int frame, int m) {
+  double b = 0.0;
+  for (int s = 0; s < c.t; ++s)
+    if (c.frames[s] > 0) b += c.dynamic_coef[frame * c.t + s] * Element<E>::get(x[s * c.problem.width + m]);
+  return b;
+}
+
+// scale <- what turns the deviations of a feature into their cotangents; returns this lane's share of the
+// energy of grad, the cotangent of the spread.
+template <class Group, class T, class E>
+BODVCL_HD inline double read_scale(
+    Group g, const Clip<Group, double, T>& c, const E* x, const E* grad, double* scale) {
+  const double share = 1.0 / larger(c.frame_count, 1.0);
+  const int width = c.problem.width;
+  double energy = 0.0;
+  each(g, width, [&](int m) {
+    double variance = 0.0, size = 0.0;
+    for (int i = 0; i < c.t; ++i) {
+      const double v = c.frames[i] > 0 ? Element<E>::get(x[i * width + m]) : 0.0, b = deviation(c, x, i, m);
+      size += share * v * v;
+      variance += share * b * b;
+    }
+    const double v = Element<E>::get(grad[m]);
+    energy += v * v;
+    scale[m] = spread_slope(share * v, spread_of(variance, size));
+  });
+  g.sync();
+  return energy;
+}
+
 // Writes the gradient of the features; returns the gain of the split. `energy`: that of the cotangents.
 template <class Group, class T, class E>
 BODVCL_HD inline double write_gradient(
-    const Clip<Group, double, T>& c, const E* x, const E* grad_static, const E* grad_dynamic, bool losses,
-    double energy, E* out) {
+    const Clip<Group, double, T>& c, const E* x, const E* grad_static, const E* grad_dynamic,
+    const double* scale, bool losses, double energy, E* out) {
   const Problem& p = c.problem;
-  const int t = c.t, q = c.q, width = p.width;
+  const int t = c.t, streams = stream_rows(p), width = p.width;
   // Gradient of the split at (frame i, feature m).
   const auto split = [&](int i, int m) {
     double s = 0.0;
-    for (int j = 0; j < t; ++j)
-      if (c.frames[j] > 0) s += c.split_mix[i * t + j] * Element<E>::get(x[j * width + m]);
-    for (int j = 0; j < q; ++j)
-      if (!p.per_frame || c.frames[j] > 0)
-        s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]) +
-            c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
+    for (int j = 0; j < t; ++j) {
+      const double mix = c.split_mix[i * t + j] + (p.spread ? scale[m] * c.curve[i * t + j] : 0.0);
+      if (c.frames[j] > 0) s += mix * Element<E>::get(x[j * width + m]);
+    }
+    for (int j = 0; j < streams; ++j)
+      if (streams == 1 || c.frames[j] > 0) {
+        s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]);
+        if (!p.spread) s += c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
+      }
     return s;
   };
   double outgoing = 0.0;
@@ -219,15 +262,14 @@ template <class T, class E, class Group>
 BODVCL_HD inline void backward_clip(
     Group g, const Problem& p, const BackwardData& d, int64_t clip, double* memory) {
   Clip<Group, double, T> c(g, p);
-  c.layout(memory, true);
+  double* const scale = memory + c.layout(memory, true);  // width numbers, for the spread
   const auto t = c.t;
   const auto n = c.n;
   const auto n2 = c.n2;
-  const auto q = c.q;
-  const int width = p.width;
+  const int width = p.width, streams = stream_rows(p);
   const E* const x = static_cast<const E*>(d.features) + clip * t * width;
-  const E* const grad_static = static_cast<const E*>(d.grad_static) + clip * q * width;
-  const E* const grad_dynamic = static_cast<const E*>(d.grad_dynamic) + clip * q * width;
+  const E* const grad_static = static_cast<const E*>(d.grad_static) + clip * streams * width;
+  const E* const grad_dynamic = static_cast<const E*>(d.grad_dynamic) + clip * streams * width;
   E* const out = static_cast<E*>(d.grad_features) + clip * t * width;
   const double* saved = d.saved + clip * saved_size(t, p.smooth);
   if (saved[saved_size(t, p.smooth) - 1] != 0.0) {
@@ -252,18 +294,27 @@ BODVCL_HD inline void backward_clip(
   c.radius = p.smooth ? 1.0 : saved[0];
   const bool wide =
       width % kWide<E> == 0 && aligned(x) && aligned(grad_static) && aligned(grad_dynamic) && aligned(out);
+  c.count_frames();
+  c.whitened();
+  c.weigh();
   double incoming;
   if constexpr (kShort<T>) {
     incoming = short_dots(c, wide, x, grad_static, grad_dynamic);
   } else {
-    incoming = read_dots(g, c, x, grad_static, c.static_dots);
-    incoming += read_dots(g, c, x, grad_dynamic, c.dynamic_dots);
+    const auto given = [&](const E* grad) {
+      return [=](int column, int m) { return Element<E>::get(grad[column * width + m]); };
+    };
+    incoming = read_dots(g, c, x, streams, given(grad_static), c.static_dots);
+    if (p.spread) {
+      incoming += read_scale(g, c, x, grad_dynamic, scale);
+      const auto cotangent = [&](int column, int m) { return scale[m] * deviation(c, x, column, m); };
+      read_dots(g, c, x, t, cotangent, c.dynamic_dots);
+    } else {
+      incoming += read_dots(g, c, x, streams, given(grad_dynamic), c.dynamic_dots);
+    }
     incoming = g.sum(incoming);
+    if (p.spread) c.spread_dots();
   }
-
-  c.count_frames();
-  c.whitened();
-  c.weigh();
   double grads[kLosses];
   bool losses = false;
   for (int k = 0; k < kLosses; ++k) {
@@ -277,7 +328,7 @@ BODVCL_HD inline void backward_clip(
   if constexpr (kShort<T>)
     gain = short_gradient(c, wide, x, grad_static, grad_dynamic, losses, incoming, out);
   else
-    gain = write_gradient(c, x, grad_static, grad_dynamic, losses, incoming, out);
+    gain = write_gradient(c, x, grad_static, grad_dynamic, scale, losses, incoming, out);
   if (g.lane() == 0) d.gain[clip] = gain;
   g.sync();
 }

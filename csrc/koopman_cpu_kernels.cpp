@@ -20,8 +20,10 @@ struct Buffers {
   E* rows;         // features of one clip, if they cannot be used in place
   E* static_rows;  // cotangents, likewise
   E* dynamic_rows;
-  double* out;   // gradient of the split
-  double* coef;  // coefficients of one clip
+  double* out;         // gradient of the split
+  double* deviations;  // of the spread: the dynamic part of each frame, and then its cotangent
+  double* scale;  // ... which is so many times the dynamic part, for each feature of each clip of a group
+  double* coef;   // coefficients of one clip
   const E** pointers;
   Pack* packs;
   int64_t bytes;
@@ -33,12 +35,14 @@ struct Buffers {
       at += aligned(size);
       return here;
     };
-    const int64_t t = p.frames, w = padded(p.width), q = p.per_frame ? t : 1;
+    const int64_t t = p.frames, w = padded(p.width), q = p.per_frame ? t : 1, streams = stream_rows(p);
     packs = reinterpret_cast<Pack*>(take(int64_t(packs_needed) * sizeof(Pack)));
     rows = reinterpret_cast<E*>(take(t * w * sizeof(E)));
-    static_rows = reinterpret_cast<E*>(take(backward ? q * w * sizeof(E) : 0));
-    dynamic_rows = reinterpret_cast<E*>(take(backward ? q * w * sizeof(E) : 0));
+    static_rows = reinterpret_cast<E*>(take(backward ? streams * w * sizeof(E) : 0));
+    dynamic_rows = reinterpret_cast<E*>(take(backward ? streams * w * sizeof(E) : 0));
     out = reinterpret_cast<double*>(take(backward ? t * w * sizeof(double) : 0));
+    deviations = reinterpret_cast<double*>(take(backward && p.spread ? t * w * sizeof(double) : 0));
+    scale = reinterpret_cast<double*>(take(p.spread ? kLanes * w * sizeof(double) : 0));
     coef = reinterpret_cast<double*>(take((t + 2 * q) * t * sizeof(double)));
     pointers = reinterpret_cast<const E**>(take((t + 2 * q) * sizeof(void*)));
     bytes = at - static_cast<char*>(base);
@@ -64,6 +68,18 @@ const bool* mask_of(const bool* mask, int64_t clip, int frames) {
 
 void set_frames(PackClip& c, const bool* mask, int lane) {
   for (int i = 0; i < c.t; ++i) c.frames[i][lane] = mask == nullptr || mask[i] ? 1.0 : 0.0;
+}
+
+// variance <- that of the dynamic part over the frames, of every feature; `sink` sees the deviations.
+template <class E, class Sink>
+void add_up_spread(
+    const E* const* rows, int t, const double* coef, double share, int width, double* variance, Sink&& sink) {
+  std::memset(variance, 0, padded(width) * sizeof(double));
+  combine(rows, t, coef, t, width, [&](int r, int m, Pack x) {
+    const Pack sum = load(variance + m) + share * x * x;
+    std::memcpy(variance + m, &sum, sizeof sum);
+    sink(r, m, x);
+  });
 }
 
 template <class E>
@@ -111,18 +127,51 @@ void forward_group(const Problem& p, const ForwardData& d, int64_t group, void* 
     *s++ = c.radius[l];
     *s = broken[l] ? 1.0 : 0.0;
 
-    for (int e = 0; e < q * t; ++e) {
-      buffers.coef[e] = broken[l] ? nan : c.static_coef[e][l];
-      buffers.coef[q * t + e] = broken[l] ? nan : c.dynamic_coef[e][l];
-    }
+    const int rows_out = stream_rows(p);
+    double* const dynamic_coef = buffers.coef + rows_out * t;
+    for (int e = 0; e < rows_out * t; ++e) buffers.coef[e] = broken[l] ? nan : c.static_coef[e][l];
+    for (int e = 0; e < q * t; ++e) dynamic_coef[e] = broken[l] ? nan : c.dynamic_coef[e][l];
     const bool* const mask = mask_of(d.frame_mask, clip, t);
     const Rows<E> rows = read_rows(d.features, clip * t, t, p.width, p.dtype, mask, buffers.rows);
     for (int i = 0; i < t; ++i) buffers.pointers[i] = rows.row(i);
-    combine(buffers.pointers, t, buffers.coef, 2 * q, p.width, [&](int r, int m, Pack x) {
-      void* const to = r < q ? d.fixed : d.dynamic;
-      store(to, (clip * q + r % q) * p.width + m, p.width - m, p.dtype, x);
+    const int both = p.spread ? 1 : 2 * rows_out;
+    combine(buffers.pointers, t, buffers.coef, both, p.width, [&](int r, int m, Pack x) {
+      void* const to = r < rows_out ? d.fixed : d.dynamic;
+      store(to, (clip * rows_out + r % rows_out) * p.width + m, p.width - m, p.dtype, x);
     });
+    if (!p.spread) continue;
+    const double share = 1.0 / larger(c.frame_count[l], 1.0);
+    add_up_spread(buffers.pointers, t, dynamic_coef, share, p.width, buffers.scale, [](int, int, Pack) {});
+    for (int m = 0; m < p.width; m += kLanes) {
+      const Pack size = mean_square(buffers.pointers, t, share, m);
+      store(d.dynamic, clip * p.width + m, p.width - m, p.dtype, spread_of(load(buffers.scale + m), size));
+    }
   }
+}
+
+// Cotangents of the dynamic part of every frame of clip l, for that of its spread; keeps their scale.
+template <class E>
+Rows<double> deviation_cotangents(
+    const Problem& p, const PackClip& c, int l, Rows<E> rows, Rows<E> grad, const Buffers<E>& buffers) {
+  const int t = c.t, stride = padded(p.width);
+  const double share = 1.0 / larger(c.frame_count[l], 1.0);
+  double* const scale = buffers.scale + int64_t(l) * stride;
+  for (int i = 0; i < t; ++i) buffers.pointers[i] = rows.row(i);
+  for (int e = 0; e < t * t; ++e) buffers.coef[e] = c.dynamic_coef[e][l];
+  add_up_spread(buffers.pointers, t, buffers.coef, share, p.width, scale, [&](int r, int m, Pack x) {
+    std::memcpy(buffers.deviations + int64_t(r) * stride + m, &x, sizeof x);
+  });
+  for (int m = 0; m < stride; m += kLanes) {
+    const Pack spread = spread_of(load(scale + m), mean_square(buffers.pointers, t, share, m));
+    const Pack x = spread_slope(share * load(grad.row(0) + m), spread);
+    std::memcpy(scale + m, &x, sizeof x);
+    for (int i = 0; i < t; ++i) {
+      double* const at = buffers.deviations + int64_t(i) * stride + m;
+      const Pack y = x * load(at);
+      std::memcpy(at, &y, sizeof y);
+    }
+  }
+  return {buffers.deviations, t, stride};
 }
 
 template <class E>
@@ -146,11 +195,11 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
     for (int e = 0; e < c.n2; ++e) c.projector[e] = Pack{};
   for (int e = 0; e < n * q; ++e) c.static_dots[e] = c.dynamic_dots[e] = Pack{};
 
+  const int streams = stream_rows(p);
   const auto grad_rows = [&](const void* data, int64_t clip, E* buffer) {
-    const bool* const mask = p.per_frame ? mask_of(d.frame_mask, clip, t) : nullptr;
-    return read_rows(data, clip * q, q, p.width, p.dtype, mask, buffer);
+    const bool* const mask = streams > 1 ? mask_of(d.frame_mask, clip, t) : nullptr;
+    return read_rows(data, clip * streams, streams, p.width, p.dtype, mask, buffer);
   };
-  double* const block = buffers.coef;
   for (int l = 0; l < clips; ++l) {
     const int64_t clip = first + l;
     const double* s = d.saved + clip * size;
@@ -166,32 +215,49 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
       for (int e = 0; e < c.n2; ++e) c.projector[e][l] = *s++;
     c.radius[l] = *s;
     for (int k = 0; k < kLosses; ++k) grads[k][l] = d.grad_losses[clip * kLosses + k];
-
-    Rows<E> future = read_rows(d.features, clip * t, t, p.width, p.dtype, mask, buffers.rows);
-    future.p += future.stride;
-    future.count = n;
-    for (int side = 0; side < 2; ++side) {
-      const Rows<E> g = side ? grad_rows(d.grad_dynamic, clip, buffers.dynamic_rows)
-                             : grad_rows(d.grad_static, clip, buffers.static_rows);
-      Pack* const to = side ? c.dynamic_dots : c.static_dots;
-      dots(future, g, p.width, block, q, false);
-      for (int e = 0; e < n * q; ++e) to[e][l] = block[e];
-      for (int i = 0; i < q; ++i) {
-        dot_tile<E, 1, 1>(g.row(i), 0, g.row(i), 0, padded(p.width), block, 1);
-        incoming[l] += block[0];
-      }
-    }
   }
 
   c.count_frames();
   c.whitened();
   c.weigh();
+
+  double* const block = buffers.coef;
+  for (int l = 0; l < clips; ++l) {
+    if (broken[l]) continue;
+    const int64_t clip = first + l;
+    const bool* const mask = mask_of(d.frame_mask, clip, t);
+    const Rows<E> rows = read_rows(d.features, clip * t, t, p.width, p.dtype, mask, buffers.rows);
+    Rows<E> future = rows;
+    future.p += future.stride;
+    future.count = n;
+    for (int side = 0; side < 2; ++side) {
+      const Rows<E> g = side ? grad_rows(d.grad_dynamic, clip, buffers.dynamic_rows)
+                             : grad_rows(d.grad_static, clip, buffers.static_rows);
+      for (int i = 0; i < streams; ++i) {
+        dot_tile<1, 1>(g.row(i), 0, g.row(i), 0, padded(p.width), block, 1);
+        incoming[l] += block[0];
+      }
+      Pack* const to = side ? c.dynamic_dots : c.static_dots;
+      int columns = streams;
+      if (side && p.spread) {
+        columns = q;
+        const Rows<double> cotangents = deviation_cotangents(p, c, l, rows, g, buffers);
+        dots(future, cotangents, p.width, block, columns, false);
+      } else {
+        dots(future, g, p.width, block, columns, false);
+      }
+      for (int e = 0; e < n * columns; ++e) to[e][l] = block[e];
+    }
+  }
+
+  if (p.spread) c.spread_dots();
   bool losses = false;
   for (int k = 0; k < kLosses; ++k) losses = losses || any_of(grads[k] != 0.0);
   if (losses) c.backward_losses(grads);
   c.backward_split();
 
-  const int inputs = t + 2 * q, stride = padded(p.width);
+  // Of the spread, the share of the dynamic stream is the scale times a mix of the frames: it comes after.
+  const int inputs = t + (p.spread ? 1 : 2 * streams), stride = padded(p.width);
   for (int l = 0; l < clips; ++l) {
     const int64_t clip = first + l;
     if (broken[l]) {
@@ -206,16 +272,16 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
     const Rows<E> gs = grad_rows(d.grad_static, clip, buffers.static_rows);
     const Rows<E> gd = grad_rows(d.grad_dynamic, clip, buffers.dynamic_rows);
     for (int i = 0; i < t; ++i) buffers.pointers[i] = rows.row(i);
-    for (int i = 0; i < q; ++i) {
+    for (int i = 0; i < streams; ++i) {
       buffers.pointers[t + i] = gs.row(i);
-      buffers.pointers[t + q + i] = gd.row(i);
+      buffers.pointers[t + streams + i] = gd.row(i);
     }
     for (int i = 0; i < t; ++i) {
       double* const coef = buffers.coef + i * inputs;
       for (int j = 0; j < t; ++j) coef[j] = c.split_mix[i * t + j][l];
-      for (int j = 0; j < q; ++j) {
+      for (int j = 0; j < streams; ++j) {
         coef[t + j] = c.static_coef[j * t + i][l];
-        coef[t + q + j] = c.dynamic_coef[j * t + i][l];
+        if (!p.spread) coef[t + streams + j] = c.dynamic_coef[j * t + i][l];
       }
     }
     Pack square{};
@@ -223,6 +289,17 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
       square += x * x;
       std::memcpy(buffers.out + int64_t(r) * stride + m, &x, sizeof x);
     });
+    if (p.spread) {
+      const double* const scale = buffers.scale + int64_t(l) * stride;
+      square = Pack{};
+      for (int e = 0; e < t * t; ++e) buffers.coef[e] = c.curve[e][l];
+      combine(buffers.pointers, t, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
+        double* const at = buffers.out + int64_t(r) * stride + m;
+        const Pack sum = load(at) + load(scale + m) * x;
+        square += sum * sum;
+        std::memcpy(at, &sum, sizeof sum);
+      });
+    }
     const double gain = gain_of(c.frame_count[l], lane_sum(square), incoming[l]);
     d.gain[clip] = gain;
     const double factor = guard_factor(p, gain);

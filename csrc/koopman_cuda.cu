@@ -64,7 +64,7 @@ template <class E>
 Plan make_plan(const Problem& p, bool backward, int shared_bytes) {
   Clip<Warp, double> counter(Warp{}, p);
   Plan plan{};
-  plan.doubles = counter.layout(nullptr, backward);
+  plan.doubles = counter.layout(nullptr, backward) + (backward && p.spread ? p.width : 0);
   const auto stage = [&](int most) {
     plan.staged = staged_width<E>(p, most);
     plan.stage_bytes = backward ? 0 : (p.frames * plan.staged * int(sizeof(E)) + 7) / 8 * 8;

@@ -45,6 +45,19 @@ BODVCL_HD inline double guard_factor(const Problem& p, double gain) {
   return p.max_gain > 0.0 && gain > p.max_gain ? p.max_gain / gain : 1.0;
 }
 
+// The standard deviation of a feature's dynamic part, from its variance and from the mean square of the
+// feature itself: exactly 0 where only rounding makes a difference. NaN stays NaN.
+template <class R>
+BODVCL_HD inline R spread_of(R variance, R mean_square) {
+  return sel(variance <= kNoSpread * mean_square, R{}, root(variance));
+}
+
+// Its derivative in the deviation of a frame, over that deviation, times grad / frames; 0 where it is 0.
+template <class R>
+BODVCL_HD inline R spread_slope(R grad_share, R spread) {
+  return sel(spread <= 0.0, R{}, grad_share / spread);
+}
+
 // Frames, pairs, pairs^2 and columns of R: as numbers, or as types where a kernel is compiled for one
 // number of frames (and for one column: pool="mean").
 template <class T>
@@ -81,13 +94,14 @@ struct Clip : Sizes<T> {
   R pair_count, frame_count, rank, mu;
   R to_ridge;      // cotangent of mu, times what mu is of the trace of B
   mask_t<R> full;  // nothing was dropped: leave-one-out uses N, else the dropped projector
-  // Outputs of forward: rows of coefficients over frames, q x t.
+  // Outputs of forward: rows of coefficients over frames, q x t; of the spread, one row for the static stream.
   R *static_coef, *dynamic_coef;
   R losses[kLosses], stats[kStats];
   // Backward only.
   R *static_dots, *dynamic_dots;  // inputs, n x q: Ff' grad
   R *split_mix, *loss_mix;        // outputs, t x t: gradient of frame i as a mix of frames
   R *b_bar, *c_bar, *x, *h_bar;
+  R* curve;  // of the spread, t x t: dynamic_coef' dynamic_coef
   R *powers, *sums, *work;
 
   BODVCL_HD Clip(Group group, const Problem& p) : Sizes<T>(p), g(group), problem(p) {}
@@ -130,6 +144,7 @@ struct Clip : Sizes<T> {
       c_bar = arena.take(n2);
       x = arena.take(n2);
       h_bar = arena.take(n2);
+      curve = arena.take(problem.spread ? t * t : 0);
     }
     const int eigen = even(n) * (even(n) + 2) + n2, functions = 5 * n2 + 3 * n;
     work = arena.take(eigen > functions ? eigen : functions);
@@ -306,6 +321,27 @@ struct Clip : Sizes<T> {
       dynamic_coef[e] = m;
     });
     g.sync();
+    if (problem.spread) pool_coefs();
+  }
+
+  // For the spread: static_coef <- its mean over the frames, dynamic_coef <- that of the deviation from the
+  // mean over the frames.
+  BODVCL_HD void pool_coefs() {
+    const R share = 1.0 / larger(frame_count, fill<R>(1.0));
+    R *const fixed = work, *const mean = work + t;
+    each(g, t, [&](int s) {
+      R a{}, m{};
+      for (int c = 0; c < q; ++c) {
+        a += static_coef[c * t + s];
+        m += dynamic_coef[c * t + s];
+      }
+      fixed[s] = share * a;
+      mean[s] = share * m;
+    });
+    g.sync();
+    each(g, q * t, [&](int e) { dynamic_coef[e] -= frames[e / t] * mean[e % t]; });
+    each(g, t, [&](int s) { static_coef[s] = fixed[s]; });
+    g.sync();
   }
 
   // Weights w such that the leave-one-out rule reads H = W w W': N, or the projector on what was dropped.
@@ -418,6 +454,7 @@ struct Clip : Sizes<T> {
 
   // --- backward: koopman_adjoint.h -------------------------------------------------
 
+  BODVCL_HD void spread_dots();
   BODVCL_HD void through_inverse(R mu_bar);
   BODVCL_HD R inverse_slope(int i, int j, R top, R si, R sj) const;
   BODVCL_HD void to_frames(R* mix, R* other, int row);

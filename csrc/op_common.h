@@ -61,7 +61,7 @@ inline Problem make_problem(
       smooth_log2 >= 0 && smooth_log2 <= kMaxSmoothLog2, op, ": smooth_log2 must be 0 to ", kMaxSmoothLog2,
       ", got ", smooth_log2);
   STD_TORCH_CHECK(weights == 0 || weights == 1, op, ": weights must be 0 or 1, got ", weights);
-  STD_TORCH_CHECK(pool == 0 || pool == 1, op, ": pool must be 0 or 1, got ", pool);
+  STD_TORCH_CHECK(pool >= 0 && pool <= 2, op, ": pool must be 0 (mean), 1 (none) or 2 (std), got ", pool);
   STD_TORCH_CHECK(rtol >= 0 && rtol < 1, op, ": rtol must be in [0, 1), got ", rtol);
   STD_TORCH_CHECK(ridge >= 0, op, ": ridge must not be negative, got ", ridge);
   STD_TORCH_CHECK(rank >= 0 && rank < frames, op, ": rank must be 0 to ", frames - 1, ", got ", rank);
@@ -76,7 +76,8 @@ inline Problem make_problem(
   p.rtol = rtol;
   p.ridge = ridge;
   p.rank = int(rank);
-  p.per_frame = pool == 1;
+  p.per_frame = pool != 0;
+  p.spread = pool == 2;
   p.max_gain = max_gain;
   p.dtype = dtype_of(op, features);
   p.ridged = drops_nothing(p.ridge, p.rank);
@@ -94,7 +95,8 @@ inline ForwardTensors make_outputs(const Problem& p, const Tensor& x) {
   using torch::stable::new_empty;
   const auto f64 = ScalarType::Double;
   const int64_t b = p.clips, t = p.frames, m = p.width;
-  const auto stream = [&] { return p.per_frame ? new_empty(x, {b, t, m}) : new_empty(x, {b, m}); };
+  const bool each = stream_rows(p) > 1;
+  const auto stream = [&] { return each ? new_empty(x, {b, t, m}) : new_empty(x, {b, m}); };
   return {
       stream(),
       stream(),
@@ -119,7 +121,7 @@ inline ForwardData forward_data(const Tensor& x, const std::optional<Tensor>& ma
 inline void check_gradients(
     const char* op, const Problem& p, const Tensor& fixed, const Tensor& dynamic, const Tensor& losses,
     const Tensor& x, const Tensor& saved) {
-  const int64_t stream = p.clips * (p.per_frame ? p.frames : 1) * p.width;
+  const int64_t stream = p.clips * stream_rows(p) * p.width;
   for (const Tensor* g : {&fixed, &dynamic}) {
     STD_TORCH_CHECK(
         g->numel() == stream && g->scalar_type() == x.scalar_type() && g->is_contiguous(), op,

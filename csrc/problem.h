@@ -13,8 +13,9 @@ constexpr int kMinWidth = 4;
 constexpr int kMaxWidth = 1024;
 constexpr int kMaxSmoothLog2 = 20;
 constexpr double kSmallestRidge = 1e-10;  // below it rounding could still make B + mu singular
-constexpr int kLosses = 4;                // mse, orthogonality excess, leave-one-out, forecast
-constexpr int kStats = 5;                 // static modes, rank, residual, radius, non-finite
+constexpr double kNoSpread = 1e-20;  // variance, as a share of the feature's mean square, that rounding makes
+constexpr int kLosses = 4;           // mse, orthogonality excess, leave-one-out, forecast
+constexpr int kStats = 5;            // static modes, rank, residual, radius, non-finite
 
 enum class DType : int { kDouble, kFloat, kHalf, kBFloat16 };
 
@@ -29,7 +30,8 @@ struct Problem {
   double rtol;
   double ridge;
   int rank;
-  bool per_frame;
+  bool per_frame;  // split every frame in place of the mean frame
+  bool spread;     // ... and give the mean of the static part and the standard deviation of the dynamic one
   double max_gain;
   DType dtype;
   bool ridged;  // the ridge is large enough that no direction can be dropped
@@ -56,6 +58,9 @@ struct BackwardData {
   void* grad_features;
   double* gain;
 };
+
+// Rows of a stream per clip.
+BODVCL_HD constexpr int stream_rows(const Problem& p) { return p.per_frame && !p.spread ? p.frames : 1; }
 
 BODVCL_HD constexpr bool drops_nothing(double ridge, int rank) {
   return ridge >= kSmallestRidge && rank == 0;

@@ -109,8 +109,8 @@ inline Rows<E> read_rows(
   return {buffer, count, stride};
 }
 
-template <class E, int kA, int kB>
-inline void dot_tile(const E* a, int sa, const E* b, int sb, int width, double* out, int so) {
+template <int kA, int kB, class E, class F>
+inline void dot_tile(const E* a, int sa, const F* b, int sb, int width, double* out, int so) {
   Pack acc[kA][kB];
   for (int i = 0; i < kA; ++i)
     for (int j = 0; j < kB; ++j) acc[i][j] = Pack{};
@@ -127,8 +127,8 @@ inline void dot_tile(const E* a, int sa, const E* b, int sb, int width, double* 
 }
 
 // out[i * so + j] = <a_i, b_j>; with `upper`, tiles that lie wholly below the diagonal are left out.
-template <class E>
-inline void dots(Rows<E> a, Rows<E> b, int width, double* out, int so, bool upper) {
+template <class E, class F>
+inline void dots(Rows<E> a, Rows<F> b, int width, double* out, int so, bool upper) {
   constexpr int kTile = BODVCL_LANES == 8 ? 4 : 2;
   const int w = padded(width);
   for (int i = 0; i < a.count; i += kTile) {
@@ -136,13 +136,13 @@ inline void dots(Rows<E> a, Rows<E> b, int width, double* out, int so, bool uppe
       if (upper && j + kTile <= i) continue;
       double* const o = out + i * so + j;
       if (i + kTile <= a.count && j + kTile <= b.count) {
-        dot_tile<E, kTile, kTile>(a.row(i), a.stride, b.row(j), b.stride, w, o, so);
+        dot_tile<kTile, kTile>(a.row(i), a.stride, b.row(j), b.stride, w, o, so);
       } else if (i + kTile <= a.count && j + 1 == b.count) {
-        dot_tile<E, kTile, 1>(a.row(i), a.stride, b.row(j), b.stride, w, o, so);
+        dot_tile<kTile, 1>(a.row(i), a.stride, b.row(j), b.stride, w, o, so);
       } else {
         for (int x = i; x < i + kTile && x < a.count; ++x)
           for (int y = j; y < j + kTile && y < b.count; ++y)
-            dot_tile<E, 1, 1>(a.row(x), a.stride, b.row(y), b.stride, w, out + x * so + y, so);
+            dot_tile<1, 1>(a.row(x), a.stride, b.row(y), b.stride, w, out + x * so + y, so);
       }
     }
   }
@@ -184,6 +184,17 @@ inline void combine(
   for (; r + 4 <= outputs; r += 4) combine_rows<E, 4>(rows, inputs, coef + r * inputs, width, r, sink);
   for (; r + 2 <= outputs; r += 2) combine_rows<E, 2>(rows, inputs, coef + r * inputs, width, r, sink);
   for (; r < outputs; ++r) combine_rows<E, 1>(rows, inputs, coef + r * inputs, width, r, sink);
+}
+
+// Mean square of a feature over its rows, from their number's inverse; rows that are not valid are zero.
+template <class E>
+inline Pack mean_square(const E* const* rows, int count, double share, int m) {
+  Pack sum{};
+  for (int i = 0; i < count; ++i) {
+    const Pack x = load(rows[i] + m);
+    sum += x * x;
+  }
+  return share * sum;
 }
 
 // Writes lanes of x to elements at..at + count - 1 of a tensor of the given dtype.

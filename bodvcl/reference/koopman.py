@@ -149,7 +149,9 @@ def koopman_split(
 ) -> tuple[Tensor, Tensor]:
     """Z_A and Z_M (Eq. 21), float64: ``(..., M)`` of the mean frame, or ``(..., T, M)`` of every frame.
 
-    The defaults are the paper's. Streams of invalid frames are zero.
+    The defaults are the paper's. Streams of invalid frames are zero. With ``pool="std"``, ``(..., M)``, the
+    static stream is the mean over the frames of their static parts, and the dynamic stream is the standard
+    deviation over the frames of their dynamic parts.
     """
     k = koopman_operator(features, rtol, ridge, rank, frame_mask)
     k_static, k_dynamic = spectral_parts(k, xi, mask, smooth_power, weights)
@@ -158,7 +160,21 @@ def koopman_split(
     if pool == "mean":
         x = x.sum(-1, keepdim=True) / frames.sum(-1).clamp_min(1)[..., None, None]
         return (k_static @ x)[..., 0], (k_dynamic @ x)[..., 0]
-    return (k_static @ x).mT * frames[..., None], (k_dynamic @ x).mT * frames[..., None]
+    static, dynamic = ((k_part @ x).mT * frames[..., None] for k_part in (k_static, k_dynamic))
+    if pool == "std":
+        count = frames.sum(-1).clamp_min(1)[..., None]
+        return static.sum(-2) / count, standard_deviation(dynamic, frames, count)
+    return static, dynamic
+
+
+def standard_deviation(x: Tensor, frames: Tensor, count: Tensor) -> Tensor:
+    """``sqrt(mean_t (x_t - mean_t x_t)^2)`` ``(..., M)`` of ``(..., T, M)`` over the valid frames ``(..., T)``.
+
+    Args:
+        count: ``(..., 1)``, the number of valid frames.
+    """
+    deviation = (x - (x.sum(-2) / count)[..., None, :]) * frames[..., None]
+    return (deviation.square().sum(-2) / count).sqrt()
 
 
 def prediction_mse(k: Tensor, past: Tensor, future: Tensor, pairs: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ void run(
   for (auto& barrier : meeting.barriers) pthread_barrier_init(&barrier, nullptr, lanes);
   Clip<Member, double, T> counter(Member{0, 1, &meeting, nullptr}, p);
   // Poisoned, so that a number read before it was written shows.
-  std::vector<double> memory(counter.layout(nullptr, true), NAN);
+  std::vector<double> memory(counter.layout(nullptr, true) + p.width, NAN);
   const int staged = staged_width<double>(p, stage_bytes);
   std::vector<double> stage(p.frames * staged, NAN);
   std::vector<std::thread> crew;
@@ -102,6 +102,7 @@ int main(int, char** argv) {
   p.projector = ints[5] != 0;
   p.rank = int(ints[6]);
   p.per_frame = ints[7] != 0;
+  p.spread = ints[7] == 2;
   const int lanes = int(ints[8]);
   const bool masked = ints[9] != 0;
   const int stage_bytes = int(ints[10]);
@@ -111,7 +112,7 @@ int main(int, char** argv) {
   p.ridge = reals[2];
   p.ridged = drops_nothing(p.ridge, p.rank);
   p.max_gain = reals[3];
-  const size_t b = p.clips, t = p.frames, m = p.width, n = t - 1, q = p.per_frame ? t : 1;
+  const size_t b = p.clips, t = p.frames, m = p.width, n = t - 1, q = stream_rows(p);
   const auto x = read<double>(in, b * t * m);
   const auto mask = read<char>(in, masked ? b * t : 0);
   const auto grad_static = read<double>(in, b * q * m);

@@ -34,7 +34,7 @@ class Settings:
             self.rtol,
             self.ridge,
             self.rank,
-            self.pool == 1,
+            self.pool,
         )
 
 

@@ -67,6 +67,8 @@ CASES = [
     (Settings(mask=1, rtol=0.2), 16, 33, True),
     (Settings(pool=1, ridge=0.05, rank=3), 9, 12, False),
     (Settings(mask=1, ridge=0.01), 33, 20, False),
+    (Settings(mask=1, weights=1, ridge=0.01, pool=2), 8, 24, False),
+    (Settings(pool=2), 9, 13, True),
 ]
 
 
@@ -127,7 +129,7 @@ def test_nan_stays_in_its_clip(emulator, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("settings", "frames", "width", "masked"), CASES[:5])
+@pytest.mark.parametrize(("settings", "frames", "width", "masked"), [*CASES[:5], CASES[-1]])
 def test_no_data_race(tmp_path, settings, frames, width, masked):
     program = compile_emulator(tmp_path, "-O1", "-g", "-fsanitize=thread")
     x = walk(2, frames, width)

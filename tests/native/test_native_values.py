@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_
 VARIANTS = [
     Settings(mask=mask, weights=weights, pool=pool, **estimate)
     for mask, weights, pool, estimate in itertools.product(
-        (0, 1), (0, 1), (0, 1), ({}, {"ridge": 0.02}, {"rtol": 0.2}, {"rank": 2}, {"ridge": 0.05, "rank": 2})
+        (0, 1), (0, 1), (0, 1, 2), ({}, {"ridge": 0.02}, {"rtol": 0.2}, {"rank": 2}, {"ridge": 0.05, "rank": 2})
     )
 ]
 
@@ -144,7 +144,7 @@ def test_held_out_losses_are_brute_force(truncated):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("pool", [0, 1])
+@pytest.mark.parametrize("pool", [0, 1, 2])
 def test_low_precision_is_rounding_of_the_exact_result(dtype, pool):
     """The input is exact in float64, the algebra is float64: only the output is rounded."""
     x = walk(5, 8, 33, dtype=dtype)
@@ -228,10 +228,10 @@ def test_nan_in_an_invalid_frame_is_inert():
     mask[:, 6:] = False
     bad = x.clone()
     bad[:, 6:] = float("nan")
-    for pool in (0, 1):
+    for pool in (0, 1, 2):
         settings = Settings(pool=pool)
         short, got = forward(x[:, :6].contiguous(), settings), forward(bad, settings, mask)
-        keep = slice(None) if pool == 0 else (slice(None), slice(0, 6))
+        keep = slice(None) if pool != 1 else (slice(None), slice(0, 6))
         torch.testing.assert_close(got[0][keep], short[0])
         torch.testing.assert_close(got[2], short[2])
         grads = cotangents(got)
@@ -251,9 +251,9 @@ def test_no_valid_pair_gives_no_operator():
 
 
 def test_no_clips():
-    for pool in (0, 1):
+    for pool in (0, 1, 2):
         out = forward(torch.empty(0, 8, 16), Settings(pool=pool))
-        assert out[0].shape == ((0, 16) if pool == 0 else (0, 8, 16))
+        assert out[0].shape == ((0, 16) if pool != 1 else (0, 8, 16))
         assert out[2].shape == (0, 4)
         grad, gain = backward(tuple(out[:3]), torch.empty(0, 8, 16), out[5], Settings(pool=pool))
         assert grad.shape == (0, 8, 16)

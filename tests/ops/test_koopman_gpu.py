@@ -114,6 +114,7 @@ def test_clips_that_are_not_aligned(t, dtype):
     "options",
     [
         {"pool": "none"},
+        {"pool": "std"},
         {"weights": "projector"},
         {"weights": "projector", "mask": "hard"},
         {"rank": 2},

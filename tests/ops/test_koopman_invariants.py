@@ -407,6 +407,7 @@ def test_native_and_torch_route_agree_where_the_reference_has_no_gradient(backen
         {},
         {"mask": "smooth", "ridge": 0.01},
         {"weights": "projector", "pool": "none"},
+        {"weights": "projector", "pool": "std"},
         {"rank": 2},
     ):
         grads = []

@@ -32,6 +32,8 @@ OPTIONS = [
     {"mask": "smooth", "smooth_power": 4},
     {"mask": "smooth", "weights": "projector", "ridge": 0.1},
     {"rank": 2, "pool": "none"},
+    {"mask": "smooth", "weights": "projector", "ridge": 0.05, "pool": "std"},
+    {"pool": "std"},
     {"rank": 2, "mask": "smooth", "smooth_power": 2, "estimator": "tls"},
     {"ridge": 0.1, "weights": "projector"},
 ]
@@ -104,8 +106,8 @@ def test_opcheck_of_the_native_operator(backend, smooth):
     x = put(walk(3, 6, 8), backend).requires_grad_()
     frames = torch.ones(3, 6, dtype=torch.bool, device=x.device)
     frames[0, 4:] = False
-    for frame_mask, per_frame in ((None, False), (frames, True)):
-        args = (x, frame_mask, 0.5, smooth, 2, False, 1e-7, 0.0, 0, per_frame, 10.0)
+    for frame_mask, pool in ((None, 0), (frames, 1), (frames, 2)):
+        args = (x, frame_mask, 0.5, smooth, 2, False, 1e-7, 0.0, 0, pool, 10.0)
         torch.library.opcheck(torch.ops.bodvcl.koopman.default, args)
 
 

@@ -80,6 +80,7 @@ def operator(backend, **options):
 CASES = {
     "hard": (split, {}, (4, 5)),
     "hard, projector, per frame": (split, {"weights": "projector", "pool": "none"}, (5, 7)),
+    "smooth, spread": (split, {"mask": "smooth", "ridge": 0.02, "pool": "std"}, (5, 7)),
     "smooth": (split, {"mask": "smooth", "smooth_power": 4}, (6, 4)),
     "rank": (split, {"rank": 2, "mask": "smooth", "smooth_power": 2}, (5, 6)),
     "tls": (split, {"estimator": "tls", "rank": 2, "mask": "smooth", "smooth_power": 2}, (5, 6)),

@@ -17,7 +17,7 @@ from bodvcl.ops.koopman.losses import least_squares_losses, total_least_squares_
 from bodvcl.ops.koopman.projector import project
 from bodvcl.ops.koopman.results import KoopmanRaw
 from bodvcl.ops.koopman.small import diag, eye_like, inverse
-from bodvcl.ops.koopman.spec import KoopmanSpec
+from bodvcl.ops.koopman.spec import NO_SPREAD, KoopmanSpec
 
 
 def koopman(
@@ -43,7 +43,7 @@ def koopman(
     basis = basis_of(small, spec)
     s = basis.einv @ (basis.w.mT @ small.c @ basis.w)
     modes = residual = radius = torch.zeros_like(blocks.pair_count)
-    static = dynamic = torch.zeros_like(clean if spec.per_frame else clean[:, 0])
+    static = dynamic = clean.new_zeros(spec.stream_shape(clean.shape))
     if split:
         weights, modes, residual, radius = _mask_weights(s, basis.keep, spec)
         out = basis.w if lift is None else lift @ basis.w
@@ -113,9 +113,22 @@ def _streams(
         dynamic = (out @ (c - part)).mT @ clean[:, 1:]
     if not spec.per_frame:
         return static[:, 0], dynamic[:, 0]
-    if frame_mask is None:
+    if frame_mask is not None:
+        static, dynamic = static * frame_mask[:, :, None], dynamic * frame_mask[:, :, None]
+    if not spec.spread:
         return static, dynamic
-    return static * frame_mask[:, :, None], dynamic * frame_mask[:, :, None]
+    return _mean_frame(static, frame_mask)[:, 0], _spread(dynamic, clean, frame_mask)
+
+
+def _spread(dynamic: Tensor, clean: Tensor, frame_mask: Tensor | None) -> Tensor:
+    """Standard deviation over time (B, M) of the dynamic parts (B, T, M) of clips; the gradient of 0 is 0."""
+    deviation = dynamic - _mean_frame(dynamic, frame_mask)
+    if frame_mask is not None:
+        deviation = deviation * frame_mask[:, :, None]
+    variance = _mean_frame(deviation.square(), frame_mask)[:, 0]
+    size = _mean_frame(clean.detach().square(), frame_mask)[:, 0]
+    some = ~(variance <= NO_SPREAD * size)
+    return torch.where(some, torch.where(some, variance, 1.0).sqrt(), 0.0)
 
 
 def _mean_frame(clean: Tensor, frame_mask: Tensor | None) -> Tensor:

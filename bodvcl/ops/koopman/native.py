@@ -95,8 +95,8 @@ koopman_op = torch.library.custom_op(
 @koopman_op.register_fake
 def _(features: Tensor, frame_mask: Tensor | None, *options: float) -> Six:
     spec = KoopmanSpec(*options)  # type: ignore[arg-type]  # flags travel among numbers of other types
-    b, t, m = features.shape
-    stream = (b, t, m) if spec.per_frame else (b, m)
+    b, t, _ = features.shape
+    stream = spec.stream_shape(features.shape)
     n = t - 1
     saved = t * (t + 1) // 2 + n + n * n * (1 if spec.smooth else 2) + 2  # saved_size in csrc/problem.h
     losses, stats, reduced, kept = (
@@ -225,8 +225,7 @@ def _cotangents(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The cotangents of static, dynamic and losses: zero, shared by the streams, where none arrived."""
     if static is None or dynamic is None:
-        b, t, m = features.shape
-        zero = features.new_zeros((b, t, m) if spec.per_frame else (b, m))
+        zero = features.new_zeros(spec.stream_shape(features.shape))
         static, dynamic = zero if static is None else static, zero if dynamic is None else dynamic
     if losses is None:
         losses = features.new_zeros((len(features), 4), dtype=torch.float64)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bodvcl.ops.koopman.results import KoopmanRaw
-from bodvcl.ops.koopman.spec import KoopmanSpec
+from bodvcl.ops.koopman.spec import POOLS, KoopmanSpec
 from bodvcl.reference import koopman as paper
 
 
@@ -29,7 +29,7 @@ def koopman(
     kept = paper.kept_directions(past, pairs, spec.rtol, spec.ridge, rank)
 
     modes = radius = torch.zeros_like(kept)
-    static = dynamic = torch.zeros_like(clean if spec.per_frame else clean[:, 0], dtype=torch.float64)
+    static = dynamic = clean.new_zeros(spec.stream_shape(clean.shape), dtype=torch.float64)
     if split:
         mask, power = ("smooth" if spec.smooth else "hard"), 2**spec.smooth_log2
         static, dynamic = paper.koopman_split(
@@ -41,7 +41,7 @@ def koopman(
             spec.rtol,
             spec.ridge,
             rank,
-            "none" if spec.per_frame else "mean",
+            POOLS[spec.pool],
             frame_mask,
         )
         modes = paper.static_modes(k, kept, spec.xi, mask, power)

@@ -13,7 +13,7 @@ from bodvcl.ops.koopman.checks import check_number
 Mask = Literal["hard", "smooth"]
 Weights = Literal["eigenvalue", "projector"]
 Estimator = Literal["ls", "tls"]
-Pool = Literal["mean", "none"]
+Pool = Literal["mean", "none", "std"]
 Mode = Literal["train", "loo", "forecast"]
 Reduction = Literal["mean", "sum", "none"]
 Backend = Literal["auto", "cuda", "cpu", "torch", "reference"]
@@ -25,6 +25,8 @@ RIDGE = 0.01
 """Default ridge of every operation, which is that of training."""
 RTOL = {torch.float64: 1e-7, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 """Default rtol by dtype."""
+NO_SPREAD = 1e-20
+"""A variance over time below this share of the feature's mean square is rounding, and counts as none."""
 RTOL_FLOOR = 1e-7
 """The smallest rtol that a float64 Gram matrix resolves."""
 
@@ -42,7 +44,8 @@ class KoopmanSpec(NamedTuple):
         rtol: relative singular value below which a direction is dropped; without a ridge only.
         ridge: share of the mean diagonal of Fb'Fb that is added to it; 0: truncation.
         rank: number of directions kept at most; 0: all.
-        per_frame: split every frame in place of the mean frame.
+        pool: place in `POOLS`: 0 splits the mean frame, 1 every frame; 2 splits every frame and gives the mean
+            of the static parts and the standard deviation of the dynamic ones.
         max_gain: bound on the gain of a clip's gradient through the split; 0: none.
         tls: total least squares in place of least squares.
     """
@@ -54,9 +57,23 @@ class KoopmanSpec(NamedTuple):
     rtol: float
     ridge: float
     rank: int
-    per_frame: bool
+    pool: int
     max_gain: float = 0.0
     tls: bool = False
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether every frame is split, in place of the mean frame."""
+        return self.pool != 0
+
+    @property
+    def spread(self) -> bool:
+        """Whether the dynamic stream is a standard deviation over the frames."""
+        return self.pool == 2
+
+    def stream_shape(self, shape: torch.Size) -> tuple[int, ...]:
+        """Shape of a stream for clips of shape (B, T, M)."""
+        return tuple(shape) if self.pool == 1 else (shape[0], shape[2])
 
 
 def make_spec(
@@ -113,7 +130,7 @@ def make_spec(
         rtol=max(default if rtol is None else rtol, RTOL_FLOOR),
         ridge=float(ridge),
         rank=rank or 0,
-        per_frame=pool == "none",
+        pool=POOLS.index(pool),
         max_gain=max_gain or 0.0,
         tls=estimator == "tls",
     )
