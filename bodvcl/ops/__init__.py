@@ -15,7 +15,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
+    from bodvcl.ops.augment import (
+        AugmentParams,
+        MixParams,
+        augment_clips,
+        blur_radius,
+        mix_scenes,
+        resize_box,
+    )
     from bodvcl.ops.backend import BackendError
     from bodvcl.ops.contrastive import (
         InfoNCEParts,
@@ -50,6 +57,7 @@ __all__ = [
     "KoopmanOperator",
     "KoopmanSplit",
     "KoopmanWarning",
+    "MixParams",
     "augment_clips",
     "blur_radius",
     "gather",
@@ -62,6 +70,7 @@ __all__ = [
     "koopman_split",
     "koopman_split_and_loss",
     "merge",
+    "mix_scenes",
     "negative_cosine",
     "resize_box",
     "sinkhorn_knopp",
@@ -70,7 +79,7 @@ __all__ = [
 ]
 
 _PUBLIC = {
-    "augment": "AugmentParams augment_clips blur_radius resize_box",
+    "augment": "AugmentParams MixParams augment_clips blur_radius mix_scenes resize_box",
     "backend": "BackendError",
     "contrastive": "InfoNCEParts InfoNCEStats info_nce info_nce_parts merge negative_cosine",
     "distributed": "gather info_nce_gathered world_size",

@@ -94,3 +94,27 @@ def augment_clips(
     ]
     shape = (*clips.shape[:2], 3, size, size)
     return torch.stack(frames).view(shape) if frames else clips.new_empty(shape, dtype=torch.float64)
+
+
+def mix_scenes(clips: Tensor, donor: Tensor, frame: Tensor, share: Tensor, gain: Tensor) -> Tensor:
+    """Each clip with a share of its scene replaced by a still frame of another, and its motion scaled.
+
+    ``y_t = m + a (s - m) + g (x_t - m)`` with the mean m of the clip's frames and the still frame s.
+
+    Args:
+        clips: (N, 3, L, S, S), floating point.
+        donor, frame: (N,), the clip and its frame that is s.
+        share: (N,), a.
+        gain: (N, 3), g of each colour.
+
+    Returns:
+        float64 (N, 3, L, S, S).
+    """
+    clips = clips.double()
+    out = torch.empty_like(clips)
+    for n, (clip, a, g) in enumerate(zip(clips, share.double(), gain.double())):
+        still = clips[donor[n], :, frame[n]]
+        mean = clip.mean(1)
+        for t in range(clip.shape[1]):
+            out[n, :, t] = mean + a * (still - mean) + g[:, None, None] * (clip[:, t] - mean)
+    return out

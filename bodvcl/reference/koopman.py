@@ -168,9 +168,11 @@ def koopman_split(
 
 
 def standard_deviation(x: Tensor, frames: Tensor, count: Tensor) -> Tensor:
-    """``sqrt(mean_t (x_t - mean_t x_t)^2)`` ``(..., M)`` of ``(..., T, M)`` over the valid frames ``(..., T)``.
+    """``sqrt(mean_t (x_t - mean_t x_t)^2)`` ``(..., M)`` of ``(..., T, M)``, over the valid frames.
 
     Args:
+        x: ``(..., T, M)``, zero in frames that are not valid.
+        frames: ``(..., T)``, 1 for valid frames, else 0.
         count: ``(..., 1)``, the number of valid frames.
     """
     deviation = (x - (x.sum(-2) / count)[..., None, :]) * frames[..., None]

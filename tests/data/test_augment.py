@@ -16,6 +16,12 @@ from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.clips.draws import draw_clips
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.show import colour_factors
+from bodvcl.engine.parts import parts_of
+
+
+def unmixed(count: int) -> dict[str, torch.Tensor]:
+    """Parameters of clips that keep their scenes."""
+    return {"share": torch.zeros(count), "gain": torch.ones(count, 3), "donor": torch.zeros(count, 3)}
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:
@@ -31,6 +37,7 @@ def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = F
             colour=torch.from_numpy(np.stack(colour)).float(),
             flip=torch.arange(count) % 3 == 0,
             sigma=sigma,
+            **unmixed(count),
         ),
         videos=torch.arange(count),
         frames=torch.zeros(count, length, dtype=torch.int64),
@@ -90,7 +97,9 @@ def test_many_clips():
     batch = random_batch(size=16)
     big = ClipBatch(
         clips=batch.clips.repeat(9, 1, 1, 1, 1),
-        params=ClipParams(batch.params.colour.repeat(9, 1, 1), batch.params.flip.repeat(9), torch.zeros(45)),
+        params=ClipParams(
+            batch.params.colour.repeat(9, 1, 1), batch.params.flip.repeat(9), torch.zeros(45), **unmixed(45)
+        ),
         videos=torch.arange(45),
         frames=batch.frames.repeat(9, 1),
     )
@@ -119,7 +128,9 @@ def test_empty_batch_keeps_its_shape():
     batch = random_batch(size=16)
     empty = ClipBatch(
         clips=batch.clips[:0],
-        params=ClipParams(batch.params.colour[:0], batch.params.flip[:0], batch.params.sigma[:0]),
+        params=ClipParams(
+            batch.params.colour[:0], batch.params.flip[:0], batch.params.sigma[:0], **unmixed(0)
+        ),
         videos=batch.videos[:0],
         frames=batch.frames[:0],
     )
@@ -180,3 +191,71 @@ def test_gpu_gives_the_values_of_the_cpu():
     out = finish(batch, augment, "cuda")
     assert out.device.type == "cuda"
     torch.testing.assert_close(out.cpu(), finish(batch, augment), rtol=1e-3, atol=1e-2)
+
+
+def mixed_batch(videos: int, views: int = 2, length: int = 3, size: int = 16) -> ClipBatch:
+    """Clips of one grey level per video, with drawn donors."""
+    rows = videos * views
+    g = torch.Generator().manual_seed(0)
+    level = torch.arange(videos, dtype=torch.uint8).repeat_interleave(views)
+    return ClipBatch(
+        clips=(5 * level)[:, None, None, None, None].expand(rows, length, size, size, 3).contiguous(),
+        params=ClipParams(
+            colour=torch.eye(3, 4).repeat(rows, 1, 1),
+            flip=torch.zeros(rows, dtype=torch.bool),
+            sigma=torch.zeros(rows),
+            share=torch.ones(rows),
+            gain=torch.ones(rows, 3),
+            donor=torch.rand(rows, 3, generator=g),
+        ),
+        videos=torch.arange(videos),
+        frames=torch.arange(rows * length).view(rows, length),
+    )
+
+
+@pytest.mark.parametrize("videos", [2, 3, 4, 6, 8, 16, 24])
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_mixed_clip_has_the_scene_of_another_video(videos, fast):
+    batch = mixed_batch(videos)
+    augment = AugmentConfig(mix=1.0, mean=0.0, std=1.0)
+    out = finish(batch, augment, fast=fast)
+    seen = (out[:, 0, 0, 0, 0] * 255 / 5).round().long().unflatten(0, (videos, 2))
+    own = torch.arange(videos)[:, None]
+    assert (seen != own).all(), "a clip kept its own scene"
+    assert ((seen >= 0) & (seen < videos)).all()
+    if videos % 8 == 0:
+        assert (seen // 8 == own // 8).all(), "a donor from another group: shares of a batch would differ"
+    if videos > 2:
+        assert (seen[:, 0] != seen[:, 1]).all(), "both clips of a video have the same donor"
+
+
+def test_a_part_of_a_batch_has_the_donors_of_the_whole_batch():
+    batch = mixed_batch(32)
+    whole = finish(batch, AugmentConfig(mix=1.0))
+    parts = [finish(part, AugmentConfig(mix=1.0)) for part in parts_of(batch, 4, 2)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_batch_of_one_video_is_not_mixed():
+    batch = mixed_batch(1)
+    assert torch.equal(finish(batch, AugmentConfig(mix=1.0)), finish(batch, AugmentConfig()))
+
+
+def test_the_mix_is_drawn_for_every_clip_and_moves_no_other_draw(good_video):
+    video, clip = probe_video(good_video), ClipConfig()
+    plain = draw_clips(video, clip, AugmentConfig(), seed=1, epoch=2, index=3)
+    mixed = draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=2, index=3)
+    for name in ("frames", "boxes", "colour", "flip", "sigma"):
+        assert np.array_equal(getattr(plain, name), getattr(mixed, name)), name
+    assert not plain.share.any()
+    assert (plain.gain == 1).all()
+    again = draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=2, index=3)
+    assert np.array_equal(mixed.donor, again.donor)
+    many = [
+        draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=e, index=3)
+        for e in range(200)
+    ]
+    share, gain = (np.concatenate([getattr(draw, name) for draw in many]) for name in ("share", "gain"))
+    assert 0 <= share.min() < 0.05 < 0.55 < share.max() <= 0.6
+    assert abs(share.mean() - 0.3) < 0.03
+    assert 0.5 <= gain.min() < 0.55 < 1.45 < gain.max() <= 1.5

@@ -23,7 +23,7 @@ def batch(videos):
     rows = videos * VIEWS
     return ClipBatch(
         clips=torch.arange(rows).view(rows, 1, 1, 1, 1).to(torch.uint8),
-        params=ClipParams(torch.arange(rows), torch.arange(rows), torch.arange(rows)),
+        params=ClipParams(*[torch.arange(rows)] * 6),
         videos=100 + torch.arange(videos),
         frames=torch.arange(rows)[:, None],
     )

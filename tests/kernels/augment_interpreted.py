@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
 import pytest
 import torch
 from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
+from test_mix_scenes import case as mix_case
 
-from bodvcl.ops.augment import augment_clips
+from bodvcl.ops.augment import augment_clips, mix_scenes
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,17 @@ def test_memory_formats_canvases_and_empty_batches():
     assert torch.equal(run(clips.transpose(2, 3).contiguous().transpose(2, 3), params, 20), last)
     none = params._replace(**{name: x[:0] for name, x in params._asdict().items()})
     assert run(clips[:0], none, 20).shape == (0, 3, 2, 20, 20)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 4, 6), (2, 1, 1), (2, 3, 29)])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_mixes_scenes(shape, dtype, memory_format, inplace):
+    clips, params = mix_case(*shape, dtype=dtype)
+    clips = clips.contiguous(memory_format=memory_format)
+    exact = mix_scenes(clips.double(), params, backend="reference")
+    out = mix_scenes(clips, params, inplace=inplace, backend="triton")
+    assert out.is_contiguous(memory_format=memory_format)
+    assert (out is clips) == inplace
+    assert (out.double() - exact).abs().max() <= 2 * torch.finfo(dtype).eps * exact.abs().max()

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.skipif(not _native.cpu_available(), reason=_native.why_
 VARIANTS = [
     Settings(mask=mask, weights=weights, pool=pool, **estimate)
     for mask, weights, pool, estimate in itertools.product(
-        (0, 1), (0, 1), (0, 1, 2), ({}, {"ridge": 0.02}, {"rtol": 0.2}, {"rank": 2}, {"ridge": 0.05, "rank": 2})
+        (0, 1),
+        (0, 1),
+        (0, 1, 2),
+        ({}, {"ridge": 0.02}, {"rtol": 0.2}, {"rank": 2}, {"ridge": 0.05, "rank": 2}),
     )
 ]
 

@@ -99,7 +99,9 @@ def test_non_finite_features_are_reported_with_the_number_of_clips():
 
 
 @pytest.mark.parametrize("backend", EVERY)
-@pytest.mark.parametrize("options", [{}, {"mask": "smooth", "ridge": 0.1}, {"pool": "none"}, {"pool": "std"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"mask": "smooth", "ridge": 0.1}, {"pool": "none"}, {"pool": "std"}], ids=str
+)
 def test_a_nan_stays_in_its_clip(options, backend):
     x = put(walk(9, 6, 8), backend)
     clean, clean_losses = paper_split_and_loss(x, 0.5, backend=backend, mode="loo", **options)

@@ -13,7 +13,15 @@ from torch import Tensor
 from bodvcl.config.schema import AugmentConfig
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.boxes import box_in_pixels
-from bodvcl.ops.augment import AugmentParams, augment_clips, blur_radius, resize_box
+from bodvcl.data.clips.donors import donors
+from bodvcl.ops.augment import (
+    AugmentParams,
+    MixParams,
+    augment_clips,
+    blur_radius,
+    mix_scenes,
+    resize_box,
+)
 
 
 def crop_resize(frames: np.ndarray | Tensor, box: np.ndarray, size: int) -> Tensor:
@@ -40,11 +48,11 @@ def finish(
     dtype: torch.dtype = torch.float32,
     fast: bool = True,
 ) -> Tensor:
-    """Move a batch to the device of the model; flip, colour, blur and normalise it there.
+    """Move a batch to the device of the model; flip, colour, blur, normalise and mix it there.
 
     Args:
         batch: N clips as uint8 (N, L, S, S, 3), and their drawn parameters.
-        augment: mean, std and the widest blur; whether a clip is flipped or blurred was drawn before.
+        augment: mean, std and the widest blur; whether a clip is flipped, blurred or mixed was drawn before.
         device: device of the result.
         memory_format: memory format of the result; channels_last_3d costs no copy.
         dtype: type of the result.
@@ -52,10 +60,11 @@ def finish(
             by frame.
 
     Returns:
-        (N, 3, L, S, S) of ``dtype``, (rgb - mean) / std with RGB in [0, 1].
+        (N, 3, L, S, S) of ``dtype``, (rgb - mean) / std with RGB in [0, 1], and beyond that range where
+        scenes are mixed.
     """
     params = batch.params.to(device, non_blocking=True)
-    return augment_clips(
+    clips = augment_clips(
         batch.clips.to(device, non_blocking=True),
         AugmentParams(params.colour, params.flip, params.sigma),
         batch.clips.shape[2],
@@ -66,3 +75,11 @@ def finish(
         radius=blur_radius(augment.blur_sigma[1]) if augment.blur > 0 else 0,
         backend="auto" if fast else "reference",
     )
+    videos = len(batch.videos)
+    if videos < 2 or not batch.params.share.any():  # no other video, or none is mixed
+        return clips
+    rows, frames = donors(batch.params.donor, videos, clips.shape[2])
+    mix = MixParams(
+        rows.to(device, non_blocking=True), frames.to(device, non_blocking=True), params.share, params.gain
+    )
+    return mix_scenes(clips, mix, inplace=True, backend="auto" if fast else "reference")

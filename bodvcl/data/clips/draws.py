@@ -18,6 +18,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 
 _CLIPS = 2  # purpose of these random numbers; the order of the videos has 1
+_MIX = 5  # ... and those of the mix
 _DRAWS = 32  # uniforms per view; a fixed number, so that switching one augmentation off moves no other draw
 
 
@@ -31,6 +32,9 @@ class ClipDraws:
         colour: float32 (views, 3, 4), affine map of RGB in [0, 1]: colour[:, :3] @ rgb + colour[:, 3].
         flip: bool (views,), mirror left and right.
         sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
+        share: float32 (views,), share of the scene that a still frame of another video replaces.
+        gain: float32 (views, 3), factor of what moves, for each colour.
+        donor: float32 (views, 3) in [0, 1): which other video, which of its clips, which frame.
     """
 
     frames: np.ndarray
@@ -38,6 +42,9 @@ class ClipDraws:
     colour: np.ndarray
     flip: np.ndarray
     sigma: np.ndarray
+    share: np.ndarray
+    gain: np.ndarray
+    donor: np.ndarray
 
 
 def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
@@ -103,12 +110,16 @@ def draw_clips(
         colour_matrix(brightness, contrast, saturation, hue, one < augment.gray)
         for (brightness, contrast, saturation, hue), one in zip(factors.tolist(), gray.tolist())
     ]
+    mix = generator(seed, _MIX, epoch, index).random((clip.views, 7))
     return ClipDraws(
         frames=clip_frames(info, clip, start),
         boxes=random_boxes(info, augment, crop),
         colour=np.stack(colour).astype(np.float32),
         flip=flip < augment.flip,
         sigma=np.where(blur < augment.blur, low + (high - low) * sigma, 0.0).astype(np.float32),
+        share=(augment.mix * mix[:, 0]).astype(np.float32),
+        gain=(1 + (augment.mix_gain if augment.mix else 0.0) * (2 * mix[:, 1:4] - 1)).astype(np.float32),
+        donor=mix[:, 4:7].astype(np.float32),
     )
 
 
@@ -129,4 +140,7 @@ def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) ->
         colour=np.tile(identity, (count, 1, 1)),
         flip=np.zeros(count, bool),
         sigma=np.zeros(count, np.float32),
+        share=np.zeros(count, np.float32),
+        gain=np.ones((count, 3), np.float32),
+        donor=np.zeros((count, 3), np.float32),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -99,14 +99,15 @@ def collect(
     """
     if not draws:
         empty = torch.empty(0)
-        return ClipBatch(clips, ClipParams(empty, empty, empty), empty, empty, epoch, step, tuple(failures))
+        nothing = ClipParams(*[empty] * len(fields(ClipParams)))
+        return ClipBatch(clips, nothing, empty, empty, epoch, step, tuple(failures))
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.concatenate([getattr(draw, name) for draw in draws]))
 
     return ClipBatch(
         clips=clips,
-        params=ClipParams(stacked("colour"), stacked("flip"), stacked("sigma")),
+        params=ClipParams(**{field.name: stacked(field.name) for field in fields(ClipParams)}),
         videos=torch.tensor(indices),
         frames=stacked("frames"),
         epoch=epoch,

@@ -69,7 +69,8 @@ def _cut(camera: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     corner = rng.random(2) * room - pixels * camera.min(axis=0)
     cut = np.stack([_sampled(photograph, corner + pixels * shift, pixels, size) for shift in camera])
     mixed: np.ndarray = (cut - cut.mean((0, 1, 2))) @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    return _CONTRAST * mixed / max(mixed.std(), 1e-3)
+    mixed *= _CONTRAST / max(mixed.std(), 1e-3)
+    return mixed
 
 
 def _sampled(photograph: np.ndarray, corner: np.ndarray, pixels: float, size: int) -> np.ndarray:

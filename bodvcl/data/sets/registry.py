@@ -62,9 +62,9 @@ def open_dataset(
 
     Args:
         spec: the name of a built-in data set (`scenes`, `digits`, `shapes`); `name:folder` or
-            `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth; or a .csv list with a
-            column `path` (relative to the list), an optional column `split`, and label columns. `~` is the
-            home folder.
+            `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth;
+            or a .csv list with a column `path` (relative to the list), an optional column `split`, and label
+            columns. `~` is the home folder.
         settings: settings of the built-in data sets. None: their defaults.
         workers: processes that render a built-in data set. None or 0: one per core.
         progress: show a progress bar while rendering.

@@ -1,4 +1,4 @@
-"""Which backend augments a batch of clips."""
+"""Which backend augments a batch of clips, and which mixes their scenes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,29 @@ def _best(request: AugmentRequest) -> str:
 def choose_augment(backend: str, request: AugmentRequest) -> str:
     """The backend that serves ``request``: "triton", "torch" or "reference". Raises as `choose` does."""
     return choose(backend, request, WHY_NOT, _best)
+
+
+class MixRequest(NamedTuple):
+    """What decides which backend mixes scenes: type of device and dtype of the clips."""
+
+    device: str
+    dtype: torch.dtype
+
+
+WHY_NOT_MIX: dict[str, Callable[[MixRequest], str]] = {
+    "triton": lambda request: why_not_triton(request.device, request.dtype, "clips"),
+    "torch": always,
+    "reference": always,
+}
+
+
+def choose_mix(backend: str, request: MixRequest) -> str:
+    """The backend that serves ``request``: "triton", "torch" or "reference". Raises as `choose` does."""
+    return choose(backend, request, WHY_NOT_MIX, _best_mix)
+
+
+def _best_mix(request: MixRequest) -> str:
+    return "triton" if request.device == "cuda" and not WHY_NOT_MIX["triton"](request) else "torch"
 
 
 def explain_augment(device: str) -> dict[str, str]:

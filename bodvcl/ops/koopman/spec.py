@@ -44,8 +44,8 @@ class KoopmanSpec(NamedTuple):
         rtol: relative singular value below which a direction is dropped; without a ridge only.
         ridge: share of the mean diagonal of Fb'Fb that is added to it; 0: truncation.
         rank: number of directions kept at most; 0: all.
-        pool: place in `POOLS`: 0 splits the mean frame, 1 every frame; 2 splits every frame and gives the mean
-            of the static parts and the standard deviation of the dynamic ones.
+        pool: place in `POOLS`. 0 splits the mean frame, 1 every frame; 2 splits every frame and gives the
+            mean of the static parts and the standard deviation of the dynamic ones.
         max_gain: bound on the gain of a clip's gradient through the split; 0: none.
         tls: total least squares in place of least squares.
     """
