@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
-from bodvcl.models.streams import koopman_streams, prediction_loss
+from bodvcl.models.streams import comparable, koopman_streams, prediction_loss
 from bodvcl.objectives.tensors import info_nce_in_batch, row_ids, stacked
 from bodvcl.ops.checks import capturing
 from bodvcl.ops.contrastive.checks import INTEGERS
@@ -51,6 +52,9 @@ class DecoupledInfoNCE(nn.Module):
         rtol: singular values below rtol times the largest are dropped; only with ``ridge=0``. None: by dtype.
         rank: keep at most this many singular directions, 1 to ``min(T - 1, M)``. None: all.
         normalize: scale every frame's embedding to unit length before the fit.
+        dynamic: "mean", Eq. 21: the dynamic part of the mean frame. "std", the standard deviation over time
+            of the dynamic parts of the frames, standardised over the clips of all ranks: for videos whose
+            scene tells them apart, together with :func:`bodvcl.ops.mix_scenes`.
         max_gain: limit of each clip's gradient through the split, as a multiple of that of a plain mean over
             frames. None: no limit.
         mode: what L_pred measures. "loo", every pair of frames predicted by the operator fitted to the other
@@ -74,6 +78,7 @@ class DecoupledInfoNCE(nn.Module):
         rtol: float | None = None,
         rank: int | None = None,
         normalize: bool = True,
+        dynamic: Literal["mean", "std"] = "mean",
         max_gain: float | None = 1.0,
         mode: Mode = "loo",
         nu: float = 1e-4,
@@ -91,6 +96,7 @@ class DecoupledInfoNCE(nn.Module):
             rtol=rtol,
             rank=rank,
             normalize=normalize,
+            dynamic=dynamic,
             max_gain=max_gain,
         )
         self._prediction = PredictionConfig(mode=mode, nu=nu)
@@ -125,6 +131,7 @@ class DecoupledInfoNCE(nn.Module):
         """
         _check(embeddings, video_ids)
         streams = koopman_streams(embeddings, self._koopman, self._prediction)
+        streams = comparable(streams, self._koopman)
         videos = video_ids.to(embeddings.device, non_blocking=True)
         losses = info_nce_in_batch(
             stacked(streams.embeddings),

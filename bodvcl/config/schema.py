@@ -272,6 +272,11 @@ class KoopmanConfig:
     """Largest number of singular directions to keep. None: all."""
     normalize: bool = True
     """Scale every frame's embedding to unit length before the operator is fitted."""
+    dynamic: Literal["mean", "std"] = "mean"
+    """What the dynamic stream is of the dynamic parts of the frames.
+    mean: their mean, as in Eq. 21. That of an oscillation is near zero, and depends on its phase.
+    std: their standard deviation over time, standardised over the batch. A still clip has none,
+    two clips of one motion have the same, and the scene is in it no longer (docs/findings.md)."""
     max_gain: Annotated[float, Field(gt=0)] | None = 1.0
     """Upper bound of the gradient through the split, per clip, relative to that of the temporal mean.
     A clip with little motion has a small dynamic stream, whose gradient is large and mostly noise.

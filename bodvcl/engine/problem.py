@@ -16,7 +16,13 @@ from bodvcl.engine.learner import Learner
 from bodvcl.engine.replay import Replay
 from bodvcl.models.backbones.vit import attention_route
 from bodvcl.models.stream_health import stream_health
-from bodvcl.models.streams import SplitOutput, koopman_streams, prediction_loss, video_stream
+from bodvcl.models.streams import (
+    SplitOutput,
+    comparable,
+    koopman_streams,
+    prediction_loss,
+    video_stream,
+)
 from bodvcl.objectives.base import ClipObjective, ObjectiveInput
 
 
@@ -146,9 +152,10 @@ class BatchProblem:
         options = self.options
         if options.decouple != "bod":
             return video_stream(embeddings)
-        return koopman_streams(
+        streams = koopman_streams(
             embeddings, options.koopman, options.prediction if with_lower else None, fast=options.fast
         )
+        return comparable(streams, options.koopman)
 
     def _contrast(self, params: Params, streams: SplitOutput) -> Tensor:
         batch = ObjectiveInput(streams.embeddings, self.videos, self.options.views, self._targets())

@@ -26,10 +26,14 @@ class CompareOptions:
 
     out: UserPath = Path("runs/compare")
     """Folder of the runs and of the results. Runs that are already finished there are not repeated."""
-    group: Literal["comparison", "search"] = "comparison"
+    group: Literal["comparison", "scene", "search"] = "comparison"
     """comparison: plain, + L_pred, + BOD-VCL, and plain on data without correlations.
+    scene: with and without mixed scenes, and with the dynamic stream's standard deviation over time.
     search: BOD-VCL with one setting changed at a time."""
-    data: Annotated[tuple[Literal["shapes", "digits"], ...], Field(min_length=1)] = ("shapes", "digits")
+    data: Annotated[tuple[Literal["shapes", "digits", "scenes"], ...], Field(min_length=1)] = (
+        "shapes",
+        "digits",
+    )
     """Built-in data sets."""
     methods: Annotated[tuple[Literal["simclr", "byol", "moco", "swav"], ...], Field(min_length=1)] = (
         "simclr",

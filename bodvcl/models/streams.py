@@ -13,8 +13,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
+from bodvcl.ops.distributed import gather
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
-from bodvcl.ops.koopman.spec import Backend, Mask, Weights
+from bodvcl.ops.koopman.spec import Backend, Mask, Pool, Weights
+
+_EPS = 1e-6
+"""Added to a standard deviation over the batch, so that a feature without any stays finite."""
 
 
 def stream_names(decouple: str) -> tuple[str, ...]:
@@ -52,6 +56,9 @@ def koopman_streams(
 ) -> SplitOutput:
     """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, with ``prediction``, L_pred (Eq. 19).
 
+    With ``koopman.dynamic`` of "std", Z_M is the standard deviation over time of the frames' dynamic parts.
+    All of its entries are positive: :func:`comparable` prepares it for a contrastive loss.
+
     Args:
         embeddings: ``(N, T, M)`` per-frame embeddings.
         koopman: options of the estimation and the split.
@@ -70,6 +77,27 @@ def koopman_streams(
         **dict(zip(("empty_static", "empty_dynamic"), _shares_of_empty(split.static, split.dynamic))),
     }
     return SplitOutput({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
+
+
+def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
+    """The streams as a contrastive loss compares them.
+
+    A dynamic stream of standard deviations has positive entries only, so that all pairs of clips are alike.
+    It is standardised, ``(d - mean) / std`` of every feature over the clips of all ranks. A clip without
+    motion, whose row is zero, stays zero and is an empty stream. Any other stream is left as it is.
+
+    Args:
+        streams: of the clips of this rank, as many as on any other.
+        koopman: options of the split that made them.
+    """
+    if koopman.dynamic != "std":
+        return streams
+    spread = streams.embeddings["dynamic"]
+    every = gather(spread)
+    mean = every.mean(0)
+    deviation = (every.var(0, correction=0) + _EPS**2).sqrt()
+    standardised = torch.where((spread == 0).all(-1, keepdim=True), 0.0, (spread - mean) / deviation)
+    return streams._replace(embeddings={**streams.embeddings, "dynamic": standardised})
 
 
 def prediction_loss(
@@ -108,6 +136,7 @@ class _SplitOptions(_EstimationOptions):
     mask: Mask
     smooth_power: int
     weights: Weights
+    pool: Pool
     max_gain: float | None
 
 
@@ -126,6 +155,7 @@ def _split_options(koopman: KoopmanConfig, fast: bool) -> _SplitOptions:
         "mask": koopman.mask,
         "smooth_power": koopman.smooth_power,
         "weights": koopman.weights,
+        "pool": koopman.dynamic,
         "max_gain": koopman.max_gain,
         **_estimation_options(koopman, fast),
     }
