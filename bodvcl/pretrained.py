@@ -13,7 +13,7 @@ from bodvcl.data.clips.augment import crop_resize
 from bodvcl.data.clips.boxes import centred_square
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import ConfigError
-from bodvcl.models.encoder import VideoEncoder
+from bodvcl.models.encoder import VideoEncoder, mean_and_std
 from bodvcl.system.folders import expand
 
 __all__ = ["ClipFormat", "FrameEncoder", "load_encoder"]
@@ -105,6 +105,19 @@ class FrameEncoder(nn.Module):
         """
         _check_clips(clips)
         return self.encoder.frames(clips)
+
+    def pooled(self, clips: Tensor) -> Tensor:
+        """One vector per clip, for search and classifiers: mean and deviation of its features over time.
+
+        The mean alone loses what changes in a clip. ``bodvcl probe`` calls these features ``backbone+std``.
+
+        Args:
+            clips: as for :meth:`forward`.
+
+        Returns:
+            ``(N, 2 D)``: D means, then D standard deviations.
+        """
+        return mean_and_std(self(clips))
 
     def embeddings(self, clips: Tensor) -> Tensor:
         """Embeddings of the projector ``(N, T, M)``: what the Koopman split and the losses were applied to.

@@ -32,7 +32,7 @@ ANALYSIS_BATCHES = 4
 """Batches of clips, evenly spread, whose eigenvalues and frame similarities are analysed."""
 EXAMPLES = 8
 """Clips shown as pictures."""
-PROBED = ("backbone", "static", "dynamic")
+PROBED = ("backbone", "backbone+std", "static", "dynamic")
 """Kinds of features that are probed."""
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
 from bodvcl.evaluate.names import FEATURE_KINDS
-from bodvcl.models.encoder import VideoEncoder
+from bodvcl.models.encoder import VideoEncoder, mean_and_std
 from bodvcl.models.streams import koopman_streams
 
 
@@ -85,9 +85,10 @@ def extract_features(
         koopman: estimation and split of the streams.
 
     Returns:
-        Float32 tensors on the CPU, one row per video in the order given: ``backbone (videos, D)``; and of the
-        projector's embeddings the mean over frames, ``projector (videos, M)``, and the two streams
-        ``static (videos, M)`` and ``dynamic (videos, M)`` (Eq. 21).
+        Float32 tensors on the CPU, one row per video in the order given: ``backbone (videos, D)``, the mean
+        over frames; ``backbone+std (videos, 2 D)``, the mean and the standard deviation over the frames of a
+        clip; and of the projector's embeddings the mean over frames, ``projector (videos, M)``, and the two
+        streams ``static (videos, M)`` and ``dynamic (videos, M)`` (Eq. 21).
 
     Raises:
         ValueError: clips of another rank, or no batch at all.
@@ -99,7 +100,12 @@ def extract_features(
             frames = encoder.frames(to_encoder(clips, encoder, device))
             embeddings = encoder.project(frames)
             streams = koopman_streams(embeddings, koopman, None).embeddings
-            means = {"backbone": frames.mean(1), "projector": embeddings.mean(1), **streams}
+            means = {
+                "backbone": frames.mean(1),
+                "backbone+std": mean_and_std(frames),
+                "projector": embeddings.mean(1),
+                **streams,
+            }
             for kind, value in means.items():
                 rows[kind].append(value.float().unflatten(0, (-1, views)).mean(1).cpu())
     if not rows["backbone"]:

@@ -8,5 +8,5 @@ Probe = Literal["ridge", "sgd", "knn", "retrieval"]
 PROBES: tuple[Probe, ...] = get_args(Probe)
 ControlName = Literal["none", "static", "dynamic"]
 FlowName = Literal["auto", "raft", "tvl1"]
-FEATURE_KINDS = ("backbone", "projector", "static", "dynamic")
+FEATURE_KINDS = ("backbone", "backbone+std", "projector", "static", "dynamic")
 """Kinds of features, as :func:`bodvcl.evaluate.features.extract_features` names them."""

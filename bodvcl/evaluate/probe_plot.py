@@ -17,9 +17,9 @@ from bodvcl.errors import ConfigError, UserError
 from bodvcl.evaluate.score import Score
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.words import printable
-from bodvcl.viz.svg import DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
+from bodvcl.viz.svg import BEFORE, DYNAMIC, EXTRA, INK, MUTED, PAPER, STATIC, styled
 
-COLOURS = {"backbone": INK, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
+COLOURS = {"backbone": INK, "backbone+std": BEFORE, "projector": EXTRA, "static": STATIC, "dynamic": DYNAMIC}
 FORMATS = (".png", ".svg")
 MAX_CLASSES = 120
 """Columns with more classes get no bars: they would be unreadable."""

@@ -33,7 +33,7 @@ from bodvcl.evaluate.videos_to_probe import drop_overlap, find_videos, long_enou
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.system.global_state import restored
 
-WITHOUT_STREAMS = ("backbone",)
+WITHOUT_STREAMS = ("backbone", "backbone+std")
 """Kinds of features that are probed without ``--streams``."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.variants import PLAIN
 
-SYMBOLS = {"backbone": "z", "static": "Z_A", "dynamic": "Z_M"}
+SYMBOLS = {"backbone": "z", "backbone+std": "z and its std", "static": "Z_A", "dynamic": "Z_M"}
 """Kind of features to its symbol in the paper."""
 
 ProbeRows = Sequence[Mapping[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from bodvcl.config.schema import ModelConfig
@@ -42,6 +43,12 @@ class VideoEncoder(nn.Module):
     def head_names(self) -> frozenset[str]:
         """Names of the projector's parameters, as in ``named_parameters()`` of the encoder."""
         return frozenset(f"projector.{name}" for name, _ in self.projector.named_parameters())
+
+
+def mean_and_std(frames: Tensor) -> Tensor:
+    """What a clip shows and how it changes: ``(N, 2 D)``, the mean over time of its features ``(N, T, D)``,
+    then their standard deviation over time."""
+    return torch.cat([frames.mean(1), frames.std(1, correction=0)], -1)
 
 
 def build_encoder(config: ModelConfig) -> VideoEncoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
@@ -24,6 +26,8 @@ def stream_health(streams: SplitOutput, views: int) -> dict[str, Tensor]:
 
     - ``stream_cosine``: mean over clips of the cosine between Z_A and Z_M; 1 where the split separates
       nothing.
+    - ``shared_neighbours``: share of the clips whose nearest clip of another video is one of the same video
+      in both streams; high where both streams hold the same, whatever their directions are.
     - ``circle_distance``: mean of ``| 1 - |lambda| |`` over the eigenvalues that were kept: how fast the
       modes decay or grow.
     - ``split_margin``: mean over clips of the smallest distance between an eigenvalue and the circle of the
@@ -41,6 +45,7 @@ def stream_health(streams: SplitOutput, views: int) -> dict[str, Tensor]:
     if streams.split is not None:
         alike = cosine_similarity(streams.split.static, streams.split.dynamic, dim=-1)
         health["stream_cosine"] = alike.nan_to_num().mean()
+        health["shared_neighbours"] = _shared_neighbours(streams.embeddings, views)
         radius = streams.split.eigenvalues().abs()
         kept = torch.arange(radius.shape[-1], device=radius.device) < streams.split.rank[..., None]
         off = torch.where(kept, (1 - radius).abs(), 0.0)
@@ -49,6 +54,20 @@ def stream_health(streams: SplitOutput, views: int) -> dict[str, Tensor]:
         some = torch.isfinite(margin)
         health["split_margin"] = torch.where(some, margin, 0.0).sum() / some.sum().clamp_min(1)
     return health
+
+
+def _shared_neighbours(embeddings: Mapping[str, Tensor], views: int) -> Tensor:
+    """Share of the clips ``(N, M)`` of the two streams whose nearest other video is the same in both."""
+    static, dynamic = (_nearest_video(z, views) for z in embeddings.values())
+    return (static == dynamic).float().mean()
+
+
+def _nearest_video(z: Tensor, views: int) -> Tensor:
+    """The video ``(N,)`` of the clip of another video that has the largest cosine with each clip."""
+    u = normalize(z.nan_to_num(posinf=0.0, neginf=0.0), dim=-1)
+    video = torch.arange(len(u), device=u.device) // views
+    own = video[:, None] == video
+    return video[(u @ u.mT).masked_fill(own, -torch.inf).argmax(1)]
 
 
 def _mean_cosine(u: Tensor) -> Tensor:

@@ -78,16 +78,21 @@ def probe(run: RunFolder) -> Markup | None:
         probe_bars(backbone),
     ]
     streams = {
-        f"{kind} stream": [row for row in run.probe if row["features"] == kind]
-        for kind in ("static", "dynamic")
+        name: [row for row in run.probe if row["features"] == kind]
+        for kind, name in (
+            ("backbone+std", "with std"),
+            ("static", "static stream"),
+            ("dynamic", "dynamic stream"),
+        )
         if any(row["features"] == kind for row in run.probe)
     }
     if streams:
         parts += [
             paragraph(
-                "The same probe on the two streams of the pre-trained projector, in percent. After a clean "
-                "split, the static stream predicts static semantics better, and the dynamic stream dynamic "
-                "ones."
+                "The same probe on other features of the pre-trained encoder, in percent: on those of the "
+                "backbone with their standard deviation over time beside their mean, and on the two streams "
+                "of the projector. After a clean split, the static stream predicts static semantics better, "
+                "and the dynamic stream dynamic ones."
             ),
             stream_table(backbone, streams),
         ]
