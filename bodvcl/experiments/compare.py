@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             train_missing(tasks, options.workers or available_cores(), until)
         except RunFailed:
             if any(is_finished(task) for task in tasks):
-                report(options, tasks)
+                report(tasks, options.out, options.group, options.minutes)
             raise
-        report(options, tasks)
+        report(tasks, options.out, options.group, options.minutes)
         return 0
 
     return run_verb("experiments.compare", experiment)

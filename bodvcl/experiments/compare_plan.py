@@ -26,11 +26,10 @@ class CompareOptions:
 
     out: UserPath = Path("runs/compare")
     """Folder of the runs and of the results. Runs that are already finished there are not repeated."""
-    group: Literal["comparison", "scene", "search"] = "comparison"
+    group: Literal["comparison", "search"] = "comparison"
     """comparison: plain, + L_pred, + BOD-VCL, and plain on data without correlations.
-    scene: with and without mixed scenes, and with the dynamic stream's standard deviation over time.
     search: BOD-VCL with one setting changed at a time."""
-    data: Annotated[tuple[Literal["shapes", "digits", "scenes"], ...], Field(min_length=1)] = (
+    data: Annotated[tuple[Literal["shapes", "digits"], ...], Field(min_length=1)] = (
         "shapes",
         "digits",
     )
@@ -56,12 +55,20 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """One training: its folder and its options of ``bodvcl train``."""
+    """One training: its folder, its options of ``bodvcl train``, and the module that takes them."""
 
     cell: Cell
     seed: int
     folder: Path
     arguments: tuple[str, ...]
+    module: str = "bodvcl.train"
+
+
+def task_folder(out: Path, cell: Cell, seed: int) -> Path:
+    """Folder of a training: its names as words, and the seed."""
+    names = (cell.data, cell.method, cell.variant)
+    words = ("".join(c if c.isalnum() or c == "." else "-" for c in name).strip("-") for name in names)
+    return out.joinpath(*words, str(seed))
 
 
 def plan(options: CompareOptions, extra: Sequence[str] = ()) -> Iterator[Task]:
@@ -81,14 +88,13 @@ def plan(options: CompareOptions, extra: Sequence[str] = ()) -> Iterator[Task]:
     for seed in range(options.seeds):
         for name in names:
             variant = group[name]
-            words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
             for data in options.data:
                 for method in options.methods:
                     arguments = [*DATA[data], "--method", method, "--seed", str(seed), "--workers", "0"]
                     arguments += ["--epochs", str(options.epochs)]
                     arguments += [*extra, *variant.options]
-                    folder = options.out / data / method / words / str(seed)
-                    yield Task(Cell(data, method, name), seed, folder, tuple(arguments))
+                    cell = Cell(data, method, name)
+                    yield Task(cell, seed, task_folder(options.out, cell, seed), tuple(arguments))
 
 
 def is_finished(task: Task) -> bool:

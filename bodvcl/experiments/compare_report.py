@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments.compare_plan import CompareOptions, Task, is_finished
+from bodvcl.experiments.compare_plan import Task, is_finished
 from bodvcl.experiments.compare_summary import (
     Cell,
     Ending,
+    Line,
     ProbeRows,
     costs,
     skipped_labels,
@@ -43,20 +44,29 @@ def reported(tasks: Sequence[Task]) -> list[Task]:
     return [task for task in tasks if task.seed in seeds.get(task.cell, ())]
 
 
-def report(options: CompareOptions, tasks: Sequence[Task]) -> None:
+def report(tasks: Sequence[Task], out: Path, name: str, minutes: float | None) -> list[Line]:
     """Write the table as .md and .json, the trainings that it leaves out as .left_out.json, and a plot as
-    .png, all named after the group; print the table.
+    .png; print the table.
+
+    Args:
+        tasks: all trainings.
+        out: folder of the files.
+        name: their name, without ending.
+        minutes: time limit that the trainings had.
+
+    Returns:
+        What the table shows.
 
     Raises:
         ConfigError: no training was finished in time.
         DataError: no training could be probed, or no label in any of them.
     """
     shown = reported(tasks)
-    if not shown and options.minutes is None:
+    if not shown and minutes is None:
         raise DataError(f"no run could be probed: {tasks[0].folder / 'log.txt'} says why")
     if not shown:
         raise ConfigError(
-            f"no run was finished within {options.minutes:g} minutes: "
+            f"no run was finished within {minutes:g} minutes: "
             "give the same command again, with more --minutes, to go on"
         )
     cells = {task.cell for task in shown}
@@ -73,24 +83,25 @@ def report(options: CompareOptions, tasks: Sequence[Task]) -> None:
     more = [_left_out(left_out)] if left_out else []
     more += [f"Not probed: {'; '.join(skipped)}.\n"] if skipped else []
     text = "\n".join([markdown(listings), *more])
-    write_atomically(options.out / f"{options.group}.md", text.encode())
+    write_atomically(out / f"{name}.md", text.encode())
     write_atomically(
-        options.out / f"{options.group}.json",
+        out / f"{name}.json",
         json.dumps(
             {"accuracy": [asdict(line) for line in summary], "cost": [asdict(line) for line in cost]},
             indent=1,
         ).encode(),
     )
     write_atomically(
-        options.out / f"{options.group}.left_out.json",
+        out / f"{name}.left_out.json",
         json.dumps(
             [{**asdict(task.cell), "seed": task.seed, "finished": is_finished(task)} for task in left_out],
             indent=1,
         ).encode(),
     )
-    plot(summary, options.out / f"{options.group}.png")
+    plot(summary, out / f"{name}.png")
     show(*listings, *more)
-    print(f"{options.group}.md, .json and .png are in\n  {options.out}")
+    print(f"{name}.md, .json and .png are in\n  {out}")
+    return summary
 
 
 def _ending(run: Path) -> Ending:

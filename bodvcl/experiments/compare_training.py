@@ -67,7 +67,7 @@ def _train(task: Task, until: float | None) -> bool:
         return False
     task.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(task.folder / "arguments.json", json.dumps(task.arguments).encode())
-    command = [sys.executable, "-m", "bodvcl.train", *task.arguments, "--resume", "--log.no-report"]
+    command = [sys.executable, "-m", task.module, *task.arguments, "--resume", "--log.no-report"]
     command += ["--run-dir", str(task.folder / "run")]
     with open(task.folder / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(

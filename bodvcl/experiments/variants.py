@@ -16,10 +16,8 @@ class Variant:
 DATA: dict[str, tuple[str, ...]] = {
     "shapes": ("--data", "shapes", "--shapes.correlation", "sc", "--decode.keep", "1"),
     "digits": ("--data", "digits", "--digits.correlation", "full", "--decode.keep", "1"),
-    "scenes": ("--data", "scenes", "--decode.keep", "1"),
 }
-"""Built-in data. In shapes and digits semantics are correlated in training and independent in the probe; in
-scenes nothing is correlated, and every video has a scene of its own."""
+"""Built-in data, correlated in training and independent in the probe."""
 
 PLAIN = "plain"
 
@@ -60,21 +58,4 @@ SEARCH: dict[str, Variant] = {
 }
 """BOD-VCL with one setting changed at a time, and the plain method."""
 
-_MIX = ("--augment.mix", "1", "--augment.mix-gain", "0.5")
-_STD = ("--koopman.dynamic", "std")
-
-SCENE: dict[str, Variant] = {
-    PLAIN: Variant(("--decouple", "none")),
-    "plain, mix": Variant(("--decouple", "none", *_MIX)),
-    "BOD-VCL": Variant(()),
-    "BOD-VCL, mix": Variant(_MIX),
-    "std": Variant(_STD),
-    "std, mix": Variant((*_STD, *_MIX)),
-    "plain, no scene": Variant(("--decouple", "none", "--scenes.scene", "0")),
-    "std, mix, no scene": Variant((*_STD, *_MIX, "--scenes.scene", "0")),
-}
-"""Videos whose scene gives them away: the plain method and BOD-VCL, with the dynamic stream of the paper and
-with its standard deviation over time, each without and with mixed scenes. The same videos without scenes
-show whether it is suppression."""
-
-GROUPS: Mapping[str, Mapping[str, Variant]] = {"comparison": COMPARISON, "scene": SCENE, "search": SEARCH}
+GROUPS: Mapping[str, Mapping[str, Variant]] = {"comparison": COMPARISON, "search": SEARCH}

@@ -107,7 +107,7 @@ def test_a_comparison_without_any_label_says_so(tmp_path):
         probe = task.folder / "run" / "probe.json"
         probe.write_text(json.dumps({"rows": [skipped("shape", "backbone", "two videos")]}))
     with pytest.raises(DataError, match=r"no label could be probed \(shapes, shape: two videos\)"):
-        report(chosen, tasks)
+        report(tasks, tmp_path, "comparison", None)
 
 
 def test_what_matters_most_is_trained_first(tmp_path):
@@ -148,7 +148,7 @@ def test_a_table_has_the_same_seeds_of_every_variant_and_names_what_it_leaves_ou
     for task in tasks:
         if (task.cell.data, task.cell.variant, task.seed) in done:
             finish(task, 0.6 + 0.1 * task.seed)
-    report(chosen, tasks)
+    report(tasks, tmp_path, "comparison", None)
     shown = {(task.cell.data, task.cell.variant, task.seed) for task in reported(tasks)}
     assert shown == {("shapes", "plain", 1), ("shapes", "+ BOD-VCL", 1), ("digits", "plain", 0)}
     lines = json.loads((tmp_path / "comparison.json").read_text())["accuracy"]
@@ -231,7 +231,7 @@ def test_mistakes_are_one_line_before_anything_is_rendered(tmp_path, capsys, mon
 
 def test_runs_without_a_probe_are_no_table(tmp_path):
     with pytest.raises(DataError, match=r"no run could be probed: .*plain/0/log\.txt says why"):
-        report(options(tmp_path), list(plan(options(tmp_path))))
+        report(list(plan(options(tmp_path))), tmp_path, "comparison", None)
 
 
 @pytest.mark.slow
@@ -279,7 +279,7 @@ def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkey
     assert {(line["variant"], line["features"], line["semantic"]) for line in lines} == {
         (v, f, s)
         for v in ("plain", "+ BOD-VCL")
-        for f in ("z", "Z_A", "Z_M")
+        for f in ("z", "z and its std", "Z_A", "Z_M")
         for s in ("digit", "trajectory")
     }
     assert all(line["seeds"] == 2 for line in lines)
