@@ -78,7 +78,7 @@ class DecoupledInfoNCE(nn.Module):
         rtol: float | None = None,
         rank: int | None = None,
         normalize: bool = True,
-        dynamic: Literal["mean", "std"] = "mean",
+        dynamic: Literal["mean", "std"] = "std",
         max_gain: float | None = 1.0,
         mode: Mode = "loo",
         nu: float = 1e-4,

@@ -20,7 +20,8 @@ hypothesis.settings.load_profile("tests")
 """The same examples in every run, however slow the machine."""
 
 TINY = [
-    "--device", "cpu", "--workers", "0", "--batch-size", "4", "--epochs", "2", "--seed", "1",
+    "--data", "shapes", "--device", "cpu", "--workers", "0", "--batch-size", "4", "--epochs", "2",
+    "--seed", "1",
     "--shapes.train-videos", "12", "--shapes.probe-videos", "16", "--shapes.frames", "20", "--shapes.size",
     "32", "--clip.size", "16", "--model.width", "4", "--model.embed-dim", "12", "--model.hidden-dim", "16",
     "--log.every", "1", "--log.save-every", "2",

@@ -63,17 +63,24 @@ def test_defaults_are_those_of_training():
     assert given.pop("temperature") == config.objective.tau
     mode, nu = given.pop("mode"), given.pop("nu")
     assert PredictionConfig(mode=mode, nu=nu) == config.prediction
+    assert given.pop("dynamic") == "std", "what training takes for None"
     assert KoopmanConfig(**given) == config.koopman
 
 
-def test_values_by_the_formulas():
+@pytest.mark.parametrize("dynamic", ["mean", "std"])
+def test_values_by_the_formulas(dynamic):
     z = embeddings()
-    losses = bodvcl.DecoupledInfoNCE(0.2, max_gain=None)(z, IDS)
+    losses = bodvcl.DecoupledInfoNCE(0.2, max_gain=None, dynamic=dynamic)(z, IDS)
     split = koopman_split(
-        normalize(z, dim=-1), mask="smooth", smooth_power=8, ridge=0.01, backend="reference"
+        normalize(z, dim=-1), mask="smooth", smooth_power=8, ridge=0.01, pool=dynamic, backend="reference"
     )
-    for name in ("static", "dynamic"):
-        u = normalize(getattr(split, name), dim=-1)
+    d = (
+        split.dynamic
+        if dynamic == "mean"
+        else (split.dynamic - split.dynamic.mean(0)) / split.dynamic.std(0, correction=0)
+    )
+    for name, stream in (("static", split.static), ("dynamic", d)):
+        u = normalize(stream, dim=-1)
         weights = (u @ u.T / 0.2).exp() * (1 - torch.eye(8))
         positives = (weights * (IDS[:, None] == IDS)).sum(1)
         want = -(positives / weights.sum(1)).log().mean()

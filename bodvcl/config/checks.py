@@ -29,13 +29,11 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
     yield from optim_contradictions(config.optim)
     yield from model_contradictions(config)
     yield from _method(config)
-    if config.koopman.dynamic != "mean" and config.decouple != "bod":
+    if config.koopman.dynamic == "std" and config.decouple != "bod":
         yield (
-            f"koopman.dynamic {config.koopman.dynamic}: only --decouple bod has a dynamic stream; with "
-            f"--decouple {config.decouple}, drop it"
+            "koopman.dynamic std: only --decouple bod has a dynamic stream; with --decouple "
+            f"{config.decouple}, drop it"
         )
-    if config.augment.mix_gain and not config.augment.mix:
-        yield "augment.mix_gain: it scales what moves while scenes are mixed; add --augment.mix 1, or drop it"
     if config.decouple != "none":
         yield from bilevel_contradictions(config.bilevel)
         yield from _compiled(config)

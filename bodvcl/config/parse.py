@@ -17,6 +17,7 @@ import yaml
 
 from bodvcl.config.checks import contradictions
 from bodvcl.config.command_line import build, parse_known, read
+from bodvcl.config.saved import as_meant
 from bodvcl.config.schema import TrainConfig, UserPath
 from bodvcl.errors import ConfigError
 from bodvcl.system.folders import expand
@@ -72,7 +73,7 @@ def load_yaml(path: Path) -> TrainConfig:
 
     A recipe can build on others: ``base: paper`` or ``base: [paper, my.yaml]`` names recipes of the package,
     or files relative to it. They are applied in this order, each after its own bases, and then the recipe's
-    keys.
+    keys. The configuration that a run has saved is a recipe too; it means what it meant when it was written.
 
     Raises:
         ConfigError: no such file, not YAML, an unknown key, a value out of range, or a recipe that is its own
@@ -81,7 +82,7 @@ def load_yaml(path: Path) -> TrainConfig:
     values = dataclasses.asdict(TrainConfig())
     for source, changes in _lineage(path):
         with _naming(source):
-            values = _merge(values, changes)
+            values = _merge(values, as_meant(changes) if "run_dir" in changes else changes)
     with _naming(path):
         return validate(values)
 

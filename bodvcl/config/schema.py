@@ -190,12 +190,12 @@ class AugmentConfig:
     """Probability of Gaussian blur. 0 also saves memory: the kernel then needs no margin."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Smallest and largest standard deviation of the blur, in pixels of the clip."""
-    mix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mix: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Largest share of a clip's scene that a still frame of another video replaces, drawn uniformly from 0.
     The scene is the mean of the frames; what moves is kept. 0: off.
     Where the scene tells one video from another, little else is learned without it (docs/findings.md)."""
-    mix_gain: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """What moves is scaled by a factor from [1 - g, 1 + g], drawn for each colour. Needs augment.mix."""
+    mix_gain: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """With mix, what moves is scaled by a factor from [1 - g, 1 + g], drawn for each colour."""
     mean: float = 0.45
     """Mean that is subtracted from every channel, after pixels are scaled to [0, 1]."""
     std: Annotated[float, Field(gt=0)] = 0.225
@@ -272,11 +272,11 @@ class KoopmanConfig:
     """Largest number of singular directions to keep. None: all."""
     normalize: bool = True
     """Scale every frame's embedding to unit length before the operator is fitted."""
-    dynamic: Literal["mean", "std"] = "mean"
+    dynamic: Literal["mean", "std"] | None = None
     """What the dynamic stream is of the dynamic parts of the frames.
     mean: their mean, as in Eq. 21. That of an oscillation is near zero, and depends on its phase.
-    std: their standard deviation over time, standardised over the batch. A still clip has none,
-    two clips of one motion have the same, and the scene is in it no longer (docs/findings.md)."""
+    std: their standard deviation over time, standardised over the batch.
+    A still clip has none, and two clips of one motion have the same (docs/findings.md). None: std."""
     max_gain: Annotated[float, Field(gt=0)] | None = 1.0
     """Upper bound of the gradient through the split, per clip, relative to that of the temporal mean.
     A clip with little motion has a small dynamic stream, whose gradient is large and mostly noise.
@@ -485,9 +485,9 @@ class TrainConfig:
     __pydantic_config__ = STRICT
 
     config: str | None = None
-    """Recipe to start from: the name of one in configs/ (`--config shapes`), or a .yaml file.
+    """Recipe to start from: the name of one in configs/ (`--config paper`), or a .yaml file.
     Options on the command line override it."""
-    data: str = "shapes"
+    data: str = "scenes"
     """Videos to train on. One of:
     scenes, digits or shapes: a built-in data set.
     A folder: all videos in it and below.
@@ -539,7 +539,7 @@ class TrainConfig:
     """Seed of weights, order of videos, clips and augmentation."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Videos per step. Each gives `clip.views` clips."""
-    epochs: Annotated[int, Field(ge=1)] = 12
+    epochs: Annotated[int, Field(ge=1)] = 24
     """Number of passes over the training videos."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many steps. The learning-rate schedule still spans all `epochs`."""

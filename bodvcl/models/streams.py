@@ -56,8 +56,8 @@ def koopman_streams(
 ) -> SplitOutput:
     """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, with ``prediction``, L_pred (Eq. 19).
 
-    With ``koopman.dynamic`` of "std", Z_M is the standard deviation over time of the frames' dynamic parts.
-    All of its entries are positive: :func:`comparable` prepares it for a contrastive loss.
+    Unless ``koopman.dynamic`` is "mean", Z_M is the standard deviation over time of the dynamic parts of the
+    frames. All of its entries are positive: :func:`comparable` prepares it for a contrastive loss.
 
     Args:
         embeddings: ``(N, T, M)`` per-frame embeddings.
@@ -90,7 +90,7 @@ def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
         streams: of the clips of this rank, as many as on any other.
         koopman: options of the split that made them.
     """
-    if koopman.dynamic != "std":
+    if _pool(koopman) != "std":
         return streams
     spread = streams.embeddings["dynamic"]
     every = gather(spread)
@@ -155,10 +155,15 @@ def _split_options(koopman: KoopmanConfig, fast: bool) -> _SplitOptions:
         "mask": koopman.mask,
         "smooth_power": koopman.smooth_power,
         "weights": koopman.weights,
-        "pool": koopman.dynamic,
+        "pool": _pool(koopman),
         "max_gain": koopman.max_gain,
         **_estimation_options(koopman, fast),
     }
+
+
+def _pool(koopman: KoopmanConfig) -> Pool:
+    """How the streams of the frames become those of a clip."""
+    return koopman.dynamic or "std"
 
 
 def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:

@@ -24,6 +24,7 @@ from bodvcl.models.encoder import build_encoder
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(
+        data="shapes",
         shapes=ShapesConfig(
             cache=tmp_path_factory.mktemp("shapes"), train_videos=8, probe_videos=32, frames=12, size=32
         ),
@@ -100,7 +101,7 @@ def test_everything_at_once(probe, runs: list[Path], tmp_path: Path) -> None:
     report = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert (report["videos"], report["clips_per_video"], report["control"]) == (32, 1, "none")
     found = {(row["semantic"], row["features"], row["probe"], row["metric"]): row for row in report["rows"]}
-    assert len(found) == len(report["rows"]) == 2 * 4 * (3 + 3)
+    assert len(found) == len(report["rows"]) == 2 * 5 * (3 + 3)
     assert {row["metric"] for row in report["rows"]} == {"top1", "R@1", "R@5", "R@10"}
     background = found["background", "backbone", "ridge", "top1"]
     assert background["value"] > 0.75
@@ -205,7 +206,7 @@ def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Pat
     skipped = [
         row for row in json.loads(out.read_text(), parse_constant=pytest.fail)["rows"] if row["skipped"]
     ]
-    assert [(row["semantic"], "value" in row) for row in skipped] == [("camera", False)]
+    assert [(row["semantic"], "value" in row) for row in skipped] == [("camera", False)] * 2
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "half of each class trains and the other half tests, drawn with seed 5" in text
 
@@ -218,7 +219,8 @@ def test_a_folder_per_class(probe, rows, tmp_path: Path) -> None:
     out = tmp_path / "probe.json"
     code, *_ = probe("--data", f"class-folders:{tmp_path / 'data'}", "--probe", "ridge", "--out", str(out))
     assert code == 0
-    (row,) = json.loads(out.read_text())["rows"]
+    row, with_std = json.loads(out.read_text())["rows"]
+    assert (row["features"], with_std["features"]) == ("backbone", "backbone+std")
     assert (row["train"], row["test"], row["classes"], row["skipped"]) == (16, 16, 2, None)
 
 

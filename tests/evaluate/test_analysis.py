@@ -17,7 +17,7 @@ from bodvcl.evaluate.spectrum import clip_spectrum, mask_value
 from bodvcl.models.encoder import build_encoder
 from bodvcl.runs.analysis import load_analysis, save_analysis
 
-PLAIN = KoopmanConfig(mask="hard", ridge=0.0, normalize=False)
+PLAIN = KoopmanConfig(mask="hard", ridge=0.0, normalize=False, dynamic="mean")
 
 
 class Given(nn.Module):
@@ -111,8 +111,11 @@ def test_features_are_means_over_frames_and_clips() -> None:
     result = extract_features(Given(), [clips[:2], clips[2:]], "cpu", PLAIN)
     expected = features.mean(1).unflatten(0, (3, 2)).mean(1).float()
     torch.testing.assert_close(result["backbone"], expected)
+    deviation = features.std(1, correction=0).unflatten(0, (3, 2)).mean(1).float()
+    torch.testing.assert_close(result["backbone+std"], torch.cat([expected, deviation], 1))
     assert {name: tuple(value.shape) for name, value in result.items()} == {
         "backbone": (3, 4),
+        "backbone+std": (3, 8),
         "projector": (3, 4),
         "static": (3, 4),
         "dynamic": (3, 4),

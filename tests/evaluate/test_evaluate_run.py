@@ -84,7 +84,7 @@ def test_the_same_encoder_twice_gains_nothing(
 ) -> None:
     encoder = encoders(config)[0]
     rows = evaluate(config, [encoder, encoder], videos, tmp_path)
-    assert [row["gain"] for row in rows] == [0.0] * 12
+    assert [row["gain"] for row in rows] == [0.0] * 16
 
 
 def test_without_labels_there_are_pictures_but_no_probe(
@@ -105,7 +105,9 @@ def test_columns_that_are_no_labels_are_skipped_with_the_reason(
     ]
     rows = evaluate(config, encoders(config), more, tmp_path)
     assert {(row["semantic"], row["features"]) for row in rows} == {
-        (name, kind) for name in ("id", "seconds", "shape") for kind in ("backbone", "static", "dynamic")
+        (name, kind)
+        for name in ("id", "seconds", "shape")
+        for kind in ("backbone", "backbone+std", "static", "dynamic")
     }
     reasons = {row["semantic"]: row["skipped"] for row in rows}
     assert reasons["shape"] is None

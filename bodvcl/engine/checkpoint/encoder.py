@@ -13,6 +13,7 @@ import yaml
 
 import bodvcl
 from bodvcl.config.parse import validate
+from bodvcl.config.saved import as_meant
 from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint.file import ENCODER, FORMAT, LAST, first_lines, read_state, write_state
 from bodvcl.errors import CheckpointError, ConfigError
@@ -72,7 +73,7 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
     """
     file, state = _read_encoder(Path(path), torch.device(device))
     try:
-        config = validate(yaml.safe_load(str(state["config"])))
+        config = validate(as_meant(yaml.safe_load(str(state["config"]))))
     except (ConfigError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "

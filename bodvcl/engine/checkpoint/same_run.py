@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bodvcl.config.saved import as_meant
+from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.video_list import VideoList, difference
 from bodvcl.errors import CheckpointError
 
@@ -38,14 +41,15 @@ def compare_settings(saved: str, now: str, may_change: Collection[str] = ()) -> 
     """Compare the configuration in a checkpoint with that of the run to continue.
 
     Args:
-        saved: configuration in the checkpoint, as YAML.
+        saved: configuration in the checkpoint, as YAML. Options that it does not have did not exist then.
         now: configuration of the run, as YAML.
         may_change: groups of options that may differ here, although they normally make it another run.
 
     Returns:
         Two lists of lines, one per option that differs: those that make it another run, and the others.
     """
-    before, after = _flat(yaml.safe_load(saved)), _flat(yaml.safe_load(now))
+    before = _flat(asdict(TrainConfig())) | _flat(as_meant(yaml.safe_load(saved)))
+    after = _flat(yaml.safe_load(now))
     different: list[str] = []
     changed: list[str] = []
     for key in sorted(before.keys() | after.keys()):

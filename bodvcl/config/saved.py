@@ -1,0 +1,29 @@
+"""The configuration that a run has saved, read by a later release.
+
+An option that did not exist then is not in it. Where its default would change what the run does, it gets the
+value that says what the run did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MEANT: Mapping[str, Mapping[str, Any]] = {
+    "koopman": {"dynamic": "mean"},
+    "augment": {"mix": 0.0, "mix_gain": 0.0},
+}
+"""Group to the options that older runs do not have, and what they did."""
+
+
+def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved values, with what the run did for the options that did not exist then.
+
+    Args:
+        values: nested values of a whole configuration, as `config.yaml` or a checkpoint holds them.
+    """
+    complete = dict(values)
+    for group, meant in MEANT.items():
+        if isinstance(complete.get(group), Mapping):
+            complete[group] = {**meant, **complete[group]}
+    return complete
