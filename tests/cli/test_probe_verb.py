@@ -110,7 +110,7 @@ def test_everything_at_once(probe, runs: list[Path], tmp_path: Path) -> None:
         assert row["gain"] == pytest.approx(row["value"] - row["against"])
         assert (row["train"], row["test"], row["classes"]) == (16, 16, 2)
     classes = {(c["semantic"], c["features"], c["probe"]): c["classes"] for c in report["per_class"]}
-    assert len(classes) == 2 * 4 * 3
+    assert len(classes) == 2 * 5 * 3
     assert {c["test"] for c in classes["shape", "static", "knn"].values()} == {8}
     svg = plot.read_text()
     assert svg.lstrip().startswith("<?xml")
