@@ -307,8 +307,8 @@ BODVCL_HD inline void backward_clip(
     incoming = read_dots(g, c, x, streams, given(grad_static), c.static_dots);
     if (p.spread) {
       incoming += read_scale(g, c, x, grad_dynamic, scale);
-      const auto cotangent = [&](int column, int m) { return scale[m] * deviation(c, x, column, m); };
-      read_dots(g, c, x, t, cotangent, c.dynamic_dots);
+      const auto scaled = [&](int frame, int m) { return scale[m] * Element<E>::get(x[frame * width + m]); };
+      read_dots(g, c, x, t, scaled, c.dynamic_dots);
     } else {
       incoming += read_dots(g, c, x, streams, given(grad_dynamic), c.dynamic_dots);
     }

@@ -80,15 +80,20 @@ BODVCL_HD inline void Clip<Group, R, T>::through_mask() {
   g.sync();
 }
 
-// For the spread, whose static_dots are those of one cotangent, n numbers: the dots of every frame, and the
-// curve. The deviations add up to zero over the frames, and so do their cotangents: that the mean was taken off
-// changes no dot of the dynamic stream.
+// For the spread, whose static_dots are those of one cotangent, n numbers, and whose dynamic_dots are those of
+// the scaled frames: the dots with the cotangents of every frame, and the curve. The deviations add up to zero
+// over the frames, and so do their cotangents: that the mean was taken off changes no dot of the dynamic
+// stream.
 template <class Group, class R, class T>
 BODVCL_HD inline void Clip<Group, R, T>::spread_dots() {
   const R share = 1.0 / larger(frame_count, fill<R>(1.0));
   each(g, n, [&](int i) { work[i] = share * static_dots[i]; });
   g.sync();
   each(g, n * q, [&](int e) { static_dots[e] = frames[e % q] * work[e / q]; });
+  g.sync();
+  // The cotangent of a frame's dynamic part is a mix of the scaled frames, like the part itself.
+  product(g, n, t, t, square(dynamic_dots, t), square(dynamic_coef, t).t(), square(work, t));
+  copy(g, work, dynamic_dots, times(n, t));
   product(g, t, t, t, square(dynamic_coef, t).t(), square(dynamic_coef, t), square(curve, t));
 }
 

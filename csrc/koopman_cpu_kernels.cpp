@@ -20,10 +20,10 @@ struct Buffers {
   E* rows;         // features of one clip, if they cannot be used in place
   E* static_rows;  // cotangents, likewise
   E* dynamic_rows;
-  double* out;         // gradient of the split
-  double* deviations;  // of the spread: the dynamic part of each frame, and then its cotangent
-  double* scale;  // ... which is so many times the dynamic part, for each feature of each clip of a group
-  double* coef;   // coefficients of one clip
+  double* out;     // gradient of the split
+  double* scaled;  // of the spread: the frames of the clips of a group, see scaled_rows
+  const double** scaled_pointers;
+  double* coef;  // coefficients of one clip
   const E** pointers;
   Pack* packs;
   int64_t bytes;
@@ -41,8 +41,9 @@ struct Buffers {
     static_rows = reinterpret_cast<E*>(take(backward ? streams * w * sizeof(E) : 0));
     dynamic_rows = reinterpret_cast<E*>(take(backward ? streams * w * sizeof(E) : 0));
     out = reinterpret_cast<double*>(take(backward ? t * w * sizeof(double) : 0));
-    deviations = reinterpret_cast<double*>(take(backward && p.spread ? t * w * sizeof(double) : 0));
-    scale = reinterpret_cast<double*>(take(p.spread ? kLanes * w * sizeof(double) : 0));
+    const bool scales = backward && p.spread;
+    scaled = reinterpret_cast<double*>(take(scales ? kLanes * t * w * sizeof(double) : 0));
+    scaled_pointers = reinterpret_cast<const double**>(take(scales ? t * sizeof(void*) : 0));
     coef = reinterpret_cast<double*>(take((t + 2 * q) * t * sizeof(double)));
     pointers = reinterpret_cast<const E**>(take((t + 2 * q) * sizeof(void*)));
     bytes = at - static_cast<char*>(base);
@@ -68,18 +69,6 @@ const bool* mask_of(const bool* mask, int64_t clip, int frames) {
 
 void set_frames(PackClip& c, const bool* mask, int lane) {
   for (int i = 0; i < c.t; ++i) c.frames[i][lane] = mask == nullptr || mask[i] ? 1.0 : 0.0;
-}
-
-// variance <- that of the dynamic part over the frames, of every feature; `sink` sees the deviations.
-template <class E, class Sink>
-void add_up_spread(
-    const E* const* rows, int t, const double* coef, double share, int width, double* variance, Sink&& sink) {
-  std::memset(variance, 0, padded(width) * sizeof(double));
-  combine(rows, t, coef, t, width, [&](int r, int m, Pack x) {
-    const Pack sum = load(variance + m) + share * x * x;
-    std::memcpy(variance + m, &sum, sizeof sum);
-    sink(r, m, x);
-  });
 }
 
 template <class E>
@@ -135,43 +124,38 @@ void forward_group(const Problem& p, const ForwardData& d, int64_t group, void* 
     const Rows<E> rows = read_rows(d.features, clip * t, t, p.width, p.dtype, mask, buffers.rows);
     for (int i = 0; i < t; ++i) buffers.pointers[i] = rows.row(i);
     const int both = p.spread ? 1 : 2 * rows_out;
-    combine(buffers.pointers, t, buffers.coef, both, p.width, [&](int r, int m, Pack x) {
+    const Inputs<E> in{buffers.pointers, t};
+    combine(in, buffers.coef, both, p.width, [&](int r, int m, Pack x) {
       void* const to = r < rows_out ? d.fixed : d.dynamic;
       store(to, (clip * rows_out + r % rows_out) * p.width + m, p.width - m, p.dtype, x);
     });
     if (!p.spread) continue;
     const double share = 1.0 / larger(c.frame_count[l], 1.0);
-    add_up_spread(buffers.pointers, t, dynamic_coef, share, p.width, buffers.scale, [](int, int, Pack) {});
-    for (int m = 0; m < p.width; m += kLanes) {
-      const Pack size = mean_square(buffers.pointers, t, share, m);
-      store(d.dynamic, clip * p.width + m, p.width - m, p.dtype, spread_of(load(buffers.scale + m), size));
-    }
+    squares(in.rows, t, dynamic_coef, t, p.width, [&](int m, Pack deviations, Pack frames) {
+      const Pack spread = spread_of(share * deviations, share * frames);
+      store(d.dynamic, clip * p.width + m, p.width - m, p.dtype, spread);
+    });
   }
 }
 
-// Cotangents of the dynamic part of every frame of clip l, for that of its spread; keeps their scale.
+// The frames of a clip, each feature times what turns deviations into their cotangents.
 template <class E>
-Rows<double> deviation_cotangents(
+Rows<double> scaled_rows(
     const Problem& p, const PackClip& c, int l, Rows<E> rows, Rows<E> grad, const Buffers<E>& buffers) {
   const int t = c.t, stride = padded(p.width);
   const double share = 1.0 / larger(c.frame_count[l], 1.0);
-  double* const scale = buffers.scale + int64_t(l) * stride;
   for (int i = 0; i < t; ++i) buffers.pointers[i] = rows.row(i);
   for (int e = 0; e < t * t; ++e) buffers.coef[e] = c.dynamic_coef[e][l];
-  add_up_spread(buffers.pointers, t, buffers.coef, share, p.width, scale, [&](int r, int m, Pack x) {
-    std::memcpy(buffers.deviations + int64_t(r) * stride + m, &x, sizeof x);
-  });
-  for (int m = 0; m < stride; m += kLanes) {
-    const Pack spread = spread_of(load(scale + m), mean_square(buffers.pointers, t, share, m));
-    const Pack x = spread_slope(share * load(grad.row(0) + m), spread);
-    std::memcpy(scale + m, &x, sizeof x);
+  double* const out = buffers.scaled + int64_t(l) * t * stride;
+  squares(buffers.pointers, t, buffers.coef, t, p.width, [&](int m, Pack deviations, Pack frames) {
+    const Pack spread = spread_of(share * deviations, share * frames);
+    const Pack scale = spread_slope(share * load(grad.row(0) + m), spread);
     for (int i = 0; i < t; ++i) {
-      double* const at = buffers.deviations + int64_t(i) * stride + m;
-      const Pack y = x * load(at);
-      std::memcpy(at, &y, sizeof y);
+      const Pack x = scale * load(rows.row(i) + m);
+      std::memcpy(out + int64_t(i) * stride + m, &x, sizeof x);
     }
-  }
-  return {buffers.deviations, t, stride};
+  });
+  return {out, t, stride};
 }
 
 template <class E>
@@ -240,9 +224,8 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
       Pack* const to = side ? c.dynamic_dots : c.static_dots;
       int columns = streams;
       if (side && p.spread) {
-        columns = q;
-        const Rows<double> cotangents = deviation_cotangents(p, c, l, rows, g, buffers);
-        dots(future, cotangents, p.width, block, columns, false);
+        columns = t;
+        dots(future, scaled_rows(p, c, l, rows, g, buffers), p.width, block, columns, false);
       } else {
         dots(future, g, p.width, block, columns, false);
       }
@@ -256,8 +239,9 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
   if (losses) c.backward_losses(grads);
   c.backward_split();
 
-  // Of the spread, the share of the dynamic stream is the scale times a mix of the frames: it comes after.
+  // Of the spread, the share of the dynamic stream is a mix of the scaled frames.
   const int inputs = t + (p.spread ? 1 : 2 * streams), stride = padded(p.width);
+  const int total = inputs + (p.spread ? t : 0);
   for (int l = 0; l < clips; ++l) {
     const int64_t clip = first + l;
     if (broken[l]) {
@@ -277,35 +261,33 @@ void backward_group(const Problem& p, const BackwardData& d, int64_t group, void
       buffers.pointers[t + streams + i] = gd.row(i);
     }
     for (int i = 0; i < t; ++i) {
-      double* const coef = buffers.coef + i * inputs;
+      double* const coef = buffers.coef + i * total;
       for (int j = 0; j < t; ++j) coef[j] = c.split_mix[i * t + j][l];
       for (int j = 0; j < streams; ++j) {
         coef[t + j] = c.static_coef[j * t + i][l];
         if (!p.spread) coef[t + streams + j] = c.dynamic_coef[j * t + i][l];
       }
+      if (p.spread)
+        for (int j = 0; j < t; ++j) coef[inputs + j] = c.curve[i * t + j][l];
+    }
+    Inputs<E> in{buffers.pointers, inputs};
+    if (p.spread) {
+      for (int i = 0; i < t; ++i) buffers.scaled_pointers[i] = buffers.scaled + (int64_t(l) * t + i) * stride;
+      in.more = buffers.scaled_pointers;
+      in.extra = t;
     }
     Pack square{};
-    combine(buffers.pointers, inputs, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
+    combine(in, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
       square += x * x;
       std::memcpy(buffers.out + int64_t(r) * stride + m, &x, sizeof x);
     });
-    if (p.spread) {
-      const double* const scale = buffers.scale + int64_t(l) * stride;
-      square = Pack{};
-      for (int e = 0; e < t * t; ++e) buffers.coef[e] = c.curve[e][l];
-      combine(buffers.pointers, t, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
-        double* const at = buffers.out + int64_t(r) * stride + m;
-        const Pack sum = load(at) + load(scale + m) * x;
-        square += sum * sum;
-        std::memcpy(at, &sum, sizeof sum);
-      });
-    }
     const double gain = gain_of(c.frame_count[l], lane_sum(square), incoming[l]);
     d.gain[clip] = gain;
     const double factor = guard_factor(p, gain);
 
     for (int e = 0; e < t * t; ++e) buffers.coef[e] = losses ? c.loss_mix[e][l] : 0.0;
-    combine(buffers.pointers, losses ? t : 0, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
+    const Inputs<E> frames{buffers.pointers, losses ? t : 0};
+    combine(frames, buffers.coef, t, p.width, [&](int r, int m, Pack x) {
       x += factor * load(buffers.out + int64_t(r) * stride + m);
       store(d.grad_features, (clip * t + r) * p.width + m, p.width - m, p.dtype, x);
     });

@@ -148,53 +148,95 @@ inline void dots(Rows<E> a, Rows<F> b, int width, double* out, int so, bool uppe
   }
 }
 
-template <class E, int kOut, int kPacks, class Sink>
-inline void combine_tile(
-    const E* const* rows, int inputs, const double* coef, int m, int first, Sink&& sink) {
-  Pack acc[kOut][kPacks];
-  for (int r = 0; r < kOut; ++r)
-    for (int k = 0; k < kPacks; ++k) acc[r][k] = Pack{};
-  for (int s = 0; s < inputs; ++s) {
+// Rows that are combined: some of features, then some of doubles.
+template <class E>
+struct Inputs {
+  const E* const* rows;
+  int count;
+  const double* const* more = nullptr;
+  int extra = 0;
+  int total() const { return count + extra; }
+};
+
+// acc += coef (kOut rows) times the inputs, at features m ...
+template <int kOut, int kPacks, class T>
+inline void add_rows(
+    const T* const* rows, int count, const double* coef, int stride, int m, Pack (&acc)[kOut][kPacks]) {
+  for (int s = 0; s < count; ++s) {
     Pack x[kPacks];
     for (int k = 0; k < kPacks; ++k) x[k] = load(rows[s] + m + k * BODVCL_LANES);
     for (int r = 0; r < kOut; ++r) {
-      const double c = coef[r * inputs + s];
+      const double c = coef[r * stride + s];
       for (int k = 0; k < kPacks; ++k) acc[r][k] += c * x[k];
     }
   }
+}
+
+template <class E, int kOut, int kPacks, class Sink>
+inline void combine_tile(const Inputs<E>& in, const double* coef, int m, int first, Sink&& sink) {
+  Pack acc[kOut][kPacks];
+  for (int r = 0; r < kOut; ++r)
+    for (int k = 0; k < kPacks; ++k) acc[r][k] = Pack{};
+  add_rows<kOut, kPacks>(in.rows, in.count, coef, in.total(), m, acc);
+  add_rows<kOut, kPacks>(in.more, in.extra, coef + in.count, in.total(), m, acc);
   for (int r = 0; r < kOut; ++r)
     for (int k = 0; k < kPacks; ++k) sink(first + r, m + k * BODVCL_LANES, acc[r][k]);
 }
 
+constexpr int kPacksAtOnce = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
+
 template <class E, int kOut, class Sink>
-inline void combine_rows(
-    const E* const* rows, int inputs, const double* coef, int width, int first, Sink&& sink) {
-  constexpr int kPacks = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
+inline void combine_rows(const Inputs<E>& in, const double* coef, int width, int first, Sink&& sink) {
   int m = 0;
-  for (; m + kPacks * BODVCL_LANES <= width; m += kPacks * BODVCL_LANES)
-    combine_tile<E, kOut, kPacks>(rows, inputs, coef, m, first, sink);
-  for (; m < width; m += BODVCL_LANES) combine_tile<E, kOut, 1>(rows, inputs, coef, m, first, sink);
+  for (; m + kPacksAtOnce * BODVCL_LANES <= width; m += kPacksAtOnce * BODVCL_LANES)
+    combine_tile<E, kOut, kPacksAtOnce>(in, coef, m, first, sink);
+  for (; m < width; m += BODVCL_LANES) combine_tile<E, kOut, 1>(in, coef, m, first, sink);
 }
 
 // sink(row, m, pack) for every row of coef (outputs x inputs) times the input rows.
 template <class E, class Sink>
-inline void combine(
-    const E* const* rows, int inputs, const double* coef, int outputs, int width, Sink&& sink) {
+inline void combine(const Inputs<E>& in, const double* coef, int outputs, int width, Sink&& sink) {
+  const int inputs = in.total();
   int r = 0;
-  for (; r + 4 <= outputs; r += 4) combine_rows<E, 4>(rows, inputs, coef + r * inputs, width, r, sink);
-  for (; r + 2 <= outputs; r += 2) combine_rows<E, 2>(rows, inputs, coef + r * inputs, width, r, sink);
-  for (; r < outputs; ++r) combine_rows<E, 1>(rows, inputs, coef + r * inputs, width, r, sink);
+  for (; r + 4 <= outputs; r += 4) combine_rows<E, 4>(in, coef + r * inputs, width, r, sink);
+  for (; r + 2 <= outputs; r += 2) combine_rows<E, 2>(in, coef + r * inputs, width, r, sink);
+  for (; r < outputs; ++r) combine_rows<E, 1>(in, coef + r * inputs, width, r, sink);
 }
 
-// Mean square of a feature over its rows, from their number's inverse; rows that are not valid are zero.
-template <class E>
-inline Pack mean_square(const E* const* rows, int count, double share, int m) {
-  Pack sum{};
-  for (int i = 0; i < count; ++i) {
-    const Pack x = load(rows[i] + m);
-    sum += x * x;
-  }
-  return share * sum;
+template <int kOut, int kPacks, class E>
+inline void add_squares(const E* const* rows, int inputs, const double* coef, int m, Pack (&sum)[kPacks]) {
+  Pack acc[kOut][kPacks];
+  for (int r = 0; r < kOut; ++r)
+    for (int k = 0; k < kPacks; ++k) acc[r][k] = Pack{};
+  add_rows<kOut, kPacks>(rows, inputs, coef, inputs, m, acc);
+  for (int r = 0; r < kOut; ++r)
+    for (int k = 0; k < kPacks; ++k) sum[k] += acc[r][k] * acc[r][k];
+}
+
+template <int kPacks, class E, class Sink>
+inline void squares_tile(
+    const E* const* rows, int inputs, const double* coef, int outputs, int m, Sink&& sink) {
+  Pack sum[kPacks], own[kPacks];
+  for (int k = 0; k < kPacks; ++k) sum[k] = own[k] = Pack{};
+  int r = 0;
+  for (; r + 4 <= outputs; r += 4) add_squares<4>(rows, inputs, coef + r * inputs, m, sum);
+  for (; r < outputs; ++r) add_squares<1>(rows, inputs, coef + r * inputs, m, sum);
+  for (int s = 0; s < inputs; ++s)
+    for (int k = 0; k < kPacks; ++k) {
+      const Pack x = load(rows[s] + m + k * BODVCL_LANES);
+      own[k] += x * x;
+    }
+  for (int k = 0; k < kPacks; ++k) sink(m + k * BODVCL_LANES, sum[k], own[k]);
+}
+
+// sink(m, squares of all rows of coef times the input rows, squares of the input rows), summed over the rows.
+template <class E, class Sink>
+inline void squares(
+    const E* const* rows, int inputs, const double* coef, int outputs, int width, Sink&& sink) {
+  int m = 0;
+  for (; m + kPacksAtOnce * BODVCL_LANES <= width; m += kPacksAtOnce * BODVCL_LANES)
+    squares_tile<kPacksAtOnce>(rows, inputs, coef, outputs, m, sink);
+  for (; m < width; m += BODVCL_LANES) squares_tile<1>(rows, inputs, coef, outputs, m, sink);
 }
 
 // Writes lanes of x to elements at..at + count - 1 of a tensor of the given dtype.
