@@ -58,6 +58,9 @@ def stream_health(streams: SplitOutput, views: int) -> dict[str, Tensor]:
 
 def _shared_neighbours(embeddings: Mapping[str, Tensor], views: int) -> Tensor:
     """Share of the clips ``(N, M)`` of the two streams whose nearest other video is the same in both."""
+    first = next(iter(embeddings.values()))
+    if len(first) == views:  # one video has no other
+        return first.new_zeros(())
     static, dynamic = (_nearest_video(z, views) for z in embeddings.values())
     return (static == dynamic).float().mean()
 

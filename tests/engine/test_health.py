@@ -46,6 +46,7 @@ def test_a_healthy_run_gives_no_finding():
         ("effective_rank_dynamic", lambda n: {"effective_rank_dynamic": 1.1}, "raise --batch-size"),
         ("circle_distance", lambda n: {"circle_distance": 0.95}, "lower --clip.stride"),
         ("stream_cosine", lambda n: {"stream_cosine": 0.97}, "lower --koopman.ridge"),
+        ("shared_neighbours", lambda n: {"shared_neighbours": 0.6}, "use --augment.mix 1"),
         ("data_wait", lambda n: {"data_wait": 0.8}, "raise --workers"),
         ("skipped_steps", lambda n: {"skipped_steps": 2 * n}, "--precision bf16"),
     ],

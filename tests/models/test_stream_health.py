@@ -56,11 +56,33 @@ def test_the_spectrum_of_a_rotation_is_on_the_circle():
     assert stream_health(koopman_streams(faded, koopman, None), 2)["circle_distance"].item() > 0.02
 
 
+def test_streams_that_hold_the_same_have_the_same_neighbours():
+    g = torch.Generator().manual_seed(0)
+    z, other = torch.randn(2, 32, 6, generator=g, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64))[0]
+    split = koopman_streams(torch.randn(32, 5, 6, generator=g), KoopmanConfig(), None).split
+
+    def shared(static, dynamic, views=2):
+        streams = SplitOutput({"static": static, "dynamic": dynamic}, None, {}, split)
+        return stream_health(streams, views)["shared_neighbours"].item()
+
+    assert shared(z, z @ turn) == 1, "the same, in other directions"
+    assert shared(z, other) < 0.3
+    pairs = torch.eye(16).repeat_interleave(2, 0) + 0.1 * torch.roll(torch.eye(16), 3, 1).repeat_interleave(
+        2, 0
+    )
+    assert shared(pairs, pairs) == 1, "a clip of the same video is no neighbour"
+    split = koopman_streams(torch.randn(2, 5, 6, generator=g), KoopmanConfig(), None).split
+    assert shared(z[:2], z[:2]) == 0, "one video"
+
+
 def test_a_large_ridge_makes_the_streams_the_same():
     generator = torch.Generator().manual_seed(0)
     clips = 3 + torch.randn(4, 8, 16, generator=generator, dtype=torch.float64)
     alike = {
-        ridge: stream_health(koopman_streams(clips, KoopmanConfig(ridge=ridge), None), 2)["stream_cosine"]
+        ridge: stream_health(koopman_streams(clips, KoopmanConfig(ridge=ridge, dynamic="mean"), None), 2)[
+            "stream_cosine"
+        ]
         for ridge in (0.0, 100.0)
     }
     assert alike[0.0] < 0.5
