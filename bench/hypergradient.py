@@ -21,7 +21,7 @@ from bodvcl.engine.problem import BatchProblem
 
 
 def main() -> None:
-    config = TrainConfig()
+    config = TrainConfig(data="shapes")
     videos = find_run_videos(config).train
     plan = ClipPlan(videos, config.clip, config.augment, config.batch_size, config.seed)
     batch = next(iter(open_source(plan, config.decode, device=torch.device("cpu"), workers=0).epoch(0)))

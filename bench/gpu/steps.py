@@ -284,6 +284,13 @@ STEPS = (
         benchmark("test_gpu_decoding"),
         TIMING,
     ),
+    Step(
+        "scene",
+        "what an R(2+1)D-18 learns where the scene gives the video away",
+        530,
+        script("scene.py"),
+        RUN,
+    ),
 )
 """In the order in which they run: the most important first."""
 

@@ -25,7 +25,7 @@ LARGE = [
     "--model.backbone", "slow_r50", "--clip.size", "224", "--clip.stride", "2", "--batch-size", "16",
     "--shapes.size", "128",
 ]  # fmt: skip
-SMALL = ["--shapes.train-videos", "160", "--shapes.probe-videos", "16"]
+SMALL = ["--data", "shapes", "--shapes.train-videos", "160", "--shapes.probe-videos", "16"]
 
 
 def main() -> None:

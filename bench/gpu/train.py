@@ -17,9 +17,9 @@ REHEARSAL = [
     "2",
     "--batch-size",
     "8",
-    "--shapes.train-videos",
+    "--scenes.train-videos",
     "16",
-    "--shapes.probe-videos",
+    "--scenes.probe-videos",
     "32",
 ]
 
@@ -27,9 +27,9 @@ REHEARSAL = [
 def main() -> None:
     """Train, check the folder of the run, and write the main figures."""
     folder = Path(sys.argv[1])
-    cache = Path(os.environ["GPU_CHECK_WORK"]) / "shapes"
+    cache = Path(os.environ["GPU_CHECK_WORK"]) / "scenes"
     line = [sys.executable, "-m", "bodvcl.train", "--fast", "--run-dir", str(folder / "run")]
-    line += ["--shapes.cache", str(cache), *([] if torch.cuda.is_available() else REHEARSAL)]
+    line += ["--scenes.cache", str(cache), *([] if torch.cuda.is_available() else REHEARSAL)]
     start = time.monotonic()
     if status := subprocess.run(line).returncode:
         sys.exit(f"the training ended with exit code {status}")

@@ -13,11 +13,23 @@ class Variant:
     options: tuple[str, ...] = ()
 
 
+_KEPT = ("--decode.keep", "1", "--augment.mix", "0")
+
 DATA: dict[str, tuple[str, ...]] = {
-    "shapes": ("--data", "shapes", "--shapes.correlation", "sc", "--decode.keep", "1"),
-    "digits": ("--data", "digits", "--digits.correlation", "full", "--decode.keep", "1"),
+    "shapes": ("--data", "shapes", "--shapes.correlation", "sc", "--decode.keep", "1", "--augment.mix", "0"),
+    "digits": (
+        "--data",
+        "digits",
+        "--digits.correlation",
+        "full",
+        "--decode.keep",
+        "1",
+        "--augment.mix",
+        "0",
+    ),
 }
-"""Built-in data, correlated in training and independent in the probe."""
+"""Built-in data, correlated in training and independent in the probe. Their videos have no scene of their own,
+and none is mixed."""
 
 PLAIN = "plain"
 
@@ -26,11 +38,13 @@ UNCORRELATED = ("--shapes.correlation", "none", "--digits.correlation", "none")
 COMPARISON: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
     "+ L_pred": Variant(("--decouple", "pred")),
-    "+ BOD-VCL": Variant(("--decouple", "bod")),
+    "+ BOD-VCL": Variant(("--decouple", "bod", "--koopman.dynamic", "mean")),
+    "+ BOD-VCL, std": Variant(("--decouple", "bod", "--koopman.dynamic", "std")),
     "plain, uncorrelated": Variant(("--decouple", "none", *UNCORRELATED)),
 }
-"""The method without and with its parts, all with the same number of steps; and the plain method on data
-without correlations, which shows what decoupling could recover."""
+"""The method without and with its parts, with the dynamic stream of the paper and with its standard deviation
+over time, all with the same number of steps; and the plain method on data without correlations, which shows
+what decoupling could recover."""
 
 SEARCH: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
@@ -44,6 +58,7 @@ SEARCH: dict[str, Variant] = {
     "ridge 1": Variant(("--koopman.ridge", "1")),
     "rank 3": Variant(("--koopman.ridge", "0", "--koopman.rank", "3")),
     "frames not normalised": Variant(("--koopman.no-normalize",)),
+    "dynamic mean": Variant(("--koopman.dynamic", "mean")),
     "projector weights": Variant(("--koopman.weights", "projector")),
     "gradient gain 100": Variant(("--koopman.max-gain", "100")),
     "L_pred train": Variant(("--prediction.mode", "train")),

@@ -12,10 +12,11 @@ import pytest
 import torch
 from test_contrastive_kernels import FOLDER, SHARED_LIMIT, assert_registers_suffice, needs_triton, process
 
-from bodvcl.ops.augment import augment_clips
+from bodvcl.ops.augment import MixParams, augment_clips, mix_scenes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
 from augment_cases import MEAN, RADIUS, STD, assert_close, case, eager
+from test_mix_scenes import case as mix_case
 
 
 @pytest.mark.slow
@@ -58,6 +59,19 @@ def test_compiles_with_sizes_of_one(tmp_path):
         assert_registers_suffice(entry, loops=entry["box"] or entry["radius"] > 0)
 
 
+@pytest.mark.slow
+@needs_triton
+@pytest.mark.parametrize(("arch", "dtype"), TARGETS)
+def test_the_mixing_kernel_compiles_ahead_of_time_without_spills(arch, dtype, tmp_path):
+    script = FOLDER / "mix_ahead_of_time.py"
+    entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
+    assert [e["channels_last"] for e in entries] == [True, False, True]
+    for entry in entries:
+        assert entry["spills_in_loops"] == 0, entry
+        assert entry["stack"] == 0, entry
+        assert entry["shared"] <= SHARED_LIMIT, entry
+
+
 # ------------------------------------------------------------ on a GPU
 
 
@@ -88,3 +102,14 @@ class TestOnDevice:
         )
         assert torch.equal(first, second)
         assert torch.equal(first, third)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+    @pytest.mark.parametrize("shape", [(5, 4, 6), (2, 1, 1), (3, 16, 112)])
+    def test_mixed_scenes(self, shape, memory_format, dtype):
+        clips, params = mix_case(*shape, dtype=dtype)
+        exact = mix_scenes(clips.double(), params, backend="reference")
+        moved = clips.cuda().contiguous(memory_format=memory_format)
+        out = mix_scenes(moved, MixParams(*(x.cuda() for x in params)), backend="triton")
+        assert out.is_contiguous(memory_format=memory_format)
+        assert (out.cpu().double() - exact).abs().max() <= 2 * torch.finfo(dtype).eps * exact.abs().max()
