@@ -16,20 +16,11 @@ class Variant:
 _KEPT = ("--decode.keep", "1", "--augment.mix", "0")
 
 DATA: dict[str, tuple[str, ...]] = {
-    "shapes": ("--data", "shapes", "--shapes.correlation", "sc", "--decode.keep", "1", "--augment.mix", "0"),
-    "digits": (
-        "--data",
-        "digits",
-        "--digits.correlation",
-        "full",
-        "--decode.keep",
-        "1",
-        "--augment.mix",
-        "0",
-    ),
+    "shapes": ("--data", "shapes", "--shapes.correlation", "sc", *_KEPT),
+    "digits": ("--data", "digits", "--digits.correlation", "full", *_KEPT),
 }
-"""Built-in data, correlated in training and independent in the probe. Their videos have no scene of their own,
-and none is mixed."""
+"""Built-in data, correlated in training and independent in the probe. Their videos have no scene of their
+own, and none is mixed."""
 
 PLAIN = "plain"
 

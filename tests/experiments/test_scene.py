@@ -83,28 +83,9 @@ def test_the_curve_needs_two_shares(tmp_path):
 
 def test_the_labels_are_learned(tmp_path):
     """The control must be able to fit: a few videos, many epochs."""
-    words = [
-        *TINY,
-        "--data",
-        "scenes",
-        "--scenes.cache",
-        str(tmp_path),
-        "--workers",
-        "0",
-        "--decode.keep",
-        "1",
-    ]
-    words += [
-        "--epochs",
-        "30",
-        "--augment.crop-area",
-        "0.9",
-        "1",
-        "--scenes.scene",
-        "0",
-        "--model.width",
-        "8",
-    ]
+    words = "--data scenes --scenes.scene 0 --workers 0 --decode.keep 1 --epochs 30 --model.width 8".split()
+    words += ["--scenes.cache", str(tmp_path), "--augment.crop-area", "0.9", "1", "--augment.mix", "0"]
+    words = [*TINY, *words]
     config = parse_config(words)
     torch.manual_seed(0)
     videos = supervised.find_run_videos(config)
