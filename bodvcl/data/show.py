@@ -27,7 +27,8 @@ class SeenVideo(NamedTuple):
         video: the video.
         draws: what was drawn for its clips.
         before: uint8 (views, L, h, w, 3), the whole frames, scaled down.
-        after: uint8 (views, L, S, S, 3), what the network gets, with the normalisation undone.
+        after: uint8 (views, L, S, S, 3), what the network gets, with the normalisation undone; but for the
+            scenes of other videos, which are mixed in within a batch.
     """
 
     video: VideoInfo
@@ -132,4 +133,6 @@ def drawn_lines(video: VideoInfo, draws: ClipDraws, view: int) -> list[str]:
         )
     sigma = float(draws.sigma[view])
     lines.append(f"blur: sigma {sigma:.2f} pixels" if sigma > 0 else "blur: none")
+    if draws.share[view] > 0:
+        lines.append(f"in training {draws.share[view]:.0%} of another scene")
     return lines
