@@ -50,11 +50,12 @@ def test_factors_are_read_back_from_a_colour_matrix():
 
 
 def test_the_sheet_shows_the_pixels_that_training_gets(video_folder):
+    recipe = replace(RECIPE, mix=0.0)  # scenes are mixed among the videos of a batch
     videos = [probe_video(path) for path in sorted(video_folder.rglob("*.mp4"))[:3]]
-    config = TrainConfig(clip=ClipConfig(frames=4, size=32), augment=RECIPE, seed=5)
-    loader = PyAVSource(ClipPlan(videos, config.clip, RECIPE, batch_size=3, seed=5), workers=0)
+    config = TrainConfig(clip=ClipConfig(frames=4, size=32), augment=recipe, seed=5)
+    loader = PyAVSource(ClipPlan(videos, config.clip, recipe, batch_size=3, seed=5), workers=0)
     batch = next(loader.epoch(2))
-    expected = finish(batch, RECIPE).permute(0, 2, 3, 4, 1) * RECIPE.std + RECIPE.mean
+    expected = finish(batch, recipe).permute(0, 2, 3, 4, 1) * recipe.std + recipe.mean
     for place, index in enumerate(batch.videos.tolist()):
         seen = see(videos[index], index, config, 2)
         want = expected[2 * place : 2 * place + 2].numpy() * 255
@@ -74,6 +75,7 @@ def test_every_drawn_parameter_is_told(good_video):
         np.testing.assert_allclose(box, draws.boxes[view], atol=0.025)
         assert ("mirrored: yes" in text) == draws.flip[view]
         assert ("blur: none" in text) == (draws.sigma[view] == 0)
+        assert f"{draws.share[view]:.0%} of another scene" in text
         seen_gray |= "grayscale" in text
         seen_still |= "colours: unchanged" in text
     assert seen_gray
