@@ -14,7 +14,7 @@ from test_face import NAMES as FACE
 
 ROOT = Path(__file__).resolve().parent.parent
 
-AUGMENT = ["AugmentParams", "augment_clips", "blur_radius", "resize_box"]
+AUGMENT = ["AugmentParams", "MixParams", "augment_clips", "blur_radius", "mix_scenes", "resize_box"]
 CONTRASTIVE = [
     "InfoNCEParts",
     "InfoNCEStats",

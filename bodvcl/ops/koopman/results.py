@@ -36,7 +36,7 @@ class KoopmanSplit(NamedTuple):
     ``...`` are the leading dimensions of the features.
 
     Attributes:
-        static, dynamic: ``(..., M)`` (pool="mean") or ``(..., T, M)``, in the features' dtype;
+        static, dynamic: ``(..., M)`` (pool "mean" or "std") or ``(..., T, M)`` ("none"), in the features' dtype;
             differentiable.
         stats: ``(..., 5)`` float64, the numbers that the properties are read off.
         reduced: ``(..., T-1, T-1)`` float64, the operator in whitened coordinates; zero in dropped
