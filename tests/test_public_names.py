@@ -66,6 +66,7 @@ PUBLIC = {
         "ObjectiveConfig",
         "OptimConfig",
         "PredictionConfig",
+        "ScenesConfig",
         "ShapesConfig",
         "SwavConfig",
         "TrainConfig",

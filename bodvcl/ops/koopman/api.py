@@ -70,8 +70,8 @@ def koopman_split(
             Tangents of forward mode are not scaled. None: off, the gradient is the derivative.
         pool: "mean" splits mean(F), outputs ``(..., M)``; "none" splits every frame, outputs ``(..., T, M)``.
             "std" splits every frame, outputs ``(..., M)``: the mean over time of the static parts, and the
-            standard deviation over time of the dynamic parts, ``sqrt(mean_t (d_t - mean_t d_t)^2)``. That does
-            not depend on the phase of an oscillation, and is exactly 0, with a gradient of 0, for a still clip.
+            standard deviation over time of the dynamic parts, ``sqrt(mean_t (d_t - mean_t d_t)^2)``. That
+            does not depend on the phase of an oscillation. For a still clip it is 0, and so is its gradient.
         frame_mask: bool ``(..., T)``, False for padding; a pair counts when both of its frames are valid.
             None: every frame is valid.
         check_finite: raise for NaN or infinity, with the number of clips; waits for the device, and looks at

@@ -36,8 +36,8 @@ class KoopmanSplit(NamedTuple):
     ``...`` are the leading dimensions of the features.
 
     Attributes:
-        static, dynamic: ``(..., M)`` (pool "mean" or "std") or ``(..., T, M)`` ("none"), in the features' dtype;
-            differentiable.
+        static, dynamic: ``(..., M)`` (pool "mean" or "std") or ``(..., T, M)`` ("none"), in the features'
+            dtype; differentiable.
         stats: ``(..., 5)`` float64, the numbers that the properties are read off.
         reduced: ``(..., T-1, T-1)`` float64, the operator in whitened coordinates; zero in dropped
             directions.
