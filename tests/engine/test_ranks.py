@@ -28,6 +28,7 @@ SMOOTH = [
     "--bilevel.gamma", "0.001",
     "--optim.name", "sgd", "--optim.lr", "0.002",
     "--koopman.max-gain", "None", "--model.projector-norm", "--log.no-probe", "--log.no-report",
+    "--augment.mix", "0",
 ]  # fmt: skip
 """No amplified rounding: what two ways of summing give can be compared.
 
@@ -80,6 +81,18 @@ def test_two_processes_train_as_one(two_processes, tiny, tmp_path):
     reference = tmp_path / "reference"
     assert main([*tiny, *SMOOTH, "--run-dir", str(reference), "--max-steps", "3"]) == 0
     assert_same_training(run, reference, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_mix_the_scenes_that_one_would(tiny, tmp_path):
+    """With shares of 8 videos. The standard deviations over time are standardised over both processes."""
+    options = [*tiny, *SMOOTH, "--augment.mix", "1", "--koopman.dynamic", "std", "--max-steps", "2"]
+    options += ["--batch-size", "16", "--shapes.train-videos", "32"]
+    run, reference = tmp_path / "two", tmp_path / "one"
+    ended = processes.finish(processes.start([*options, "--run-dir", str(run)]))
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert main([*options, "--run-dir", str(reference)]) == 0
+    assert_same_training(run, reference, 2)
 
 
 def test_only_the_first_process_speaks(two_processes):
