@@ -30,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.transforms.v2 import functional as vision
 
 from bodvcl.data.clips.colour import colour_matrix
-from bodvcl.ops.augment import AugmentParams, augment_clips
+from bodvcl.ops.augment import AugmentParams, MixParams, augment_clips, mix_scenes
 
 MEAN, STD, RADIUS = 0.45, 0.225, 6
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -213,3 +213,44 @@ def test_augment(benchmark, count, length, size, whole, name, one_thread):
         "torchvision_ms_per_clip_min": 1e3 * min(theirs for theirs, _ in pairs) / count,
     }
     benchmark.pedantic(seconds, args=(run, case), rounds=rounds)
+
+
+@pytest.mark.parametrize("backend", [*(["triton"] if DEVICE == "cuda" else []), "torch"])
+@pytest.mark.parametrize(("count", "length", "size"), SIZES)
+def test_mix(benchmark, count, length, size, backend, one_thread):
+    """Mixed scenes, in place, beside the augmentation of the same clips (cut, without blur)."""
+    case = make(count, length, size, whole=False)
+    case.params.sigma.zero_()
+    rows = torch.arange(count, device=DEVICE)
+    mix = MixParams(
+        (rows + 1) % count,
+        rows % length,
+        torch.rand(count, device=DEVICE),
+        torch.ones(count, 3, device=DEVICE),
+    )
+    clips = ours("auto")(case)
+    got, want = (mix_scenes(clips, mix, backend=route) for route in (backend, "reference"))
+    assert (got - want).abs().max() <= 1e-5
+
+    def run(case: Case) -> Tensor:
+        return mix_scenes(clips, mix, inplace=True, backend=backend)
+
+    augment = ours("auto")
+    for f in (run, augment):
+        seconds(f, case)
+    pairs = [(seconds(augment, case), seconds(run, case)) for _ in range(ROUNDS)]
+    moved = 2 * clips.numel() * clips.element_size()
+    benchmark.group = f"mix, {length}x{size}x{size}, {count} clips"
+    benchmark.extra_info |= {
+        "route": backend,
+        "device": DEVICE,
+        "threads": torch.get_num_threads(),
+        "megabytes_per_clip": moved / count / 1e6,
+        "share_of_augment": statistics.median(mine / theirs for theirs, mine in pairs),
+        "ms_per_clip_min": 1e3 * min(mine for _, mine in pairs) / count,
+    }
+    if DEVICE == "cuda":
+        event = event_seconds(lambda: run(case), rounds=ROUNDS)
+        copied = moved / event / copy_bandwidth(torch.device("cuda"))
+        benchmark.extra_info |= {"event_s": event, "share_of_copy": copied}
+    benchmark.pedantic(seconds, args=(run, case), rounds=ROUNDS)
