@@ -22,7 +22,7 @@ _MIX = ("--augment.mix", "1", "--augment.mix-gain", "0.5")
 _NO_MIX = ("--augment.mix", "0", "--augment.mix-gain", "0")
 
 OURS = "std, mix"
-SUPERVISED = "supervised"
+SUPERVISED = ("supervised", "supervised, mix")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     PLAIN: (*_PLAIN, *_NO_MIX),
@@ -31,10 +31,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "BOD-VCL": (*_BOD, *_NO_MIX),
     "BOD-VCL, mix": (*_BOD, *_MIX),
     "std": (*_STD, *_NO_MIX),
-    SUPERVISED: (*_PLAIN, *_NO_MIX),
+    SUPERVISED[0]: (*_PLAIN, *_NO_MIX),
+    SUPERVISED[1]: (*_PLAIN, *_MIX),
 }
 """Name to options of ``bodvcl train``: the plain method, BOD-VCL with the dynamic stream of the paper (mean),
-and with its standard deviation over time (std), each without and with mixed scenes."""
+and with its standard deviation over time (std), each without and with mixed scenes; and the same network
+trained with the labels."""
 
 KNOB = (PLAIN, OURS)
 """Variants that are also trained with less of the scene."""
@@ -97,6 +99,6 @@ def plan_scene(options: SceneOptions, extra: Sequence[str] = ()) -> Iterator[Tas
                     arguments = ["--data", "scenes", "--decode.keep", "1", "--scenes.scene", f"{share:g}"]
                     arguments += ["--method", method, "--seed", str(seed), "--workers", "0"]
                     arguments += ["--epochs", str(options.epochs), *extra, *VARIANTS[name]]
-                    module = "bodvcl.experiments.supervised" if name == SUPERVISED else "bodvcl.train"
+                    module = "bodvcl.experiments.supervised" if name in SUPERVISED else "bodvcl.train"
                     folder = task_folder(options.out, cell, seed)
                     yield Task(cell, seed, folder, tuple(arguments), module)

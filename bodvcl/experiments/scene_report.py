@@ -81,15 +81,14 @@ def verdict(lines: Sequence[Line]) -> list[str]:
 
 def _of_semantic(lines: Sequence[Line]) -> Iterator[str]:
     plain = _find(lines, data_name(1), PLAIN, Z)
-    supervised = _find(lines, data_name(1), SUPERVISED, Z)
+    taught = [line for name in SUPERVISED if (line := _find(lines, data_name(1), name, Z)) is not None]
     without = _find(lines, data_name(0), PLAIN, Z)
     ours = _find(lines, data_name(1), OURS, Z)
-    if supervised is not None:
-        able = supervised.mean > supervised.untrained + ENOUGH
-        yield (
-            f"the network {'can' if able else 'cannot'} learn it: {supervised.mean:.0f}% with labels, "
-            f"{supervised.untrained:.0f}% untrained"
-        )
+    if taught:
+        best = max(taught, key=lambda line: line.mean)
+        able = best.mean > best.untrained + ENOUGH
+        what = "the network can learn it" if able else "labels do not teach it in these steps"
+        yield f"{what}: {best.mean:.0f}% with labels, {best.untrained:.0f}% untrained"
     if plain is not None and without is not None:
         suppressed = without.mean > plain.mean + ENOUGH
         yield (
