@@ -93,7 +93,7 @@ BODVCL_HD inline void forward_clip(
   const auto q = c.q;
   const E* const x = static_cast<const E*>(d.features) + clip * t * p.width;
   read_frames(g, t, d.frame_mask ? d.frame_mask + clip * t : nullptr, c.frames);
-  const int streams = stream_rows(p);
+  const int streams = c.streams();
   E* const fixed = static_cast<E*>(d.fixed) + clip * streams * p.width;
   E* const dynamic = static_cast<E*>(d.dynamic) + clip * streams * p.width;
   const bool wide = p.width % kWide<E> == 0 && aligned(x) && aligned(fixed) && aligned(dynamic);
@@ -144,12 +144,12 @@ BODVCL_HD inline void forward_clip(
           if (r == 0) size += share * v * v;
         }
         if (r < streams) fixed[r * p.width + m] = Element<E>::put(a);
-        if (p.spread)
+        if (c.spreads())
           variance += share * b * b;
         else
           dynamic[r * p.width + m] = Element<E>::put(b);
       }
-      if (p.spread) dynamic[m] = Element<E>::put(spread_of(variance, size));
+      if (c.spreads()) dynamic[m] = Element<E>::put(spread_of(variance, size));
     });
   }
   g.sync();
@@ -223,18 +223,18 @@ BODVCL_HD inline double write_gradient(
     const Clip<Group, double, T>& c, const E* x, const E* grad_static, const E* grad_dynamic,
     const double* scale, bool losses, double energy, E* out) {
   const Problem& p = c.problem;
-  const int t = c.t, streams = stream_rows(p), width = p.width;
+  const int t = c.t, streams = c.streams(), width = p.width;
   // Gradient of the split at (frame i, feature m).
   const auto split = [&](int i, int m) {
     double s = 0.0;
     for (int j = 0; j < t; ++j) {
-      const double mix = c.split_mix[i * t + j] + (p.spread ? scale[m] * c.curve[i * t + j] : 0.0);
+      const double mix = c.split_mix[i * t + j] + (c.spreads() ? scale[m] * c.curve[i * t + j] : 0.0);
       if (c.frames[j] > 0) s += mix * Element<E>::get(x[j * width + m]);
     }
     for (int j = 0; j < streams; ++j)
       if (streams == 1 || c.frames[j] > 0) {
         s += c.static_coef[j * t + i] * Element<E>::get(grad_static[j * width + m]);
-        if (!p.spread) s += c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
+        if (!c.spreads()) s += c.dynamic_coef[j * t + i] * Element<E>::get(grad_dynamic[j * width + m]);
       }
     return s;
   };
@@ -266,7 +266,7 @@ BODVCL_HD inline void backward_clip(
   const auto t = c.t;
   const auto n = c.n;
   const auto n2 = c.n2;
-  const int width = p.width, streams = stream_rows(p);
+  const int width = p.width, streams = c.streams();
   const E* const x = static_cast<const E*>(d.features) + clip * t * width;
   const E* const grad_static = static_cast<const E*>(d.grad_static) + clip * streams * width;
   const E* const grad_dynamic = static_cast<const E*>(d.grad_dynamic) + clip * streams * width;
@@ -305,7 +305,7 @@ BODVCL_HD inline void backward_clip(
       return [=](int column, int m) { return Element<E>::get(grad[column * width + m]); };
     };
     incoming = read_dots(g, c, x, streams, given(grad_static), c.static_dots);
-    if (p.spread) {
+    if (c.spreads()) {
       incoming += read_scale(g, c, x, grad_dynamic, scale);
       const auto scaled = [&](int frame, int m) { return scale[m] * Element<E>::get(x[frame * width + m]); };
       read_dots(g, c, x, t, scaled, c.dynamic_dots);
@@ -313,7 +313,7 @@ BODVCL_HD inline void backward_clip(
       incoming += read_dots(g, c, x, streams, given(grad_dynamic), c.dynamic_dots);
     }
     incoming = g.sum(incoming);
-    if (p.spread) c.spread_dots();
+    if (c.spreads()) c.spread_dots();
   }
   double grads[kLosses];
   bool losses = false;

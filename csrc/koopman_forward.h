@@ -144,12 +144,16 @@ struct Clip : Sizes<T> {
       c_bar = arena.take(n2);
       x = arena.take(n2);
       h_bar = arena.take(n2);
-      curve = arena.take(problem.spread ? t * t : 0);
+      curve = arena.take(spreads() ? t * t : 0);
     }
     const int eigen = even(n) * (even(n) + 2) + n2, functions = 5 * n2 + 3 * n;
     work = arena.take(eigen > functions ? eigen : functions);
     return arena.used();
   }
+
+  // Kernels that are compiled for one number of frames serve the mean frame only.
+  BODVCL_HD bool spreads() const { return kKnown<T> == 0 && problem.spread; }
+  BODVCL_HD int streams() const { return kKnown<T> == 0 ? stream_rows(problem) : 1; }
 
   BODVCL_HD auto mat(R* p) const { return square(p, n); }
   BODVCL_HD auto columns(R* p) const { return square(p, q); }
@@ -321,7 +325,7 @@ struct Clip : Sizes<T> {
       dynamic_coef[e] = m;
     });
     g.sync();
-    if (problem.spread) pool_coefs();
+    if (spreads()) pool_coefs();
   }
 
   // For the spread: static_coef <- its mean over the frames, dynamic_coef <- that of the deviation from the

@@ -140,7 +140,7 @@ def test_parts_of_a_batch_fill_the_same_state(tiny, tmp_path, method):
 @pytest.mark.parametrize("method", ["moco", "byol", "swav", "hdc"])
 def test_two_processes_train_as_one(tiny, tmp_path, method):
     """With batch statistics over both, and without the split, which magnifies rounding."""
-    more = "--precision fp32 --sync-norm True --optim.name sgd --optim.lr 0.002"
+    more = "--precision fp32 --sync-norm True --optim.name sgd --optim.lr 0.002 --augment.mix 0"
     one = train(tiny, tmp_path / "one", method, "none", f"{more} --max-steps 3")
     two = tmp_path / "two"
     options = f"--method {method} --decouple none {OWN[method]} {QUIET} --run-dir {two} {more} --max-steps 3"

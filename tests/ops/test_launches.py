@@ -91,11 +91,15 @@ def losses_of_a_training_step(x: Tensor) -> list[Tensor]:
     return [streams.lower, *SimCLR()(ObjectiveInput(streams.embeddings, VIDEOS, 2)).values()]
 
 
-DECOUPLED = DecoupledInfoNCE()
+DECOUPLED, OF_THE_PAPER = DecoupledInfoNCE(), DecoupledInfoNCE(dynamic="mean")
 
 
 def decoupled(x: Tensor) -> list[Tensor]:
     return list(DECOUPLED(x, VIDEOS).values())
+
+
+def decoupled_mean(x: Tensor) -> list[Tensor]:
+    return list(OF_THE_PAPER(x, VIDEOS).values())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,8 @@ def decoupled(x: Tensor) -> list[Tensor]:
         (split_and_losses, 5, 5),
         (contrast, 48, 62),
         (losses_of_a_training_step, 68, 84),
-        (decoupled, 75, 84),
+        (decoupled_mean, 75, 84),
+        (decoupled, 84, 98),  # standardised over the batch
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
