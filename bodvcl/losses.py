@@ -86,6 +86,8 @@ class DecoupledInfoNCE(nn.Module):
         super().__init__()
         if not 0 < temperature < float("inf"):
             raise ValueError(f"{_NAME}: temperature: expected a positive number, got {temperature}")
+        if dynamic not in ("mean", "std"):
+            raise ValueError(f"{_NAME}: dynamic: expected 'mean' or 'std', got {dynamic!r}")
         self.temperature = temperature
         self._koopman = KoopmanConfig(
             xi=xi,

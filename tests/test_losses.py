@@ -67,6 +67,13 @@ def test_defaults_are_those_of_training():
     assert KoopmanConfig(**given) == config.koopman
 
 
+def test_an_unknown_dynamic_stream_is_refused_by_its_name():
+    with pytest.raises(
+        ValueError, match=r"DecoupledInfoNCE: dynamic: expected 'mean' or 'std', got 'energy'"
+    ):
+        bodvcl.DecoupledInfoNCE(dynamic="energy")
+
+
 @pytest.mark.parametrize("dynamic", ["mean", "std"])
 def test_values_by_the_formulas(dynamic):
     z = embeddings()

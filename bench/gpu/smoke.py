@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bodvcl.ops.augment import AugmentParams, augment_clips
+from bodvcl.ops.augment import AugmentParams, MixParams, augment_clips, mix_scenes
 from bodvcl.ops.contrastive import info_nce
 from bodvcl.ops.koopman import koopman_split_and_loss
+from bodvcl.ops.koopman.spec import Mask, Pool
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ALLOWED = 1e-4
@@ -40,11 +41,12 @@ def worst(run: Callable[[Tensor, str], tuple[Tensor, ...]], x: Tensor, backend: 
     return max(off(a, b) for a, b in zip(*results, strict=True))
 
 
-def koopman(mask: str, ridge: float) -> Callable[[Tensor, str], tuple[Tensor, ...]]:
+def koopman(mask: Mask, ridge: float, pool: Pool = "mean") -> Callable[[Tensor, str], tuple[Tensor, ...]]:
     """Split and prediction loss."""
 
     def run(x: Tensor, backend: str) -> tuple[Tensor, ...]:
-        split, losses = koopman_split_and_loss(x, mask=mask, ridge=ridge, rtol=1e-4, backend=backend)
+        options = {"mask": mask, "ridge": ridge, "pool": pool, "rtol": 1e-4}
+        split, losses = koopman_split_and_loss(x, **options, backend=backend)
         return split.static, split.dynamic, losses.pred[None]
 
     return run
@@ -70,6 +72,17 @@ def augmentation(generator: torch.Generator) -> float:
     return off(got, want)
 
 
+def mixing(generator: torch.Generator) -> float:
+    """Error of mixed scenes against the reference."""
+    clips = torch.randn(4, 3, 8, 96, 96, generator=generator).to(DEVICE)
+    rows = torch.arange(4, device=DEVICE)
+    share, gain = torch.rand(4, generator=generator), 0.5 + torch.rand(4, 3, generator=generator)
+    drawn = MixParams((rows + 1) % 4, rows, share.to(DEVICE), gain.to(DEVICE))
+    route = "triton" if DEVICE == "cuda" else "torch"
+    got, want = (mix_scenes(clips, drawn, backend=b) for b in (route, "reference"))
+    return off(got, want)
+
+
 def checks() -> dict[str, float]:
     """Error of every kernel that is there."""
     generator = torch.Generator().manual_seed(0)
@@ -80,8 +93,10 @@ def checks() -> dict[str, float]:
         x = (torch.randn(6, 1, 128, generator=generator) + 0.3 * steps).to(DEVICE)
         for mask, ridge in (("smooth", 0.01), ("hard", 0.0)):
             found[f"koopman T={frames} {mask}"] = worst(koopman(mask, ridge), x, native)
+        found[f"koopman T={frames} std"] = worst(koopman("smooth", 0.01, "std"), x, native)
     x = torch.randn(2, 520, 128, generator=generator).to(DEVICE)
     found["InfoNCE"] = worst(contrastive, x, "triton" if DEVICE == "cuda" else "chunked")
+    found["mixing"] = mixing(generator)
     if DEVICE == "cuda":
         found["augmentation"] = augmentation(generator)
     return found

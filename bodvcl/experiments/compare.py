@@ -8,16 +8,12 @@ with its 95% interval) and a plot. Finished runs are not repeated, interrupted o
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 
 from bodvcl.cli.console import run_verb
 from bodvcl.config.command_line import parse
-from bodvcl.data.workers.process import available_cores
-from bodvcl.experiments.compare_plan import CompareOptions, is_finished, plan
-from bodvcl.experiments.compare_report import report
-from bodvcl.experiments.compare_training import RunFailed, train_missing
-from bodvcl.runs.folder import create_folder
+from bodvcl.experiments.compare_plan import CompareOptions, plan
+from bodvcl.experiments.trained_table import trained_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,16 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def experiment() -> int:
         options = parse(CompareOptions, arguments[:end], prog="python -m bodvcl.experiments.compare")
-        until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
         tasks = list(plan(options, arguments[end + 1 :]))
-        create_folder(options.out, "--out")
-        try:
-            train_missing(tasks, options.workers or available_cores(), until)
-        except RunFailed:
-            if any(is_finished(task) for task in tasks):
-                report(tasks, options.out, options.group, options.minutes)
-            raise
-        report(tasks, options.out, options.group, options.minutes)
+        trained_table(tasks, options.out, options.group, options.workers, options.minutes)
         return 0
 
     return run_verb("experiments.compare", experiment)

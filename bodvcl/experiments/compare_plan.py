@@ -29,10 +29,7 @@ class CompareOptions:
     group: Literal["comparison", "search"] = "comparison"
     """comparison: plain, + L_pred, + BOD-VCL, and plain on data without correlations.
     search: BOD-VCL with one setting changed at a time."""
-    data: Annotated[tuple[Literal["shapes", "digits"], ...], Field(min_length=1)] = (
-        "shapes",
-        "digits",
-    )
+    data: Annotated[tuple[Literal["shapes", "digits"], ...], Field(min_length=1)] = ("shapes", "digits")
     """Built-in data sets."""
     methods: Annotated[tuple[Literal["simclr", "byol", "moco", "swav"], ...], Field(min_length=1)] = (
         "simclr",

@@ -10,18 +10,13 @@ is seen, and a few sentences. Finished runs are not repeated, interrupted ones c
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 
 from bodvcl.cli.console import run_verb
 from bodvcl.config.command_line import parse
-from bodvcl.data.workers.process import available_cores
-from bodvcl.experiments.compare_plan import is_finished
-from bodvcl.experiments.compare_report import report
-from bodvcl.experiments.compare_training import RunFailed, train_missing
 from bodvcl.experiments.scene_plan import SceneOptions, plan_scene
 from bodvcl.experiments.scene_report import knob_plot, verdict
-from bodvcl.runs.folder import create_folder
+from bodvcl.experiments.trained_table import trained_table
 
 _NAME = "scene"
 
@@ -33,17 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def experiment() -> int:
         options = parse(SceneOptions, arguments[:end], prog="python -m bodvcl.experiments.scene")
-        until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
         tasks = list(plan_scene(options, arguments[end + 1 :]))
-        create_folder(options.out, "--out")
-        try:
-            train_missing(tasks, options.workers or available_cores(), until)
-        except RunFailed:
-            if not any(is_finished(task) for task in tasks):
-                raise
-            report(tasks, options.out, _NAME, options.minutes)
-            raise
-        lines = report(tasks, options.out, _NAME, options.minutes)
+        lines = trained_table(tasks, options.out, _NAME, options.workers, options.minutes)
         if knob_plot(lines, options.out / f"{_NAME}_knob.png"):
             print(f"{_NAME}_knob.png shows the accuracy over the share of the scene")
         print("\n".join(verdict(lines)))

@@ -30,7 +30,7 @@ def knob_plot(lines: Sequence[Line], path: Path) -> bool:
         return False
     panels = list(dict.fromkeys((line.method, line.semantic) for line in shown))
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.4 * len(panels), 2.8), squeeze=False, constrained_layout=True
+        1, len(panels), figsize=(3.4 * len(panels) + 1, 2.8), squeeze=False, constrained_layout=True
     )
     for axis, (method, semantic) in zip(axes[0], panels):
         for variant, colour in zip(KNOB, ("#666666", "#0072b2")):
@@ -49,9 +49,9 @@ def knob_plot(lines: Sequence[Line], path: Path) -> bool:
             )
         axis.set_title(f"{method}: {semantic}", fontsize=9)
         axis.set_xlabel("share of the scene", fontsize=8)
-        axis.set_ylim(0, 100)
+        axis.set_ylim(0, 105)
     axes[0][0].set_ylabel("accuracy from z, %", fontsize=8)
-    axes[0][0].legend(fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return True
