@@ -224,7 +224,6 @@ def test_mix(benchmark, count, length, size, backend, one_thread):
     rows = torch.arange(count, device=DEVICE)
     mix = MixParams(
         (rows + 1) % count,
-        rows % length,
         torch.rand(count, device=DEVICE),
         torch.ones(count, 3, device=DEVICE),
     )

@@ -77,7 +77,7 @@ def mixing(generator: torch.Generator) -> float:
     clips = torch.randn(4, 3, 8, 96, 96, generator=generator).to(DEVICE)
     rows = torch.arange(4, device=DEVICE)
     share, gain = torch.rand(4, generator=generator), 0.5 + torch.rand(4, 3, generator=generator)
-    drawn = MixParams((rows + 1) % 4, rows, share.to(DEVICE), gain.to(DEVICE))
+    drawn = MixParams((rows + 1) % 4, share.to(DEVICE), gain.to(DEVICE))
     route = "triton" if DEVICE == "cuda" else "torch"
     got, want = (mix_scenes(clips, drawn, backend=b) for b in (route, "reference"))
     return off(got, want)

@@ -19,7 +19,7 @@ WARM, STEPS = 4, 5
 OURS = {
     "split": re.compile(r"(forward|backward)_(warp|block)|koopman_(forward|backward)$"),
     "InfoNCE": re.compile(r"contrastive_"),
-    "augmentation": re.compile(r"augment|mix_kernel"),
+    "augmentation": re.compile(r"augment|median_kernel|mix_kernel"),
 }
 LARGE = [
     "--model.backbone", "slow_r50", "--clip.size", "224", "--clip.stride", "2", "--batch-size", "16",

@@ -191,8 +191,8 @@ class AugmentConfig:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Smallest and largest standard deviation of the blur, in pixels of the clip."""
     mix: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Largest share of a clip's scene that a still frame of another video replaces, drawn uniformly from 0.
-    The scene is the mean of the frames; what moves is kept. 0: off.
+    """Largest share of a clip's scene that the scene of another video replaces, drawn uniformly from 0.
+    The scene is the median of the frames; what moves is kept. 0: off.
     Where the scene tells one video from another, little else is learned without it (docs/findings.md)."""
     mix_gain: Annotated[float, Field(ge=0, le=1)] = 0.5
     """With mix, what moves is scaled by a factor from [1 - g, 1 + g], drawn for each colour."""

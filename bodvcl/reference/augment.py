@@ -96,14 +96,15 @@ def augment_clips(
     return torch.stack(frames).view(shape) if frames else clips.new_empty(shape, dtype=torch.float64)
 
 
-def mix_scenes(clips: Tensor, donor: Tensor, frame: Tensor, share: Tensor, gain: Tensor) -> Tensor:
-    """Each clip with a share of its scene replaced by a still frame of another, and its motion scaled.
+def mix_scenes(clips: Tensor, donor: Tensor, share: Tensor, gain: Tensor) -> Tensor:
+    """Each clip with a share of its scene replaced by that of another clip, and what moves scaled.
 
-    ``y_t = m + a (s - m) + g (x_t - m)`` with the mean m of the clip's frames and the still frame s.
+    ``y_t = m + a (m_donor - m) + g (x_t - m)`` with the median m over the frames of a clip, the lower one of
+    two.
 
     Args:
         clips: (N, 3, L, S, S), floating point.
-        donor, frame: (N,), the clip and its frame that is s.
+        donor: (N,), the clip whose scene is taken.
         share: (N,), a.
         gain: (N, 3), g of each colour.
 
@@ -111,10 +112,10 @@ def mix_scenes(clips: Tensor, donor: Tensor, frame: Tensor, share: Tensor, gain:
         float64 (N, 3, L, S, S).
     """
     clips = clips.double()
+    scenes = [clip.sort(dim=1).values[:, (clip.shape[1] - 1) // 2] for clip in clips]
     out = torch.empty_like(clips)
     for n, (clip, a, g) in enumerate(zip(clips, share.double(), gain.double())):
-        still = clips[donor[n], :, frame[n]]
-        mean = clip.mean(1)
+        own, other = scenes[n], scenes[int(donor[n])]
         for t in range(clip.shape[1]):
-            out[n, :, t] = mean + a * (still - mean) + g[:, None, None] * (clip[:, t] - mean)
+            out[n, :, t] = own + a * (other - own) + g[:, None, None] * (clip[:, t] - own)
     return out

@@ -21,7 +21,7 @@ from bodvcl.engine.parts import parts_of
 
 def unmixed(count: int) -> dict[str, torch.Tensor]:
     """Parameters of clips that keep their scenes."""
-    return {"share": torch.zeros(count), "gain": torch.ones(count, 3), "donor": torch.zeros(count, 3)}
+    return {"share": torch.zeros(count), "gain": torch.ones(count, 3), "donor": torch.zeros(count, 2)}
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:
@@ -206,7 +206,7 @@ def mixed_batch(videos: int, views: int = 2, length: int = 3, size: int = 16) ->
             sigma=torch.zeros(rows),
             share=torch.ones(rows),
             gain=torch.ones(rows, 3),
-            donor=torch.rand(rows, 3, generator=g),
+            donor=torch.rand(rows, 2, generator=g),
         ),
         videos=torch.arange(videos),
         frames=torch.arange(rows * length).view(rows, length),

@@ -1,7 +1,8 @@
-"""Compile the mixing kernel for a GPU that is not there and print what it uses, as JSON lines.
+"""Compile the mixing kernels for a GPU that is not there and print what they use, as JSON lines.
 
 ``python mix_ahead_of_time.py ARCH DTYPE``, in a process of its own: the interpreter must be off and the cache
-directory set before Triton is imported. One line for each memory format, and one for clips of one frame.
+directory set before Triton is imported. For each kernel one line for each memory format, and one for clips of
+one frame.
 """
 
 from __future__ import annotations
@@ -18,37 +19,42 @@ from triton.compiler import ASTSource
 
 from bodvcl.kernels import mix as kernels
 
+KERNELS = (kernels.median_kernel, kernels.mix_kernel)
 CASES = ((True, ("c_stride", "out_c_stride")), (False, ("p_stride", "out_p_stride")), (True, ("LENGTH",)))
 """Whether colours are neighbours in memory, and the arguments that are 1."""
 
 
-def source(dtype: torch.dtype, channels_last: bool, ones: tuple[str, ...]) -> ASTSource:
+def source(
+    kernel: triton.JITFunction, dtype: torch.dtype, channels_last: bool, ones: tuple[str, ...]
+) -> ASTSource:
     """The kernel as the launcher would specialise it."""
     constants = {"CHANNELS_LAST": channels_last, "BLOCK": kernels.BLOCK, **dict.fromkeys(ones, 1)}
-    names = list(kernels.mix_kernel.arg_names)
+    names = list(kernel.arg_names)
 
     def kind(name: str) -> str:
         if name in constants:
             return "constexpr"
-        if name in ("CLIPS", "STILL", "OUT"):
+        if name in ("CLIPS", "SCENE", "OUT"):
             return f"*{NAMES[dtype]}"
-        return "*fp32" if name in ("SHARE", "GAIN") else "i32"
+        return "*fp32" if name in ("STILL", "GAIN") else "i32"
 
     signature = {name: kind(name) for name in names}
     attrs = {(names.index(n),): [["tt.divisibility", 16]] for n in names if signature[n].startswith("*")}
-    return ASTSource(fn=kernels.mix_kernel, signature=signature, constexprs=constants, attrs=attrs)
+    return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attrs)
 
 
 def main(arch: str, dtype: str) -> None:
     chosen = next(t for t, name in NAMES.items() if name == dtype)
-    for channels_last, ones in CASES:
-        compiled = triton.compile(
-            source(chosen, channels_last, ones),
-            target=GPUTarget("cuda", int(arch), 32),
-            options={"num_warps": 8, "num_stages": 1},
-        )
-        entry = {"channels_last": channels_last, "shared": compiled.metadata.shared}
-        print(json.dumps(entry | resources(compiled.asm["cubin"])))
+    for kernel in KERNELS:
+        for channels_last, ones in CASES:
+            compiled = triton.compile(
+                source(kernel, chosen, channels_last, ones),
+                target=GPUTarget("cuda", int(arch), 32),
+                options={"num_warps": 4, "num_stages": 1},
+            )
+            entry = {"kernel": kernel.__name__, "channels_last": channels_last}
+            entry["shared"] = compiled.metadata.shared
+            print(json.dumps(entry | resources(compiled.asm["cubin"])))
 
 
 if __name__ == "__main__":

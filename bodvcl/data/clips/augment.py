@@ -78,8 +78,6 @@ def finish(
     videos = len(batch.videos)
     if videos < 2 or not batch.params.share.any():  # no other video, or none is mixed
         return clips
-    rows, frames = donors(batch.params.donor, videos, clips.shape[2])
-    mix = MixParams(
-        rows.to(device, non_blocking=True), frames.to(device, non_blocking=True), params.share, params.gain
-    )
+    rows = donors(batch.params.donor, videos).to(device, non_blocking=True)
+    mix = MixParams(rows, params.share, params.gain)
     return mix_scenes(clips, mix, inplace=True, backend="auto" if fast else "reference")

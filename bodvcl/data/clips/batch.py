@@ -16,10 +16,10 @@ class ClipParams:
         colour: float32 (N, 3, 4), affine map of RGB in [0, 1].
         flip: bool (N,), mirror left and right.
         sigma: float32 (N,), standard deviation of the blur in pixels, 0 for none.
-        share: float32 (N,), share of the scene that a still frame of another video replaces.
+        share: float32 (N,), share of the scene that the scene of another video replaces.
         gain: float32 (N, 3), factor of what moves, for each colour.
-        donor: float32 (N, 3) in [0, 1), which video of the batch gives the still frame, which of its clips,
-            and which frame of that (:func:`bodvcl.data.clips.donors.donors`).
+        donor: float32 (N, 2) in [0, 1), which video of the batch gives its scene, and which of its clips
+            (:func:`bodvcl.data.clips.donors.donors`).
     """
 
     colour: Tensor

@@ -1,4 +1,4 @@
-"""Which clip of a batch gives a clip the still frame that it is mixed with."""
+"""Which clip of a batch gives a clip its scene."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ whole one, as long as each share is a multiple of this many videos.
 """
 
 
-def donors(draw: Tensor, videos: int, frames: int) -> tuple[Tensor, Tensor]:
-    """Donor and frame of every clip. The donor is a clip of another video; two clips of one video have
-    donors of different videos, where the group is large enough.
+def donors(draw: Tensor, videos: int) -> Tensor:
+    """Donor of every clip: a clip of another video. Two clips of one video have donors of different videos,
+    where the group is large enough.
 
     Args:
-        draw: ``(N, 3)`` in [0, 1), what was drawn for each clip; the clips are sorted by video. The first
+        draw: ``(N, 2)`` in [0, 1), what was drawn for each clip; the clips are sorted by video. The first
             number counts for the first clip of each video only.
         videos: number of videos in the batch, 2 or more.
-        frames: L, frames per clip.
 
     Returns:
-        int64 ``(N,)`` each: row of the donor, and number of its frame.
+        int64 ``(N,)``, row of the donor.
     """
     views = len(draw) // videos
     group = next((size for size in (GROUP, GROUP // 2) if videos % size == 0), videos)
@@ -34,4 +33,4 @@ def donors(draw: Tensor, videos: int, frames: int) -> tuple[Tensor, Tensor]:
     first = (draw[:, 0].unflatten(0, (videos, views))[:, 0] * (group - 1)).long()
     step = 1 + (first.repeat_interleave(views) + view) % (group - 1)
     other = video // group * group + (video % group + step) % group
-    return other * views + (draw[:, 1] * views).long(), (draw[:, 2] * frames).long()
+    return other * views + (draw[:, 1] * views).long()

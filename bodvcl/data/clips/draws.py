@@ -34,7 +34,7 @@ class ClipDraws:
         sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
         share: float32 (views,), share of the scene that a still frame of another video replaces.
         gain: float32 (views, 3), factor of what moves, for each colour.
-        donor: float32 (views, 3) in [0, 1): which other video, which of its clips, which frame.
+        donor: float32 (views, 2) in [0, 1): which other video, and which of its clips.
     """
 
     frames: np.ndarray
@@ -110,7 +110,7 @@ def draw_clips(
         colour_matrix(brightness, contrast, saturation, hue, one < augment.gray)
         for (brightness, contrast, saturation, hue), one in zip(factors.tolist(), gray.tolist())
     ]
-    mix = generator(seed, _MIX, epoch, index).random((clip.views, 7))
+    mix = generator(seed, _MIX, epoch, index).random((clip.views, 6))
     return ClipDraws(
         frames=clip_frames(info, clip, start),
         boxes=random_boxes(info, augment, crop),
@@ -119,7 +119,7 @@ def draw_clips(
         sigma=np.where(blur < augment.blur, low + (high - low) * sigma, 0.0).astype(np.float32),
         share=(augment.mix * mix[:, 0]).astype(np.float32),
         gain=(1 + (augment.mix_gain if augment.mix else 0.0) * (2 * mix[:, 1:4] - 1)).astype(np.float32),
-        donor=mix[:, 4:7].astype(np.float32),
+        donor=mix[:, 4:6].astype(np.float32),
     )
 
 
@@ -142,5 +142,5 @@ def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) ->
         sigma=np.zeros(count, np.float32),
         share=np.zeros(count, np.float32),
         gain=np.ones((count, 3), np.float32),
-        donor=np.zeros((count, 3), np.float32),
+        donor=np.zeros((count, 2), np.float32),
     )

@@ -1,7 +1,7 @@
-"""Scenes exchanged between clips: the mean of a clip's frames is what stands still, and is replaced.
+"""Scenes exchanged between clips: the median of a clip's frames is its scene, and is replaced.
 
 Both clips of a video share its scene, and no other video has it, so that a contrastive loss needs nothing
-else to tell the videos apart. Here every clip gets, in part, the scene of another one; its motion is kept.
+else to tell the videos apart. Here every clip gets, in part, the scene of another one; what moves is kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bodvcl.ops.augment.backend import MixRequest, choose_mix
+from bodvcl.ops.augment.median import median_over_time
 from bodvcl.ops.checks import check_device
 
 Backend = Literal["auto", "triton", "torch", "reference"]
@@ -21,14 +22,12 @@ class MixParams(NamedTuple):
     """What is done to each of N clips.
 
     Attributes:
-        donor: ``(N,)`` int64 in 0 .. N - 1, the clip that gives a still frame.
-        frame: ``(N,)`` int64 in 0 .. L - 1, which of its frames.
+        donor: ``(N,)`` int64 in 0 .. N - 1, the clip that gives its scene.
         share: ``(N,)``, floating point: how much of the scene is replaced, 0 nothing, 1 all of it.
         gain: ``(N, 3)``, floating point: factor of the motion in each colour, 1 for no change.
     """
 
     donor: Tensor
-    frame: Tensor
     share: Tensor
     gain: Tensor
 
@@ -36,27 +35,31 @@ class MixParams(NamedTuple):
 def mix_scenes(
     clips: Tensor, params: MixParams, *, inplace: bool = False, backend: Backend = "auto"
 ) -> Tensor:
-    r"""Replace a share a of each clip's scene by a still frame s of another clip, and scale its motion by g:
+    r"""Replace a share a of each clip's scene m by the scene of another clip, and scale what moves by g:
 
-    .. math:: y_t = m + a\,(s - m) + g\,(x_t - m), \qquad m = \frac{1}{L} \sum_t x_t
+    .. math:: y_t = m + a\,(m_{donor} - m) + g\,(x_t - m), \qquad m = \mathrm{median}_t\, x_t
 
-    Adding a still frame is the augmentation of Wang et al., "Removing the Background by Adding the
-    Background" (CVPR 2021), there as ``(1 - a) x + a s``. Here a share of 1 leaves nothing of a scene that
-    stands still, and all of the motion. Nothing is clamped.
+    The median over time of every pixel and colour, the lower one of two, is the scene: it keeps nothing of
+    what passes a pixel in fewer than half of the frames. The mean would keep its trail. So a share of 1
+    leaves nothing of a scene that stands still and all of what moves before it, and clips whose scenes are
+    equal are not changed by any share. Nothing is clamped.
+
+    Adding a still frame of another video, ``(1 - a) x + a s``, is the augmentation of Wang et al.,
+    "Removing the Background by Adding the Background" (CVPR 2021).
 
     Args:
         clips: ``(N, 3, L, S, S)`` float32, float16, bfloat16 or float64, channels_last_3d or contiguous: N
             clips of L frames, as `augment_clips` returns them.
-        params: what is done to each clip, on the same device. Donors and frames that do not exist raise
-            IndexError on a CPU; on a GPU they are not checked, since that would wait for the device.
+        params: what is done to each clip, on the same device. A donor that does not exist raises IndexError
+            on a CPU; on a GPU the device stops with an assertion.
         inplace: write into ``clips``.
-        backend: "auto"; "triton" (one kernel, on a GPU); "torch"; "reference" (clip by clip).
+        backend: "auto"; "triton" (two kernels, on a GPU); "torch"; "reference" (clip by clip).
 
     Returns:
         ``(N, 3, L, S, S)`` in the dtype and memory format of the clips.
 
     Raises:
-        TypeError: clips that are not floating point; donors or frames that are not int64.
+        TypeError: clips that are not floating point; donors that are not int64.
         ValueError: shapes or devices that do not fit; an unknown backend; a derivative is asked for.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
@@ -67,19 +70,24 @@ def mix_scenes(
 
         mixed = reference(clips, *params).to(clips.dtype)
         return clips.copy_(mixed) if inplace else torch.empty_like(clips).copy_(mixed)
-    still = clips[params.donor, :, params.frame]
     out = clips if inplace else torch.empty_like(clips)
-    if route == "triton":
-        from bodvcl.kernels.mix import mix
-
-        return mix(clips, still, params.share, params.gain, out)
     wide = torch.promote_types(clips.dtype, torch.float32)
     share = params.share.to(wide)[:, None, None, None]
     gain = params.gain.to(wide)[:, :, None, None]
-    base = clips.mean(2, dtype=wide).mul_(1 - share - gain).add_(share * still)[:, :, None]
+    if route == "triton":
+        from bodvcl.kernels.mix import median, scale_and_add
+
+        scene = median(clips)
+        return scale_and_add(clips, gain, _still(scene, params.donor, share, gain), out)
+    still = _still(median_over_time(clips), params.donor, share, gain)[:, :, None]
     if clips.dtype == wide:
-        return torch.addcmul(base, clips, gain[:, :, None], out=out)
-    return out.copy_(torch.addcmul(base, clips.to(wide), gain[:, :, None]))
+        return torch.addcmul(still, clips, gain[:, :, None], out=out)
+    return out.copy_(torch.addcmul(still, clips.to(wide), gain[:, :, None]))
+
+
+def _still(scene: Tensor, donor: Tensor, share: Tensor, gain: Tensor) -> Tensor:
+    """``(N, 3, S, S)``, what is added to ``gain * clips``."""
+    return (1 - share - gain) * scene + share * scene[donor]
 
 
 def _check(clips: Tensor, params: MixParams) -> None:
@@ -89,12 +97,12 @@ def _check(clips: Tensor, params: MixParams) -> None:
     if clips.dim() != 5 or clips.shape[1] != 3 or not clips.shape[2]:
         raise ValueError(f"{op}: clips is {tuple(clips.shape)}; expected (N, 3, L, S, S) with L of 1 or more")
     count = len(clips)
-    for name, shape in (("donor", (count,)), ("frame", (count,)), ("share", (count,)), ("gain", (count, 3))):
+    for name, shape in (("donor", (count,)), ("share", (count,)), ("gain", (count, 3))):
         values: Tensor = getattr(params, name)
         if tuple(values.shape) != shape:
             raise ValueError(f"{op}: {name} is {tuple(values.shape)}; expected {shape} for {count} clips")
         check_device(op, name, values, "clips", clips)
-        whole = name in ("donor", "frame")
+        whole = name == "donor"
         if whole and values.dtype != torch.int64:
             raise TypeError(f"{op}: {name} is {values.dtype}; expected torch.int64")
         if not whole and not values.is_floating_point():
