@@ -54,7 +54,10 @@ class DecoupledInfoNCE(nn.Module):
         normalize: scale every frame's embedding to unit length before the fit.
         dynamic: "mean", Eq. 21: the dynamic part of the mean frame. "std", the standard deviation over time
             of the dynamic parts of the frames, standardised over the clips of all ranks: for videos whose
-            scene tells them apart, together with :func:`bodvcl.ops.mix_scenes`.
+            scene tells them apart, together with :func:`bodvcl.ops.mix_scenes`. `bodvcl train` gives its
+            loss the weight 0.3.
+        static: "part", Eq. 21: the mean of the static parts of the frames. "mean", the mean of the frames.
+            None: "mean" with ``dynamic="std"``, else "part".
         max_gain: limit of each clip's gradient through the split, as a multiple of that of a plain mean over
             frames. None: no limit.
         mode: what L_pred measures. "loo", every pair of frames predicted by the operator fitted to the other
@@ -79,6 +82,7 @@ class DecoupledInfoNCE(nn.Module):
         rank: int | None = None,
         normalize: bool = True,
         dynamic: Literal["mean", "std"] = "std",
+        static: Literal["part", "mean"] | None = None,
         max_gain: float | None = 1.0,
         mode: Mode = "loo",
         nu: float = 1e-4,
@@ -88,6 +92,8 @@ class DecoupledInfoNCE(nn.Module):
             raise ValueError(f"{_NAME}: temperature: expected a positive number, got {temperature}")
         if dynamic not in ("mean", "std"):
             raise ValueError(f"{_NAME}: dynamic: expected 'mean' or 'std', got {dynamic!r}")
+        if static not in ("part", "mean", None):
+            raise ValueError(f"{_NAME}: static: expected 'part', 'mean' or None, got {static!r}")
         self.temperature = temperature
         self._koopman = KoopmanConfig(
             xi=xi,
@@ -99,6 +105,7 @@ class DecoupledInfoNCE(nn.Module):
             rank=rank,
             normalize=normalize,
             dynamic=dynamic,
+            static=static,
             max_gain=max_gain,
         )
         self._prediction = PredictionConfig(mode=mode, nu=nu)

@@ -52,7 +52,7 @@ def main() -> None:
             loss = simclr(z0, z1)  #                              before: one loss
         else:
             losses = decoupled(z, video_ids)  #                   after: one vector per frame
-            loss = losses["static"] + losses["dynamic"] + losses["prediction"]  # after: three losses
+            loss = losses["static"] + 0.3 * losses["dynamic"] + losses["prediction"]  # after: three losses
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

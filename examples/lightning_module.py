@@ -31,7 +31,7 @@ class BodVcl(lightning.LightningModule):
         pairs, numbers = batch
         losses = self.loss_fn(self.encoder(pairs.flatten(0, 1)), numbers.repeat_interleave(2))
         self.log_dict(losses, prog_bar=True)
-        loss: Tensor = losses["static"] + losses["dynamic"] + losses["prediction"]
+        loss: Tensor = losses["static"] + 0.3 * losses["dynamic"] + losses["prediction"]
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -52,7 +52,8 @@ def main() -> None:
     for step in range(options.steps):
         clips, video_ids = random_batch(options.videos)
         losses = loss_fn(encoder(clips), video_ids)
-        loss = losses["static"] + losses["dynamic"] + options.prediction_weight * losses["prediction"]
+        contrast = losses["static"] + 0.3 * losses["dynamic"]
+        loss = contrast + options.prediction_weight * losses["prediction"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

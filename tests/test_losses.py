@@ -48,7 +48,8 @@ def test_values_and_gradients_are_those_of_a_training_step():
 
     problem.replay.undo_buffers()
     losses = bodvcl.DecoupledInfoNCE()(learner.encoder(clips), ids)
-    got = torch.autograd.grad(sum(losses.values()), list(params.values()))
+    loss = losses["static"] + 0.3 * losses["dynamic"] + losses["prediction"]
+    got = torch.autograd.grad(loss, list(params.values()))
 
     assert torch.equal(losses["prediction"], lower)
     for name in ("static", "dynamic"):
@@ -67,11 +68,13 @@ def test_defaults_are_those_of_training():
     assert KoopmanConfig(**given) == config.koopman
 
 
-def test_an_unknown_dynamic_stream_is_refused_by_its_name():
+def test_an_unknown_stream_is_refused_by_its_name():
     with pytest.raises(
         ValueError, match=r"DecoupledInfoNCE: dynamic: expected 'mean' or 'std', got 'energy'"
     ):
         bodvcl.DecoupledInfoNCE(dynamic="energy")
+    with pytest.raises(ValueError, match=r"DecoupledInfoNCE: static: expected 'part', 'mean' or None, got 5"):
+        bodvcl.DecoupledInfoNCE(static=5)
 
 
 @pytest.mark.parametrize("dynamic", ["mean", "std"])
@@ -86,7 +89,8 @@ def test_values_by_the_formulas(dynamic):
         if dynamic == "mean"
         else (split.dynamic - split.dynamic.mean(0)) / split.dynamic.std(0, correction=0)
     )
-    for name, stream in (("static", split.static), ("dynamic", d)):
+    static = split.static if dynamic == "mean" else normalize(z, dim=-1).mean(1)
+    for name, stream in (("static", static), ("dynamic", d)):
         u = normalize(stream, dim=-1)
         weights = (u @ u.T / 0.2).exp() * (1 - torch.eye(8))
         positives = (weights * (IDS[:, None] == IDS)).sum(1)
@@ -107,13 +111,14 @@ def test_values_by_the_formulas(dynamic):
         ({"normalize": False}, {"static", "dynamic", "prediction"}),
         ({"mode": "forecast"}, {"prediction"}),
         ({"nu": 1.0}, {"prediction"}),
+        ({"static": "mean"}, {"static"}),
     ],
     ids=str,
 )
 def test_every_option_reaches_what_it_is_for(option, changes):
     z = embeddings()
-    before = bodvcl.DecoupledInfoNCE()(z, IDS)
-    after = bodvcl.DecoupledInfoNCE(**option)(z, IDS)
+    before = bodvcl.DecoupledInfoNCE(static="part")(z, IDS)
+    after = bodvcl.DecoupledInfoNCE(**{"static": "part"} | option)(z, IDS)
     assert {name for name in before if not torch.equal(before[name], after[name])} == changes
 
 

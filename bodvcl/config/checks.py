@@ -29,15 +29,25 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
     yield from optim_contradictions(config.optim)
     yield from model_contradictions(config)
     yield from _method(config)
-    if config.koopman.dynamic == "std" and config.decouple != "bod":
-        yield (
-            "koopman.dynamic std: only --decouple bod has a dynamic stream; with --decouple "
-            f"{config.decouple}, drop it"
-        )
+    yield from _streams(config)
     if config.decouple != "none":
         yield from bilevel_contradictions(config.bilevel)
         yield from _compiled(config)
     yield from _augment(config.augment)
+
+
+def _streams(config: TrainConfig) -> Iterator[str]:
+    """Options of streams that the run does not have."""
+    for name, value, asked in (
+        ("koopman.dynamic", config.koopman.dynamic, config.koopman.dynamic == "std"),
+        ("koopman.static", config.koopman.static, config.koopman.static == "mean"),
+        ("objective.dynamic_weight", config.objective.dynamic_weight, config.objective.dynamic_weight),
+    ):
+        if asked and config.decouple != "bod":
+            yield (
+                f"{name} {value}: only --decouple bod has a static and a dynamic stream; with --decouple "
+                f"{config.decouple}, drop it"
+            )
 
 
 # ------------------------------------------------------------------ batch, resume, optimiser, augmentation

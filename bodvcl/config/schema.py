@@ -277,6 +277,11 @@ class KoopmanConfig:
     mean: their mean, as in Eq. 21. That of an oscillation is near zero, and depends on its phase.
     std: their standard deviation over time, standardised over the batch.
     A still clip has none, and two clips of one motion have the same (docs/findings.md). None: std."""
+    static: Literal["part", "mean"] | None = None
+    """What the static stream is.
+    part: the mean of the static parts of the frames, as in Eq. 21.
+    mean: the mean of the frames, which holds all that does not change in a clip.
+    None: mean where the dynamic stream is std, else part."""
     max_gain: Annotated[float, Field(gt=0)] | None = 1.0
     """Upper bound of the gradient through the split, per clip, relative to that of the temporal mean.
     A clip with little motion has a small dynamic stream, whose gradient is large and mostly noise.
@@ -311,6 +316,9 @@ class ObjectiveConfig:
 
     tau: Annotated[float, Field(gt=0, le=10)] = 0.1
     """Temperature of simclr, moco, swav and hdc (alpha in the paper)."""
+    dynamic_weight: Annotated[float, Field(gt=0)] | None = None
+    """Weight of the dynamic stream's loss; that of the static stream has 1. 1: as in Eq. 22.
+    None: 0.3 where the dynamic stream is std, else 1."""
 
 
 @dataclass

@@ -8,6 +8,7 @@ import torch
 
 from bodvcl.config.passes import bilevel_of
 from bodvcl.config.schema import TrainConfig
+from bodvcl.config.streams import dynamic_weight
 from bodvcl.engine.learner import Learner, untrained_encoder
 from bodvcl.engine.memory import MemoryEstimate, estimate_memory
 from bodvcl.engine.precision import Arithmetic
@@ -45,6 +46,7 @@ def loss_options(config: TrainConfig) -> LossOptions:
         decouple=config.decouple,
         koopman=config.koopman,
         prediction=config.prediction,
+        dynamic_weight=dynamic_weight(config.objective, config.koopman),
         lower_share=config.bilevel.lower_share,
         fast=config.fast,
     )

@@ -35,6 +35,7 @@ class LossOptions:
         decouple: "none", "pred" or "bod".
         koopman: options of the Koopman estimation and split.
         prediction: options of L_pred.
+        dynamic_weight: weight of the loss of the stream "dynamic"; all others have 1.
         lower_share: share of the videos, the first ones, that L_pred is computed on; in (0, 1].
         fast: True: fused operators; False: the paper's formulas.
     """
@@ -43,6 +44,7 @@ class LossOptions:
     decouple: str
     koopman: KoopmanConfig
     prediction: PredictionConfig
+    dynamic_weight: float = 1.0
     lower_share: float = 1.0
     fast: bool = True
 
@@ -115,7 +117,7 @@ class BatchProblem:
         return self._predict(embeddings, twice)
 
     def upper(self, params: Params, features: Tensor | None = None) -> Tensor:
-        """The contrastive losses, summed over streams (Eq. 22, or Eq. 1 for the plain method).
+        """The contrastive losses, added up over streams (Eq. 22, or Eq. 1 for the plain method).
 
         Args:
             params: parameters of the learner, by name.
@@ -181,7 +183,8 @@ class BatchProblem:
         self.log = {f"loss_{name}": loss.detach() for name, loss in losses.items()} | streams.diagnostics
         if self.health:
             self.log |= stream_health(streams, self.options.views) | self.learner.objective.diagnostics()
-        return torch.stack(list(losses.values())).sum()
+        weights = {"dynamic": self.options.dynamic_weight}
+        return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 
     @torch.no_grad()
     def _targets(self) -> dict[str, Tensor] | None:

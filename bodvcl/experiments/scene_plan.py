@@ -18,6 +18,7 @@ from bodvcl.experiments.variants import PLAIN
 _PLAIN = ("--decouple", "none")
 _BOD = ("--koopman.dynamic", "mean")
 _STD = ("--koopman.dynamic", "std")
+_PARTS = (*_STD, "--koopman.static", "part", "--objective.dynamic-weight", "1")
 _MIX = ("--augment.mix", "1", "--augment.mix-gain", "0.5")
 _NO_MIX = ("--augment.mix", "0", "--augment.mix-gain", "0")
 
@@ -31,12 +32,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "BOD-VCL": (*_BOD, *_NO_MIX),
     "BOD-VCL, mix": (*_BOD, *_MIX),
     "std": (*_STD, *_NO_MIX),
+    "parts, mix": (*_PARTS, *_MIX),
     SUPERVISED[0]: (*_PLAIN, *_NO_MIX),
     SUPERVISED[1]: (*_PLAIN, *_MIX),
 }
-"""Name to options of ``bodvcl train``: the plain method, BOD-VCL with the dynamic stream of the paper (mean),
-and with its standard deviation over time (std), each without and with mixed scenes; and the same network
-trained with the labels."""
+"""Name to options of ``bodvcl train``: the plain method, BOD-VCL with the streams of the paper, and with the
+mean of the frames beside a deviation over time (std), each without and with mixed scenes; with the static
+parts and equal weights beside that deviation (parts); and the same network trained with the labels."""
 
 KNOB = (PLAIN, OURS)
 """Variants that are also trained with less of the scene."""

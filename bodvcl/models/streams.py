@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
+from bodvcl.config.streams import dynamic_stream, static_stream
 from bodvcl.ops.distributed import gather
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
 from bodvcl.ops.koopman.spec import Backend, Mask, Pool, Weights
@@ -57,7 +58,8 @@ def koopman_streams(
     """BOD-VCL: ``{"static": Z_A, "dynamic": Z_M}`` (Eq. 21) and, with ``prediction``, L_pred (Eq. 19).
 
     Unless ``koopman.dynamic`` is "mean", Z_M is the standard deviation over time of the dynamic parts of the
-    frames. All of its entries are positive: :func:`comparable` prepares it for a contrastive loss.
+    frames. All of its entries are positive: :func:`comparable` prepares it for a contrastive loss. Z_A is
+    then ``mean(F)`` of the frames that the operator is fitted to, unless ``koopman.static`` is "part".
 
     Args:
         embeddings: ``(N, T, M)`` per-frame embeddings.
@@ -72,11 +74,12 @@ def koopman_streams(
     else:
         split, losses = koopman_split_and_loss(frames, mode=prediction.mode, nu=prediction.nu, **options)
         lower = losses.pred
+    static = split.static if static_stream(koopman) == "part" else frames.mean(1)
     diagnostics = {
         "static_modes": split.static_modes.mean(),
-        **dict(zip(("empty_static", "empty_dynamic"), _shares_of_empty(split.static, split.dynamic))),
+        **dict(zip(("empty_static", "empty_dynamic"), _shares_of_empty(static, split.dynamic))),
     }
-    return SplitOutput({"static": split.static, "dynamic": split.dynamic}, lower, diagnostics, split)
+    return SplitOutput({"static": static, "dynamic": split.dynamic}, lower, diagnostics, split)
 
 
 def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
@@ -90,7 +93,7 @@ def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
         streams: of the clips of this rank, as many as on any other.
         koopman: options of the split that made them.
     """
-    if _pool(koopman) != "std":
+    if dynamic_stream(koopman) != "std":
         return streams
     spread = streams.embeddings["dynamic"]
     every = gather(spread)
@@ -155,15 +158,10 @@ def _split_options(koopman: KoopmanConfig, fast: bool) -> _SplitOptions:
         "mask": koopman.mask,
         "smooth_power": koopman.smooth_power,
         "weights": koopman.weights,
-        "pool": _pool(koopman),
+        "pool": dynamic_stream(koopman),
         "max_gain": koopman.max_gain,
         **_estimation_options(koopman, fast),
     }
-
-
-def _pool(koopman: KoopmanConfig) -> Pool:
-    """How the streams of the frames become those of a clip."""
-    return koopman.dynamic or "std"
 
 
 def _frames(embeddings: Tensor, koopman: KoopmanConfig, fast: bool) -> Tensor:

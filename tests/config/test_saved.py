@@ -7,7 +7,8 @@ import yaml
 
 from bodvcl.config.parse import dump_yaml, find_recipe, load_yaml, parse_config
 from bodvcl.config.saved import MEANT, as_meant
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import KoopmanConfig, ObjectiveConfig, TrainConfig
+from bodvcl.config.streams import dynamic_stream, dynamic_weight, static_stream
 from bodvcl.engine.checkpoint.same_run import compare_settings
 from bodvcl.errors import ConfigError
 
@@ -25,7 +26,8 @@ def of_before() -> dict:
 def test_a_saved_configuration_gets_what_the_run_did(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(of_before()))
     config = load_yaml(tmp_path / "config.yaml")
-    assert config.koopman.dynamic == "mean"
+    assert (config.koopman.dynamic, config.koopman.static) == ("mean", "part")
+    assert config.objective.dynamic_weight == 1
     assert (config.augment.mix, config.augment.mix_gain) == (0, 0)
     assert config.scenes == TrainConfig().scenes
 
@@ -43,7 +45,8 @@ def test_a_recipe_keeps_the_defaults_of_today(tmp_path):
 def test_an_older_run_can_be_continued_and_not_with_another_stream():
     saved = yaml.safe_dump(of_before())
     now = yaml.safe_load(dump_yaml(TrainConfig()))
-    now["koopman"]["dynamic"], now["augment"]["mix"], now["augment"]["mix_gain"] = "mean", 0.0, 0.0
+    for group, options in MEANT.items():
+        now[group].update(options)
     assert compare_settings(saved, yaml.safe_dump(now)) == ([], [])
     changed = compare_settings(saved, dump_yaml(TrainConfig()))[1]
     assert "koopman.dynamic was mean, now None" in changed
@@ -53,6 +56,8 @@ def test_the_paper_s_recipe_is_the_paper_s():
     for recipe in ("paper", "k400_simclr", "k400_byol_slow_r50_8x8_rho4"):
         config = load_yaml(find_recipe(recipe))
         assert config.koopman.dynamic == "mean", recipe
+        assert static_stream(config.koopman) == "part", recipe
+        assert dynamic_weight(config.objective, config.koopman) == 1, recipe
         assert config.augment.mix == 0, recipe
 
 
@@ -64,7 +69,22 @@ def test_the_paper_s_recipe_is_the_paper_s():
         ["--method", "dualvar", "--decouple", "none", "--clip.views", "3", "--clip.twin"],
     ],
 )
-def test_a_deviation_over_time_without_a_dynamic_stream_is_refused(words):
-    with pytest.raises(ConfigError, match=r"koopman.dynamic std: only --decouple bod has a dynamic stream"):
-        parse_config([*words, "--koopman.dynamic", "std"])
+def test_options_of_streams_that_the_run_does_not_have_are_refused(words):
+    for option, value in (
+        ("koopman.dynamic", "std"),
+        ("koopman.static", "mean"),
+        ("objective.dynamic_weight", "0.5"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{option} {value}: only --decouple bod has a static and a"):
+            parse_config([*words, f"--{option.replace('_', '-')}", value])
     parse_config(words)
+
+
+def test_what_none_means():
+    koopman, objective = KoopmanConfig(), ObjectiveConfig()
+    assert (dynamic_stream(koopman), static_stream(koopman)) == ("std", "mean")
+    assert dynamic_weight(objective, koopman) == 0.3
+    paper = KoopmanConfig(dynamic="mean")
+    assert (static_stream(paper), dynamic_weight(objective, paper)) == ("part", 1)
+    assert static_stream(KoopmanConfig(static="part")) == "part"
+    assert dynamic_weight(ObjectiveConfig(dynamic_weight=2.0), paper) == 2

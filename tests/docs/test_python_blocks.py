@@ -93,7 +93,7 @@ def _library(scope: Mapping[str, Any]) -> None:
 
         def upper(self, params, features=None):
             losses = loss_fn(functional_call(encoder, params, clips), ids)
-            return losses["static"] + losses["dynamic"]
+            return losses["static"] + 0.3 * losses["dynamic"]
 
     exact = make_solver(BilevelConfig(solver="itd", scope="all", gamma=0.5))
     want = exact(dict(encoder.named_parameters()), Batch()).gradient

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -95,7 +97,9 @@ def test_from_features_on_and_both_at_once_give_the_same_losses(method, decouple
     torch.testing.assert_close(problem.lower(params, features), lower)
     torch.testing.assert_close(problem.upper(params, features), upper)
     torch.testing.assert_close(problem.both(params), (lower, upper))
-    assert torch.equal(sum(v for k, v in problem.log.items() if k.startswith("loss_")), problem.upper(params))
+    weights = {"loss_dynamic": problem.options.dynamic_weight}
+    logged = [weights.get(k, 1) * v for k, v in problem.log.items() if k.startswith("loss_")]
+    torch.testing.assert_close(sum(logged), problem.upper(params).detach())
 
 
 def test_the_head_is_the_projector():
@@ -192,6 +196,18 @@ def test_the_momentum_encoder_sees_a_batch_once_and_gives_the_keys(method, monke
     for name, key in problem.keys.items():
         torch.testing.assert_close(key, want[name])
         assert not key.requires_grad
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "byol", "swav"])
+def test_the_loss_of_the_dynamic_stream_has_its_weight(method):
+    problem = make(method)
+    params = problem.learner.trainable()
+    for weight in (0.3, 1.0):
+        problem.options = replace(problem.options, dynamic_weight=weight)
+        total = problem.upper(params)
+        torch.testing.assert_close(
+            total.detach(), problem.log["loss_static"] + weight * problem.log["loss_dynamic"]
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig
 from bodvcl.models.streams import comparable, koopman_streams
@@ -23,6 +24,19 @@ def test_none_is_the_deviation_over_time():
     assert (default.embeddings["dynamic"] > 0).all()
     mean = koopman_streams(frames(), KoopmanConfig(dynamic="mean"), None).embeddings["dynamic"]
     assert (mean < 0).any()
+
+
+def test_the_static_stream_beside_it_is_the_mean_of_the_frames():
+    x = frames()
+    mean = normalize(x, dim=-1).mean(1)
+    for static, dynamic, want in [(None, None, True), ("mean", "mean", True), ("part", "std", False)]:
+        koopman = KoopmanConfig(static=static, dynamic=dynamic)
+        got = koopman_streams(x, koopman, None).embeddings["static"]
+        assert torch.equal(got, mean) == want, (static, dynamic)
+    paper = koopman_streams(x, KoopmanConfig(dynamic="mean"), None)
+    assert torch.equal(paper.embeddings["static"], paper.split.static), "Eq. 21"
+    raw = koopman_streams(x, KoopmanConfig(normalize=False), None).embeddings["static"]
+    assert torch.equal(raw, x.mean(1)), "the frames that the operator is fitted to"
 
 
 def test_every_feature_has_mean_0_and_deviation_1_over_the_batch():

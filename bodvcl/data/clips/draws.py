@@ -32,7 +32,7 @@ class ClipDraws:
         colour: float32 (views, 3, 4), affine map of RGB in [0, 1]: colour[:, :3] @ rgb + colour[:, 3].
         flip: bool (views,), mirror left and right.
         sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
-        share: float32 (views,), share of the scene that a still frame of another video replaces.
+        share: float32 (views,), share of the scene that the scene of another video replaces.
         gain: float32 (views, 3), factor of what moves, for each colour.
         donor: float32 (views, 2) in [0, 1): which other video, and which of its clips.
     """
