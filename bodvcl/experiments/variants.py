@@ -50,6 +50,8 @@ SEARCH: dict[str, Variant] = {
     "rank 3": Variant(("--koopman.ridge", "0", "--koopman.rank", "3")),
     "frames not normalised": Variant(("--koopman.no-normalize",)),
     "dynamic mean": Variant(("--koopman.dynamic", "mean")),
+    "static part": Variant(("--koopman.static", "part")),
+    "dynamic weight 1": Variant(("--objective.dynamic-weight", "1")),
     "projector weights": Variant(("--koopman.weights", "projector")),
     "gradient gain 100": Variant(("--koopman.max-gain", "100")),
     "L_pred train": Variant(("--prediction.mode", "train")),

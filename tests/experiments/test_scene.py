@@ -39,7 +39,7 @@ def test_every_training_is_valid_and_another_one(tmp_path):
         assert (config.data, config.scenes.camera, config.epochs) == ("scenes", "moving", 24)
         assert float(task.cell.data.split()[1]) == config.scenes.scene
         assert ("mix" in task.cell.variant) == (config.augment.mix > 0)
-        assert (task.cell.variant in (OURS, "std")) == (config.koopman.dynamic == "std")
+        assert (task.cell.variant in (OURS, "std", "parts, mix")) == (config.koopman.dynamic == "std")
         assert (task.module == "bodvcl.experiments.supervised") == (task.cell.variant in SUPERVISED)
     assert [task.seed for task in tasks] == sorted(task.seed for task in tasks)
     with pytest.raises(ConfigError, match=r"--variants 'ours': expected some of 'plain'"):
