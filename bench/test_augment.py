@@ -225,7 +225,6 @@ def test_mix(benchmark, count, length, size, backend, one_thread):
     mix = MixParams(
         (rows + 1) % count,
         torch.rand(count, device=DEVICE),
-        torch.ones(count, 3, device=DEVICE),
     )
     clips = ours("auto")(case)
     got, want = (mix_scenes(clips, mix, backend=route) for route in (backend, "reference"))

@@ -60,21 +60,20 @@ def median_kernel(
 
 @triton.jit
 def mix_kernel(
-    CLIPS, STILL, GAIN, OUT, LENGTH, PIXELS,
+    CLIPS, STILL, OUT, LENGTH, PIXELS,
     clip_stride, c_stride, frame_stride, p_stride, still_clip_stride, still_c_stride, still_p_stride,
     out_clip_stride, out_c_stride, out_frame_stride, out_p_stride,
     CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Every frame times the gain of its clip and colour, plus a still frame."""
+    """Every frame plus a still one."""
     clip, c, p, mask = _numbers(PIXELS, CHANNELS_LAST, BLOCK)
     source = _at(CLIPS, clip, c, p, clip_stride, c_stride, p_stride)
     target = _at(OUT, clip, c, p, out_clip_stride, out_c_stride, out_p_stride)
     still = _at(STILL, clip, c, p, still_clip_stride, still_c_stride, still_p_stride)
     added = tl.load(still, mask=mask, other=0)
-    gain = tl.load(GAIN + clip * 3 + c, mask=mask, other=0)
     for _ in range(LENGTH):
         x = tl.load(source, mask=mask, other=0).to(tl.float32)
-        tl.store(target, (added + gain * x).to(OUT.dtype.element_ty), mask=mask)
+        tl.store(target, (x + added).to(OUT.dtype.element_ty), mask=mask)
         source += frame_stride
         target += out_frame_stride
 
@@ -95,12 +94,11 @@ def median(clips: Tensor) -> Tensor:
     return scene
 
 
-def scale_and_add(clips: Tensor, gain: Tensor, still: Tensor, out: Tensor) -> Tensor:
-    """``gain * clips + still``, in ``out``, which may be ``clips``.
+def add_still(clips: Tensor, still: Tensor, out: Tensor) -> Tensor:
+    """``clips + still``, in ``out``, which may be ``clips``.
 
     Args:
         clips: (N, 3, L, S, S), channels_last_3d or contiguous.
-        gain: float32 (N, 3, 1, 1).
         still: float32 (N, 3, S, S), a still frame for each clip.
         out: like clips.
     """
@@ -110,7 +108,7 @@ def scale_and_add(clips: Tensor, gain: Tensor, still: Tensor, out: Tensor) -> Te
         still = still.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         with _device_of(clips):
             mix_kernel[_programs(clips)](
-                clips, still, gain.contiguous(), out, length, height * width,
+                clips, still, out, length, height * width,
                 *_strides(clips), *_strides(still), *_strides(out),
                 CHANNELS_LAST=last, BLOCK=BLOCK, num_warps=4,
             )  # fmt: skip

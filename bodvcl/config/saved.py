@@ -12,7 +12,7 @@ from typing import Any
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "koopman": {"dynamic": "mean", "static": "part"},
     "objective": {"dynamic_weight": 1.0},
-    "augment": {"mix": 0.0, "mix_gain": 0.0},
+    "augment": {"mix": 0.0},
 }
 """Group to the options that older runs do not have, and what they did."""
 

@@ -194,8 +194,6 @@ class AugmentConfig:
     """Largest share of a clip's scene that the scene of another video replaces, drawn uniformly from 0.
     The scene is the median of the frames; what moves is kept. 0: off.
     Where the scene tells one video from another, little else is learned without it (docs/findings.md)."""
-    mix_gain: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """With mix, what moves is scaled by a factor from [1 - g, 1 + g], drawn for each colour."""
     mean: float = 0.45
     """Mean that is subtracted from every channel, after pixels are scaled to [0, 1]."""
     std: Annotated[float, Field(gt=0)] = 0.225

@@ -19,8 +19,8 @@ _PLAIN = ("--decouple", "none")
 _BOD = ("--koopman.dynamic", "mean")
 _STD = ("--koopman.dynamic", "std")
 _PARTS = (*_STD, "--koopman.static", "part", "--objective.dynamic-weight", "1")
-_MIX = ("--augment.mix", "1", "--augment.mix-gain", "0.5")
-_NO_MIX = ("--augment.mix", "0", "--augment.mix-gain", "0")
+_MIX = ("--augment.mix", "1")
+_NO_MIX = ("--augment.mix", "0")
 
 OURS = "std, mix"
 SUPERVISED = ("supervised", "supervised, mix")

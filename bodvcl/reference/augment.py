@@ -96,17 +96,15 @@ def augment_clips(
     return torch.stack(frames).view(shape) if frames else clips.new_empty(shape, dtype=torch.float64)
 
 
-def mix_scenes(clips: Tensor, donor: Tensor, share: Tensor, gain: Tensor) -> Tensor:
-    """Each clip with a share of its scene replaced by that of another clip, and what moves scaled.
+def mix_scenes(clips: Tensor, donor: Tensor, share: Tensor) -> Tensor:
+    """Each clip with a share of its scene replaced by that of another clip.
 
-    ``y_t = m + a (m_donor - m) + g (x_t - m)`` with the median m over the frames of a clip, the lower one of
-    two.
+    ``y_t = x_t + a (m_donor - m)`` with the median m over the frames of a clip, the lower one of two.
 
     Args:
         clips: (N, 3, L, S, S), floating point.
         donor: (N,), the clip whose scene is taken.
         share: (N,), a.
-        gain: (N, 3), g of each colour.
 
     Returns:
         float64 (N, 3, L, S, S).
@@ -114,8 +112,7 @@ def mix_scenes(clips: Tensor, donor: Tensor, share: Tensor, gain: Tensor) -> Ten
     clips = clips.double()
     scenes = [clip.sort(dim=1).values[:, (clip.shape[1] - 1) // 2] for clip in clips]
     out = torch.empty_like(clips)
-    for n, (clip, a, g) in enumerate(zip(clips, share.double(), gain.double())):
-        own, other = scenes[n], scenes[int(donor[n])]
+    for n, (clip, a) in enumerate(zip(clips, share.double())):
         for t in range(clip.shape[1]):
-            out[n, :, t] = own + a * (other - own) + g[:, None, None] * (clip[:, t] - own)
+            out[n, :, t] = clip[:, t] + a * (scenes[int(donor[n])] - scenes[n])
     return out

@@ -21,7 +21,7 @@ from bodvcl.engine.parts import parts_of
 
 def unmixed(count: int) -> dict[str, torch.Tensor]:
     """Parameters of clips that keep their scenes."""
-    return {"share": torch.zeros(count), "gain": torch.ones(count, 3), "donor": torch.zeros(count, 2)}
+    return {"share": torch.zeros(count), "donor": torch.zeros(count, 2)}
 
 
 def random_batch(count: int = 5, length: int = 3, size: int = 17, blur: bool = False) -> ClipBatch:
@@ -205,7 +205,6 @@ def mixed_batch(videos: int, views: int = 2, length: int = 3, size: int = 16) ->
             flip=torch.zeros(rows, dtype=torch.bool),
             sigma=torch.zeros(rows),
             share=torch.ones(rows),
-            gain=torch.ones(rows, 3),
             donor=torch.rand(rows, 2, generator=g),
         ),
         videos=torch.arange(videos),
@@ -244,18 +243,13 @@ def test_a_batch_of_one_video_is_not_mixed():
 def test_the_mix_is_drawn_for_every_clip_and_moves_no_other_draw(good_video):
     video, clip = probe_video(good_video), ClipConfig()
     plain = draw_clips(video, clip, AugmentConfig(mix=0.0), seed=1, epoch=2, index=3)
-    mixed = draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=2, index=3)
+    mixed = draw_clips(video, clip, AugmentConfig(mix=0.6), seed=1, epoch=2, index=3)
     for name in ("frames", "boxes", "colour", "flip", "sigma"):
         assert np.array_equal(getattr(plain, name), getattr(mixed, name)), name
     assert not plain.share.any()
-    assert (plain.gain == 1).all()
-    again = draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=2, index=3)
+    again = draw_clips(video, clip, AugmentConfig(mix=0.6), seed=1, epoch=2, index=3)
     assert np.array_equal(mixed.donor, again.donor)
-    many = [
-        draw_clips(video, clip, AugmentConfig(mix=0.6, mix_gain=0.5), seed=1, epoch=e, index=3)
-        for e in range(200)
-    ]
-    share, gain = (np.concatenate([getattr(draw, name) for draw in many]) for name in ("share", "gain"))
+    many = [draw_clips(video, clip, AugmentConfig(mix=0.6), seed=1, epoch=e, index=3) for e in range(200)]
+    share = np.concatenate([draw.share for draw in many])
     assert 0 <= share.min() < 0.05 < 0.55 < share.max() <= 0.6
     assert abs(share.mean() - 0.3) < 0.03
-    assert 0.5 <= gain.min() < 0.55 < 1.45 < gain.max() <= 1.5

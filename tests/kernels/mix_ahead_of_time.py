@@ -36,7 +36,7 @@ def source(
             return "constexpr"
         if name in ("CLIPS", "SCENE", "OUT"):
             return f"*{NAMES[dtype]}"
-        return "*fp32" if name in ("STILL", "GAIN") else "i32"
+        return "*fp32" if name == "STILL" else "i32"
 
     signature = {name: kind(name) for name in names}
     attrs = {(names.index(n),): [["tt.divisibility", 16]] for n in names if signature[n].startswith("*")}

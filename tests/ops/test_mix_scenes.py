@@ -17,7 +17,6 @@ def case(count: int = 5, length: int = 4, size: int = 6, dtype=torch.float32, se
     params = MixParams(
         donor=torch.randint(0, count, (count,), generator=g),
         share=torch.rand(count, generator=g),
-        gain=0.5 + torch.rand(count, 3, generator=g),
     )
     return clips.to(dtype).contiguous(memory_format=torch.channels_last_3d), params
 
@@ -25,7 +24,7 @@ def case(count: int = 5, length: int = 4, size: int = 6, dtype=torch.float32, se
 def plain(count: int, **changes) -> MixParams:
     """Parameters that change nothing."""
     whole = torch.zeros(count, dtype=torch.int64)
-    return MixParams(whole, torch.zeros(count), torch.ones(count, 3))._replace(**changes)
+    return MixParams(whole, torch.zeros(count))._replace(**changes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -44,7 +43,7 @@ def test_equals_the_reference(dtype, shape, inplace):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_no_share_and_a_gain_of_one_change_nothing(backend):
+def test_no_share_changes_nothing(backend):
     clips, _ = case()
     torch.testing.assert_close(mix_scenes(clips, plain(5), backend=backend), clips)
 
@@ -74,15 +73,6 @@ def test_what_moves_before_one_scene_for_all_is_left_as_it_is(backend):
     clips = 0.5 + passing(4, 6, 8).roll(2, -1) * torch.rand(4, 3, 1, 1, 1)
     params = plain(4, donor=torch.tensor([1, 2, 3, 0]), share=torch.rand(4))
     torch.testing.assert_close(mix_scenes(clips, params, backend=backend), clips)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_gain_scales_what_moves_and_not_the_scene(backend):
-    scene = torch.randn(4, 3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    motion = passing(4, 6, 8)
-    gain = 0.5 + torch.rand(4, 3)
-    out = mix_scenes(scene + motion, plain(4, gain=gain), backend=backend)
-    torch.testing.assert_close(out, scene + gain[:, :, None, None, None] * motion, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [*range(1, 20), 32, 64])
@@ -119,7 +109,7 @@ def test_an_empty_batch_keeps_its_shape():
     ("error", "message", "changes"),
     [
         (ValueError, r"share is \(4,\); expected \(5,\) for 5 clips", {"share": torch.zeros(4)}),
-        (ValueError, r"gain is \(5,\); expected \(5, 3\)", {"gain": torch.ones(5)}),
+        (ValueError, r"donor is \(5, 1\); expected \(5,\)", {"donor": torch.zeros(5, 1).long()}),
         (TypeError, r"donor is torch.int32; expected torch.int64", {"donor": torch.zeros(5).int()}),
         (TypeError, r"share is torch.int64; expected a floating", {"share": torch.zeros(5).long()}),
         (ValueError, "share requires a gradient", {"share": torch.zeros(5, requires_grad=True)}),

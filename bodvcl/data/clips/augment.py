@@ -79,5 +79,5 @@ def finish(
     if videos < 2 or not batch.params.share.any():  # no other video, or none is mixed
         return clips
     rows = donors(batch.params.donor, videos).to(device, non_blocking=True)
-    mix = MixParams(rows, params.share, params.gain)
+    mix = MixParams(rows, params.share)
     return mix_scenes(clips, mix, inplace=True, backend="auto" if fast else "reference")

@@ -17,7 +17,6 @@ class ClipParams:
         flip: bool (N,), mirror left and right.
         sigma: float32 (N,), standard deviation of the blur in pixels, 0 for none.
         share: float32 (N,), share of the scene that the scene of another video replaces.
-        gain: float32 (N, 3), factor of what moves, for each colour.
         donor: float32 (N, 2) in [0, 1), which video of the batch gives its scene, and which of its clips
             (:func:`bodvcl.data.clips.donors.donors`).
     """
@@ -26,7 +25,6 @@ class ClipParams:
     flip: Tensor
     sigma: Tensor
     share: Tensor
-    gain: Tensor
     donor: Tensor
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipParams:

@@ -33,7 +33,6 @@ class ClipDraws:
         flip: bool (views,), mirror left and right.
         sigma: float32 (views,), standard deviation of the blur in output pixels; 0 for none.
         share: float32 (views,), share of the scene that the scene of another video replaces.
-        gain: float32 (views, 3), factor of what moves, for each colour.
         donor: float32 (views, 2) in [0, 1): which other video, and which of its clips.
     """
 
@@ -43,7 +42,6 @@ class ClipDraws:
     flip: np.ndarray
     sigma: np.ndarray
     share: np.ndarray
-    gain: np.ndarray
     donor: np.ndarray
 
 
@@ -110,7 +108,7 @@ def draw_clips(
         colour_matrix(brightness, contrast, saturation, hue, one < augment.gray)
         for (brightness, contrast, saturation, hue), one in zip(factors.tolist(), gray.tolist())
     ]
-    mix = generator(seed, _MIX, epoch, index).random((clip.views, 6))
+    mix = generator(seed, _MIX, epoch, index).random((clip.views, 3))
     return ClipDraws(
         frames=clip_frames(info, clip, start),
         boxes=random_boxes(info, augment, crop),
@@ -118,8 +116,7 @@ def draw_clips(
         flip=flip < augment.flip,
         sigma=np.where(blur < augment.blur, low + (high - low) * sigma, 0.0).astype(np.float32),
         share=(augment.mix * mix[:, 0]).astype(np.float32),
-        gain=(1 + (augment.mix_gain if augment.mix else 0.0) * (2 * mix[:, 1:4] - 1)).astype(np.float32),
-        donor=mix[:, 4:6].astype(np.float32),
+        donor=mix[:, 1:3].astype(np.float32),
     )
 
 
@@ -141,6 +138,5 @@ def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) ->
         flip=np.zeros(count, bool),
         sigma=np.zeros(count, np.float32),
         share=np.zeros(count, np.float32),
-        gain=np.ones((count, 3), np.float32),
         donor=np.zeros((count, 2), np.float32),
     )

@@ -24,20 +24,18 @@ class MixParams(NamedTuple):
     Attributes:
         donor: ``(N,)`` int64 in 0 .. N - 1, the clip that gives its scene.
         share: ``(N,)``, floating point: how much of the scene is replaced, 0 nothing, 1 all of it.
-        gain: ``(N, 3)``, floating point: factor of the motion in each colour, 1 for no change.
     """
 
     donor: Tensor
     share: Tensor
-    gain: Tensor
 
 
 def mix_scenes(
     clips: Tensor, params: MixParams, *, inplace: bool = False, backend: Backend = "auto"
 ) -> Tensor:
-    r"""Replace a share a of each clip's scene m by the scene of another clip, and scale what moves by g:
+    r"""Replace a share a of each clip's scene m by the scene of another clip:
 
-    .. math:: y_t = m + a\,(m_{donor} - m) + g\,(x_t - m), \qquad m = \mathrm{median}_t\, x_t
+    .. math:: y_t = x_t + a\,(m_{donor} - m), \qquad m = \mathrm{median}_t\, x_t
 
     The median over time of every pixel and colour, the lower one of two, is the scene: it keeps nothing of
     what passes a pixel in fewer than half of the frames. The mean would keep its trail. So a share of 1
@@ -59,7 +57,7 @@ def mix_scenes(
         ``(N, 3, L, S, S)`` in the dtype and memory format of the clips.
 
     Raises:
-        TypeError: clips that are not floating point; donors that are not int64.
+        TypeError: clips or shares that are not floating point; donors that are not int64.
         ValueError: shapes or devices that do not fit; an unknown backend; a derivative is asked for.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
@@ -71,23 +69,20 @@ def mix_scenes(
         mixed = reference(clips, *params).to(clips.dtype)
         return clips.copy_(mixed) if inplace else torch.empty_like(clips).copy_(mixed)
     out = clips if inplace else torch.empty_like(clips)
-    wide = torch.promote_types(clips.dtype, torch.float32)
-    share = params.share.to(wide)[:, None, None, None]
-    gain = params.gain.to(wide)[:, :, None, None]
     if route == "triton":
-        from bodvcl.kernels.mix import median, scale_and_add
+        from bodvcl.kernels.mix import add_still, median
 
-        scene = median(clips)
-        return scale_and_add(clips, gain, _still(scene, params.donor, share, gain), out)
-    still = _still(median_over_time(clips), params.donor, share, gain)[:, :, None]
-    if clips.dtype == wide:
-        return torch.addcmul(still, clips, gain[:, :, None], out=out)
-    return out.copy_(torch.addcmul(still, clips.to(wide), gain[:, :, None]))
+        return add_still(clips, _change(median(clips), params), out)
+    change = _change(median_over_time(clips), params)[:, :, None]
+    if clips.dtype == change.dtype:
+        return torch.add(clips, change, out=out)
+    return out.copy_(clips + change)
 
 
-def _still(scene: Tensor, donor: Tensor, share: Tensor, gain: Tensor) -> Tensor:
-    """``(N, 3, S, S)``, what is added to ``gain * clips``."""
-    return (1 - share - gain) * scene + share * scene[donor]
+def _change(scene: Tensor, params: MixParams) -> Tensor:
+    """``(N, 3, S, S)``, what is added to every frame, float32 or wider."""
+    wide = scene.to(torch.promote_types(scene.dtype, torch.float32))
+    return params.share.to(wide.dtype)[:, None, None, None] * (wide[params.donor] - wide)
 
 
 def _check(clips: Tensor, params: MixParams) -> None:
@@ -97,17 +92,14 @@ def _check(clips: Tensor, params: MixParams) -> None:
     if clips.dim() != 5 or clips.shape[1] != 3 or not clips.shape[2]:
         raise ValueError(f"{op}: clips is {tuple(clips.shape)}; expected (N, 3, L, S, S) with L of 1 or more")
     count = len(clips)
-    for name, shape in (("donor", (count,)), ("share", (count,)), ("gain", (count, 3))):
-        values: Tensor = getattr(params, name)
-        if tuple(values.shape) != shape:
-            raise ValueError(f"{op}: {name} is {tuple(values.shape)}; expected {shape} for {count} clips")
+    for name, values in params._asdict().items():
+        if tuple(values.shape) != (count,):
+            raise ValueError(f"{op}: {name} is {tuple(values.shape)}; expected {(count,)} for {count} clips")
         check_device(op, name, values, "clips", clips)
-        whole = name == "donor"
-        if whole and values.dtype != torch.int64:
-            raise TypeError(f"{op}: {name} is {values.dtype}; expected torch.int64")
-        if not whole and not values.is_floating_point():
-            raise TypeError(f"{op}: {name} is {values.dtype}; expected a floating-point type")
+    if params.donor.dtype != torch.int64:
+        raise TypeError(f"{op}: donor is {params.donor.dtype}; expected torch.int64")
+    if not params.share.is_floating_point():
+        raise TypeError(f"{op}: share is {params.share.dtype}; expected a floating-point type")
+    for name, values in (("clips", clips), ("share", params.share)):
         if values.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{op}: {name} requires a gradient, and there is none: detach it")
-    if clips.requires_grad and torch.is_grad_enabled():
-        raise ValueError(f"{op}: clips requires a gradient, and there is none: detach it")
