@@ -33,4 +33,5 @@ def donors(draw: Tensor, videos: int) -> Tensor:
     first = (draw[:, 0].unflatten(0, (videos, views))[:, 0] * (group - 1)).long()
     step = 1 + (first.repeat_interleave(views) + view) % (group - 1)
     other = video // group * group + (video % group + step) % group
-    return other * views + (draw[:, 1] * views).long()
+    row: Tensor = other * views + (draw[:, 1] * views).long()
+    return row

@@ -92,7 +92,8 @@ def _check(clips: Tensor, params: MixParams) -> None:
     if clips.dim() != 5 or clips.shape[1] != 3 or not clips.shape[2]:
         raise ValueError(f"{op}: clips is {tuple(clips.shape)}; expected (N, 3, L, S, S) with L of 1 or more")
     count = len(clips)
-    for name, values in params._asdict().items():
+    for name in ("donor", "share"):
+        values: Tensor = getattr(params, name)
         if tuple(values.shape) != (count,):
             raise ValueError(f"{op}: {name} is {tuple(values.shape)}; expected {(count,)} for {count} clips")
         check_device(op, name, values, "clips", clips)
