@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import dataclasses
 
 import pytest
@@ -23,7 +25,7 @@ def batch(videos):
     rows = videos * VIEWS
     return ClipBatch(
         clips=torch.arange(rows).view(rows, 1, 1, 1, 1).to(torch.uint8),
-        params=ClipParams(*[torch.arange(rows)] * 6),
+        params=ClipParams(*[torch.arange(rows)] * len(fields(ClipParams))),
         videos=100 + torch.arange(videos),
         frames=torch.arange(rows)[:, None],
     )

@@ -111,7 +111,7 @@ def decoupled_mean(x: Tensor) -> list[Tensor]:
         (contrast, 48, 62),
         (losses_of_a_training_step, 68, 84),
         (decoupled_mean, 75, 84),
-        (decoupled, 84, 98),  # standardised over the batch
+        (decoupled, 84, 99),  # standardised over the batch, beside the mean of the frames
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
