@@ -37,11 +37,12 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
 
 
 def _streams(config: TrainConfig) -> Iterator[str]:
-    """Options of streams that the run does not have."""
+    """Options of streams that the run does not have. What older runs mean (`config.saved`) is none."""
+    weight = config.objective.dynamic_weight
     for name, value, asked in (
         ("koopman.dynamic", config.koopman.dynamic, config.koopman.dynamic == "std"),
         ("koopman.static", config.koopman.static, config.koopman.static == "mean"),
-        ("objective.dynamic_weight", config.objective.dynamic_weight, config.objective.dynamic_weight),
+        ("objective.dynamic_weight", weight, weight not in (None, 1)),
     ):
         if asked and config.decouple != "bod":
             yield (

@@ -1,7 +1,7 @@
 """The configuration that a run has saved, read by a later release.
 
 An option that did not exist then is not in it. Where its default would change what the run does, it gets the
-value that says what the run did.
+value that says what the run did. One that does not exist any more is left out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
 }
 """Group to the options that older runs do not have, and what they did."""
 
+GONE: Mapping[str, tuple[str, ...]] = {"augment": ("mix_gain",)}
+"""Group to the options that older runs have and no run has any more."""
+
 
 def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The saved values, with what the run did for the options that did not exist then.
+    """The saved values, with what the run did for the options that did not exist then, and none that is gone.
 
     Args:
         values: nested values of a whole configuration, as `config.yaml` or a checkpoint holds them.
@@ -27,4 +30,7 @@ def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
     for group, meant in MEANT.items():
         if isinstance(complete.get(group), Mapping):
             complete[group] = {**meant, **complete[group]}
+    for group, names in GONE.items():
+        if isinstance(complete.get(group), Mapping):
+            complete[group] = {name: x for name, x in complete[group].items() if name not in names}
     return complete

@@ -32,6 +32,28 @@ def test_a_saved_configuration_gets_what_the_run_did(tmp_path):
     assert config.scenes == TrainConfig().scenes
 
 
+@pytest.mark.parametrize("decouple", ["none", "pred", "bod"])
+def test_every_older_run_can_be_read(tmp_path, decouple):
+    values = of_before() | {"decouple": decouple}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert load_yaml(tmp_path / "config.yaml").decouple == decouple
+
+
+def test_an_option_that_is_gone_is_left_out_and_reported_where_the_run_goes_on(tmp_path):
+    values = yaml.safe_load(dump_yaml(TrainConfig()))
+    del values["koopman"]["static"], values["objective"]["dynamic_weight"]
+    values["augment"]["mix_gain"] = 0.5
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    config = load_yaml(tmp_path / "config.yaml")
+    assert (config.koopman.static, config.objective.dynamic_weight) == ("part", 1)
+    assert (
+        "augment.mix_gain was 0.5, now None" in compare_settings(yaml.safe_dump(values), dump_yaml(config))[1]
+    )
+    (tmp_path / "mine.yaml").write_text("augment: {mix_gain: 0.5}\n")
+    with pytest.raises(ConfigError, match="unknown key augment.mix_gain"):
+        load_yaml(tmp_path / "mine.yaml")
+
+
 def test_what_is_in_it_stays():
     values = yaml.safe_load(dump_yaml(TrainConfig()))
     assert as_meant(values) == values

@@ -48,7 +48,8 @@ def compare_settings(saved: str, now: str, may_change: Collection[str] = ()) -> 
     Returns:
         Two lists of lines, one per option that differs: those that make it another run, and the others.
     """
-    before = _flat(asdict(TrainConfig())) | _flat(as_meant(yaml.safe_load(saved)))
+    values = yaml.safe_load(saved)
+    before = _flat(asdict(TrainConfig())) | _flat(values) | _flat(as_meant(values))
     after = _flat(yaml.safe_load(now))
     different: list[str] = []
     changed: list[str] = []
