@@ -50,7 +50,7 @@ def test_an_option_that_is_gone_is_left_out_and_reported_where_the_run_goes_on(t
         "augment.mix_gain was 0.5, now None" in compare_settings(yaml.safe_dump(values), dump_yaml(config))[1]
     )
     (tmp_path / "mine.yaml").write_text("augment: {mix_gain: 0.5}\n")
-    with pytest.raises(ConfigError, match="unknown key augment.mix_gain"):
+    with pytest.raises(ConfigError, match=r"unknown key augment\.mix_gain"):
         load_yaml(tmp_path / "mine.yaml")
 
 
