@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_a_training_step():
     lower, upper = problem.both(params)
     want = torch.autograd.grad(lower + upper, list(params.values()))
 
-    problem.replay.undo_buffers()
+    problem.replay.undo()
     losses = bodvcl.DecoupledInfoNCE()(learner.encoder(clips), ids)
     loss = losses["static"] + 0.3 * losses["dynamic"] + losses["prediction"]
     got = torch.autograd.grad(loss, list(params.values()))

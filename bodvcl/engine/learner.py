@@ -50,16 +50,18 @@ class Learner(nn.Module):
         """The parameters that the optimiser changes, by name: ``encoder.*``, then ``objective.*``."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
         """Update the momentum encoder and the state of the objective after a step of the optimiser.
 
         Args:
             keys: :attr:`BatchProblem.keys` of each part of the batch.
             progress: share of the run that is done after this step, in [0, 1].
+            taken: bool scalar on the learner's device; where it is False, the step was left out and nothing
+                changes.
         """
         if self.target is not None and self.objective.momentum is not None:
-            ema_update(self.target, self.encoder, momentum_at(self.objective.momentum, progress))
-        self.objective.after_step(keys, progress)
+            ema_update(self.target, self.encoder, momentum_at(self.objective.momentum, progress), taken)
+        self.objective.after_step(keys, progress, taken)
 
     def targets(self, clips: Tensor) -> Tensor:
         """Per-frame embeddings ``(N, T, M)`` of the momentum encoder.

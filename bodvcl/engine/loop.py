@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
-from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from bodvcl.bilevel.solvers import make_solver
@@ -36,23 +36,53 @@ from bodvcl.engine.compiled import compile_backbone
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
+from bodvcl.engine.late import LateValues, any_not_finite
 from bodvcl.engine.metrics import LogError
-from bodvcl.engine.parts import PartProblems, videos_of
+from bodvcl.engine.parts import PartProblems
 from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.saving import Saver
-from bodvcl.engine.signals import StopRequest
+from bodvcl.engine.signals import AgreedStop, StopRequest
 from bodvcl.engine.step import step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
+from bodvcl.engine.upload import uploaded
 from bodvcl.errors import CheckpointError
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
+from bodvcl.optim.guarded import step_unless
 from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
+
+
+class _Unread(NamedTuple):
+    """A step that the device was given, and whose values the host has not read yet.
+
+    Attributes:
+        step: number of the step, from 1.
+        values: its values on the device.
+        known: its values that the host knows.
+        batch: its clips.
+        problems: its problems, which can undo what their passes changed.
+    """
+
+    step: int
+    values: LateValues
+    known: dict[str, float]
+    batch: ClipBatch
+    problems: PartProblems
+
+    @property
+    def clips(self) -> int:
+        """Number of clips of this rank."""
+        return len(self.batch.clips)
+
+    def read(self) -> dict[str, float]:
+        """All values by name; waits until the device has finished the step."""
+        return self.values.read() | self.known
 
 
 @dataclass
@@ -138,6 +168,8 @@ class Trainer:
         )
         self._overflows = Overflows()
         self._usual_norm: float | None = None
+        self._unread: _Unread | None = None
+        self._stop = AgreedStop(StopRequest(), self.ranks.size)
 
     def resume(self) -> list[str]:
         """Continue from the run's checkpoint, if there is one. Returns one line per option that has changed.
@@ -173,24 +205,23 @@ class Trainer:
             LogError: the log cannot be written. The state is saved, if the disk has room for it.
         """
         start = time.perf_counter()
-        signal = 0
         try:
             with (
-                StopRequest() as stop,
+                StopRequest() as request,
                 self._reporter() as report,
+                self._last_values_told(report),
             ):
-                batches = self._batches(report)
-                while self.step < self.total:
-                    batch = next(batches)
-                    fewest, least = self.ranks.least(len(batch.videos), -(stop.signal or 0))
-                    signal = -least
-                    if signal:
+                stop = self._stop = AgreedStop(request, self.ranks.size)
+                wanted = itertools.islice(self._batches(report), max(0, self.total - self.step))
+                for batch in uploaded(wanted, self.device):
+                    if stop.signal:
                         break
                     self._saver.before_step(self.step + 1)
-                    values = self._train_step(videos_of(batch, 0, fewest, self.config.clip.views), report)
-                    self._tell(report, values, len(batch.clips))
+                    self._train_step(batch, report)
                     if self._saver.is_due(self.step):
+                        self._settle(report)
                         self._save_and_keep()
+                self._settle(report)
                 self._save_and_keep()
                 if self.ranks.first:
                     save_encoder(
@@ -203,6 +234,7 @@ class Trainer:
         finally:
             self.source.close()
         seconds = time.perf_counter() - start
+        signal = stop.signal if self.step < self.total else 0
         return TrainingOutcome(self.step, self.total, seconds, signal or None, self.learner.encoder)
 
     def _reporter(self) -> Reporter:
@@ -220,21 +252,25 @@ class Trainer:
             arithmetic=self.arithmetic.name,
         )
 
-    def _tell(self, report: Reporter, values: Mapping[str, float], clips: int) -> None:
+    @contextlib.contextmanager
+    def _last_values_told(self, report: Reporter) -> Iterator[None]:
+        """While entered, an error that ends the training does not lose the values of the last step."""
         try:
-            report.step(self.step, values, clips)
-        except LogError:
-            if self.ranks.size == 1:  # with several ranks all would have to take part
-                with contextlib.suppress(CheckpointError):  # the same disk is full
-                    self._saver.save()
+            yield
+        except Exception:
+            last, self._unread = self._unread, None
+            if last is not None and self.ranks.size == 1:  # the others may never finish that step
+                with contextlib.suppress(Exception):  # the user should see the first error
+                    report.step(last.step, last.read(), last.clips)
             raise
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
-        while True:
-            epoch, position = divmod(self.step, self.source.steps_per_epoch)
-            batches = iter(self.source.epoch(epoch, position))
+        """The batches from the present step on, without end."""
+        first, position = divmod(self.step, self.source.steps_per_epoch)
+        for epoch in itertools.count(first):
+            batches = iter(self.source.epoch(epoch, position if epoch == first else 0))
             while True:
-                with report.waiting():
+                with report.waiting(lambda: self._unread is None or self._unread.values.arrived()):
                     batch = next(batches, None)
                 if batch is None:
                     break
@@ -248,41 +284,81 @@ class Trainer:
         self.ranks.average_statistics(self.learner)
         self._saver.save_and_keep(self.step, self.optimizer.param_groups[0]["lr"])
 
-    def _train_step(self, batch: ClipBatch, report: Reporter) -> dict[str, float]:
+    def _train_step(self, batch: ClipBatch, report: Reporter) -> None:
+        """Give the device one step to work on. Then, while it works, read the values of the step before.
+
+        A step whose loss or gradient is not finite is left out by the device itself. That the host learns
+        before the next update, and so it can still save the state before that step.
+        """
         config, params = self.config, self.learner.trainable()
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
-        found = step_gradient(self.solve, {**params}, problems, self.ranks, scale)
+        found = step_gradient(self.solve, {**params}, problems, self.ranks, scale, self._stop.told())
         lr = self._set_learning_rate()
         for name, p in params.items():
             p.grad = found.gradient[name]
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in params.values() if p.grad is not None])
-        values = _floats(found.values | {"grad_norm": norm})
+        values = found.values | {"grad_norm": norm}
+        broken = any_not_finite([v for name, v in values.items() if name.startswith(_MUST_BE_FINITE)])
+        self._settle(report, problems)
+        if config.optim.clip_norm is not None:
+            clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
+        step_unless(self.optimizer, broken)
+        self.scaler.update()
+        self.learner.after_step(found.keys, (self.step + 1) / self.planned, ~broken)
+        if self.arithmetic.scaled:
+            values["loss_scale"] = self.scaler.scale(torch.ones_like(norm))
+        streams = found.streams if self.ranks.first else []
+        self._unread = _Unread(
+            self.step + 1,
+            LateValues(values, streams, config.clip.views),
+            {"epoch": self.step / self.source.steps_per_epoch, "lr": lr},
+            batch,
+            problems,
+        )
+        self.step += 1
+
+    def _settle(self, report: Reporter, present: PartProblems | None = None) -> None:
+        """Read the values of the last step, judge and report them; nothing if they have been read.
+
+        Args:
+            report: where they go.
+            present: problems of the step that has begun since, to be undone if the training ends here.
+
+        Raises:
+            Diverged: they are not finite. The state before that step is saved.
+            LogError: the log cannot be written. The state after that step is saved, if there is room.
+        """
+        last, self._unread = self._unread, None
+        if last is None:
+            return
+        values = self._stop.hear(last.read())
         broken = [
             name for name in values if name.startswith(_MUST_BE_FINITE) and not math.isfinite(values[name])
         ]
         if broken == ["grad_norm"] and self.arithmetic.scaled and self._overflows.tolerated():
-            self.scaler.update()
-            report.note(self._overflows.sentence(self.step + 1, self.scaler.get_scale()))
+            report.note(self._overflows.sentence(last.step, values["loss_scale"]))
         elif broken:
-            problems.undo_buffers()
-            diagnosis = self._diagnosis(batch, values, lr, self._saver.rescue())
+            last.problems.undo()
+            self.step = last.step - 1
+            diagnosis = self._diagnosis(last.batch, values, self._saver.rescue())
             raise diagnosis if self.ranks.first else PeerFailed
         else:
-            if config.optim.clip_norm is not None:
-                clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
-            self.optimizer.step()
-            self.scaler.update()
             self._overflows.in_a_row = 0
-            self.learner.after_step(found.keys, (self.step + 1) / self.planned)
             earlier = values["grad_norm"] if self._usual_norm is None else self._usual_norm
             self._usual_norm = 0.9 * earlier + 0.1 * values["grad_norm"]
         if self.arithmetic.scaled:
-            values |= {"loss_scale": self.scaler.get_scale(), "skipped_steps": self._overflows.count}
-        epoch = self.step / self.source.steps_per_epoch
-        self.step += 1
-        return values | {"epoch": epoch, "lr": lr}
+            values["skipped_steps"] = self._overflows.count
+        try:
+            report.step(last.step, values, last.clips)
+        except LogError:
+            if self.ranks.size == 1:  # with several ranks all would have to take part
+                if present is not None:
+                    present.undo()
+                with contextlib.suppress(CheckpointError):  # the same disk is full
+                    self._saver.save()
+            raise
 
     def _problem(self, part: ClipBatch) -> BatchProblem:
         config = self.config
@@ -290,7 +366,7 @@ class Trainer:
         return BatchProblem(
             self.learner,
             clips,
-            part.videos.to(self.device).repeat_interleave(config.clip.views),
+            part.videos.to(self.device, non_blocking=True).repeat_interleave(config.clip.views),
             self._loss_options,
             self.arithmetic.autocast,
             lower_autocast=self.lower.autocast,
@@ -311,24 +387,19 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _diagnosis(self, batch: ClipBatch, values: dict[str, float], lr: float, kept: str) -> Diverged:
+    def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
         clips = finish(batch, config.augment, self.device, self.layout, fast=config.fast)
         (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
         return diagnose(
             self.step + 1,
-            values,
+            {name: value for name, value in values.items() if name.startswith(_MUST_BE_FINITE)},
             bool(clips_are_finite),
             self.learner,
-            lr,
+            values["lr"],
             None if bilevel is None or bilevel.solver == "single" else bilevel.gamma,
             config.objective.tau,
             self._usual_norm,
             self._overflows,
             kept,
         )
-
-
-def _floats(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """All values as floats, with one transfer from the device."""
-    return dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist()))

@@ -72,7 +72,8 @@ class PartProblems:
                 self._first = problem.replay
             yield len(part.videos) / len(self._batch.videos), problem
 
-    def undo_buffers(self) -> None:
-        """Restore the learner's buffers to their values before the first part, if there was one yet."""
+    def undo(self) -> None:
+        """Restore the learner's buffers and the random draws to their states before the first part, if there
+        was one yet."""
         if self._first is not None:
-            self._first.undo_buffers()
+            self._first.undo()

@@ -15,7 +15,6 @@ from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.engine.learner import Learner
 from bodvcl.engine.replay import Replay
 from bodvcl.models.backbones.vit import attention_route
-from bodvcl.models.stream_health import stream_health
 from bodvcl.models.streams import (
     SplitOutput,
     comparable,
@@ -62,14 +61,16 @@ class BatchProblem:
         options: what to compute.
         autocast: dtype of the backbone's arithmetic in the upper level; None: the dtype of the weights.
         lower_autocast: the same for the lower level; finite differences need None.
-        health: add :func:`~bodvcl.models.stream_health.stream_health` to the log; it waits for the device.
+        health: keep the streams, so that :func:`~bodvcl.models.stream_health.stream_health` can describe
+            them, and add the diagnostics of the objective to the log.
 
     Attributes:
         head: names of the projector's parameters.
         keys: stream name to ``(N, M)`` of the momentum encoder, for the objective to remember; empty before
             the first upper pass, and without momentum encoder.
         log: losses and diagnostics of the last upper pass, without gradient.
-        replay: runs the passes; it can restore the learner's buffers.
+        streams: streams of the last upper pass, with ``health``; else None.
+        replay: runs the passes; it can restore the learner's buffers and the random draws.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class BatchProblem:
         self.head = frozenset(f"encoder.{name}" for name in learner.encoder.head_names())
         self.keys: dict[str, Tensor] = {}
         self.log: dict[str, Tensor] = {}
+        self.streams: SplitOutput | None = None
         self.replay = Replay(learner, clips.device)
 
     def features(self, params: Params) -> Tensor:
@@ -182,7 +184,8 @@ class BatchProblem:
     def _logged(self, losses: dict[str, Tensor], streams: SplitOutput) -> Tensor:
         self.log = {f"loss_{name}": loss.detach() for name, loss in losses.items()} | streams.diagnostics
         if self.health:
-            self.log |= stream_health(streams, self.options.views) | self.learner.objective.diagnostics()
+            self.streams = streams.mapped(Tensor.detach)
+            self.log |= self.learner.objective.diagnostics()
         weights = {"dynamic": self.options.dynamic_weight}
         return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 

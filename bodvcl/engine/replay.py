@@ -31,7 +31,7 @@ class Replay:
     def __init__(self, learner: Learner, device: torch.device) -> None:
         self._learner = learner
         self._advanced: set[str] = set()
-        self._buffers_before = {name: b.clone() for name, b in learner.pass_buffers().items()}
+        self._buffers_before = _copies(learner.pass_buffers())
         self._random = _random_state(device)
 
     def run(
@@ -52,7 +52,7 @@ class Replay:
         """
         prefixes = tuple(f"{part}." for part in parts)
         touched = {n: b for n, b in self._learner.pass_buffers().items() if n.startswith(prefixes)}
-        copies = {n: b.clone() for n, b in touched.items() if not advance or n in self._advanced}
+        copies = _copies({n: b for n, b in touched.items() if not advance or n in self._advanced})
         if advance:
             self._advanced |= touched.keys()
         with self.random_draws():
@@ -69,7 +69,7 @@ class Replay:
         prefix = "encoder."
         encoder, twin = self._learner.encoder, self._learner.strict_encoder()
         own = {n.removeprefix(prefix): p for n, p in params.items() if n.startswith(prefix)}
-        buffers = {name: b.clone() for name, b in encoder.named_buffers()}
+        buffers = _copies(dict(encoder.named_buffers()))
         with self.random_draws():
             embeddings: Tensor = functional_call(twin, central_slice(own, encoder) | buffers, (clips,))
         return embeddings
@@ -77,16 +77,29 @@ class Replay:
     @contextmanager
     def random_draws(self) -> Iterator[None]:
         """While entered, PyTorch's generators draw what the first pass drew."""
+        self._restart_draws()
+        yield
+
+    def undo(self) -> None:
+        """Restore the learner's buffers and PyTorch's generators to their states before the first pass."""
+        for name, buffer in self._learner.pass_buffers().items():
+            buffer.copy_(self._buffers_before[name])
+        self._restart_draws()
+
+    def _restart_draws(self) -> None:
         torch.set_rng_state(self._random["cpu"])
         if "cuda" in self._random:
             device, cuda_state = self._random["cuda"]
             torch.cuda.set_rng_state(cuda_state, device)
-        yield
 
-    def undo_buffers(self) -> None:
-        """Restore the learner's buffers to their values before the first pass."""
-        for name, buffer in self._learner.pass_buffers().items():
-            buffer.copy_(self._buffers_before[name])
+
+def _copies(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies by name, with one kernel per dtype."""
+    made = {name: torch.empty_like(b) for name, b in buffers.items()}
+    for dtype in {b.dtype for b in buffers.values()}:
+        names = [name for name, b in buffers.items() if b.dtype == dtype]
+        torch._foreach_copy_([made[name] for name in names], [buffers[name] for name in names])
+    return made
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import resource
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,11 +81,16 @@ class Reporter:
                 stack.callback(log.close)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """While entered, time counts as waiting for data."""
+    def waiting(self, idle: Callable[[], bool]) -> Iterator[None]:
+        """While entered, time counts as waiting for data, unless the device still works when it ends.
+
+        Args:
+            idle: tells whether the device has nothing to do.
+        """
         asked = time.perf_counter()
         yield
-        self._watch.waiting(time.perf_counter() - asked)
+        if idle():
+            self._watch.waiting(time.perf_counter() - asked)
 
     def note(self, text: str) -> None:
         """Print a line above the progress line."""

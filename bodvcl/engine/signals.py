@@ -7,7 +7,10 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Mapping
 from types import FrameType, TracebackType
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -23,7 +26,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            for number in _STOPS:
                 self._previous[number] = signal.signal(number, self._remember)
         return self
 
@@ -38,6 +41,40 @@ class StopRequest:
         if self.signal == signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+
+
+class AgreedStop:
+    """Lets all ranks stop after the same step, whichever got the signal.
+
+    Each rank sends what it got with the values of a step, and all hear of it when they read these values.
+
+    Args:
+        request: the signals of this rank.
+        ranks: number of ranks. A single one need not tell anybody.
+    """
+
+    def __init__(self, request: StopRequest, ranks: int) -> None:
+        self._request, self._alone = request, ranks == 1
+        self._heard = 0
+
+    @property
+    def signal(self) -> int:
+        """Number of the signal that ends the training now; 0: none."""
+        return (self._request.signal or 0) if self._alone else self._heard
+
+    def told(self) -> dict[str, float]:
+        """What this rank sends with a step, by name: 1 for the signal that it got last."""
+        return {} if self._alone else {_name(n): float(self._request.signal == n) for n in _STOPS}
+
+    def hear(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Take the means of :meth:`told` over the ranks out of the values of a step; returns the others."""
+        self._heard = max((n for n in _STOPS if values.get(_name(n), 0) > 0), default=0)
+        names = {_name(n) for n in _STOPS}
+        return {name: value for name, value in values.items() if name not in names}
+
+
+def _name(number: signal.Signals) -> str:
+    return f"got {number.name}"
 
 
 def requeue() -> str:

@@ -12,6 +12,7 @@ from bodvcl.bilevel.problem import BilevelProblem, Params, Step
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks
 from bodvcl.engine.scaled import ScaledProblem
+from bodvcl.models.streams import SplitOutput
 
 Solve = Callable[[Params, BilevelProblem], Step]
 
@@ -26,11 +27,13 @@ class StepGradient:
         gradient: mean over parts and ranks, with the memory layout of the parameters.
         values: losses and diagnostics by name: scalars, means over parts and ranks.
         keys: for each part, the embeddings of the momentum encoder, for the objective to remember.
+        streams: for each part its share and, if the problem keeps them, the streams of this rank's clips.
     """
 
     gradient: Params
     values: dict[str, Tensor]
     keys: list[Mapping[str, Tensor]]
+    streams: list[tuple[float, SplitOutput]]
 
 
 def step_gradient(
@@ -39,6 +42,7 @@ def step_gradient(
     problems: Iterable[tuple[float, BatchProblem]],
     ranks: Ranks,
     scale: Callable[[Tensor], Tensor] | None,
+    told: Mapping[str, float] | None = None,
 ) -> StepGradient:
     """Solve the bi-level problem of each part and average the gradients.
 
@@ -48,10 +52,12 @@ def step_gradient(
         problems: for each part, its share of this rank's videos and its problem.
         ranks: the processes to average over, in one all-reduce.
         scale: scales the loss, and so the gradient that is returned; None: no scaling.
+        told: numbers of this rank by name, whose means over the ranks are among the values. None: nothing.
     """
     gradient: Params = {}
     values: dict[str, Tensor] = {}
     keys: list[Mapping[str, Tensor]] = []
+    streams: list[tuple[float, SplitOutput]] = []
     for share, problem in problems:
         step = _solve_scaled(solve, params, problem, scale) if scale else solve(params, problem)
         found = problem.log | {"loss": step.upper}
@@ -64,10 +70,17 @@ def step_gradient(
         values = _add(values, {name: v.detach().double() for name, v in found.items()}, share)
         gradient = _add(gradient, step.gradient, share)
         keys.append(problem.keys)
+        if problem.streams is not None:
+            streams.append((share, problem.streams))
+    device = next(iter(values.values())).device
+    values |= {
+        name: torch.full((), x, dtype=torch.float64, device=device) for name, x in (told or {}).items()
+    }
     shared = ranks.mean(gradient | {_VALUES: torch.stack(list(values.values())).float()})
     if ranks.size > 1:
         values = dict(zip(values, shared[_VALUES].unbind()))
-    return StepGradient({name: _laid_out(shared[name], p) for name, p in params.items()}, values, keys)
+    laid_out = {name: _laid_out(shared[name], p) for name, p in params.items()}
+    return StepGradient(laid_out, values, keys, streams)
 
 
 def _solve_scaled(

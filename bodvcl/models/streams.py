@@ -6,6 +6,7 @@ run become arguments of :mod:`bodvcl.ops.koopman`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -45,6 +46,15 @@ class SplitOutput(NamedTuple):
     lower: Tensor | None
     diagnostics: dict[str, Tensor]
     split: KoopmanSplit | None = None
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> SplitOutput:
+        """The same with ``change`` applied to every tensor, to copy it for example."""
+        return SplitOutput(
+            {name: change(z) for name, z in self.embeddings.items()},
+            None if self.lower is None else change(self.lower),
+            {name: change(x) for name, x in self.diagnostics.items()},
+            None if self.split is None else KoopmanSplit(*(change(x) for x in self.split)),
+        )
 
 
 def video_stream(embeddings: Tensor) -> SplitOutput:

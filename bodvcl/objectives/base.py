@@ -44,12 +44,14 @@ class Objective(nn.Module, ABC):
     momentum: float | None = None
     extra_clips: int = 0
 
-    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
         """Update the objective's state after a step of the optimiser.
 
         Args:
             keys: the targets of each part of the batch, by stream.
             progress: share of the run that is done, in [0, 1].
+            taken: bool scalar on the device of the state; where it is False, the step was left out and the
+                state does not change.
         """
 
     def diagnostics(self) -> dict[str, Tensor]:

@@ -84,7 +84,8 @@ class DualVar(ClipObjective):
         excess = ((cosines - partner[..., None]) / self.theta).clamp_max(RANK_LIMIT)
         rows = torch.arange(2 * self.segments, device=u.device)
         others = (rows[:, None] - rows) % self.segments != 0
-        return softplus(excess)[:, others].mean()
+        terms = torch.where(others, softplus(excess), 0.0)  # [:, others] would wait for the mask
+        return terms.sum() / (len(u) * 2 * self.segments * (2 * self.segments - 2))
 
 
 def random_order(videos: int, segments: int, device: torch.device) -> Tensor:

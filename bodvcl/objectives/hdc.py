@@ -105,8 +105,9 @@ class HDC(ClipObjective):
         self.measured.copy_(invariance.clamp_min(SMALLEST))
 
     @torch.no_grad()
-    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
-        self.invariance.lerp_(self.measured, 1 - AVERAGING)
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
+        averaged = self.invariance.lerp(self.measured, 1 - AVERAGING)
+        self.invariance.copy_(torch.where(taken, averaged, self.invariance))
 
     def diagnostics(self) -> dict[str, Tensor]:
         weights = self.invariance / self.invariance.sum(1, keepdim=True)

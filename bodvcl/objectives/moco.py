@@ -40,9 +40,9 @@ class MoCo(StreamObjective):
         losses = mean_over_ranks(parts.loss().sum(-1), count)
         return dict(zip(batch.streams, losses.unbind()))
 
-    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
         for part in keys:
-            self.queue.enqueue(stacked(part))
+            self.queue.enqueue(stacked(part), taken)
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"queue_filled": self.queue.filled()}

@@ -34,12 +34,15 @@ class KeyQueue(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor) -> None:
-        """Replace the oldest keys by ``keys``, ``(H, K, M)``. With K > Q only the last Q are kept."""
+    def enqueue(self, keys: Tensor, taken: Tensor) -> None:
+        """Replace the oldest keys by ``keys``, ``(H, K, M)``. With K > Q only the last Q are kept.
+
+        Where ``taken``, a bool scalar, is False, nothing changes.
+        """
         new = gather(normalize(keys.to(self.keys.dtype), dim=-1), 1)[:, -self.keys.shape[1] :]
         places = (self.count + torch.arange(new.shape[1], device=new.device)) % self.keys.shape[1]
-        self.keys.index_copy_(1, places, new)
-        self.count += new.shape[1]
+        self.keys.index_copy_(1, places, torch.where(taken, new, self.keys.index_select(1, places)))
+        self.count += new.shape[1] * taken
 
     def filled(self) -> Tensor:
         """Share of the places that hold a key: a float32 scalar in [0, 1]."""

@@ -73,9 +73,9 @@ class SwAV(StreamObjective):
         return dict(zip(batch.streams, mean_over_ranks(mean * pairs, pairs).unbind()))
 
     @torch.no_grad()
-    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float) -> None:
-        self.prototypes.copy_(normalize(self.prototypes, dim=-1))
-        self.frozen.fill_(progress < self.freeze)
+    def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
+        self.prototypes.copy_(torch.where(taken, normalize(self.prototypes, dim=-1), self.prototypes))
+        self.frozen.copy_(torch.where(taken, progress < self.freeze, self.frozen))
 
 
 def _by_view(x: Tensor, views: int) -> Tensor:

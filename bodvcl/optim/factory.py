@@ -43,7 +43,8 @@ def make_optimizer(
     nesterov = config.nesterov and config.momentum > 0
     foreach = None if fast else False
     if config.name == "lars":
-        return LARS(groups, lr, config.momentum, trust=config.trust, nesterov=nesterov, fused=fast)
+        lars = LARS(groups, lr, config.momentum, trust=config.trust, nesterov=nesterov, fused=fast)
+        return _with_momentum(lars)
     if config.name == "lamb":
         on_gpu = any(p.is_cuda for p in parameters)
         usable = apex_lamb_usable()
@@ -58,7 +59,18 @@ def make_optimizer(
     for group in groups:
         del group["adapt"]
     if config.name == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             groups, lr=lr, momentum=config.momentum, nesterov=nesterov, foreach=foreach, fused=fast
         )
+        return _with_momentum(sgd)
     return torch.optim.AdamW(groups, lr=lr, foreach=foreach, fused=fast)
+
+
+def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    """The optimiser with a momentum of zero: PyTorch's fused SGD makes one in its first step and leaves it
+    uninitialised where that step is left out (:func:`bodvcl.optim.guarded.step_unless`)."""
+    for group in optimizer.param_groups:
+        if group["momentum"]:
+            for p in group["params"]:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer

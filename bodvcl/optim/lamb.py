@@ -27,7 +27,12 @@ class LAMB(torch.optim.Optimizer):
         betas: decay rates of the running mean and of the running mean square.
         eps: epsilon, positive.
         weight_decay: beta, 0 or more.
+
+    A step is left out on the device where the attribute ``found_inf``, a float scalar, is not 0
+    (:func:`bodvcl.optim.guarded.step_unless`).
     """
+
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -43,7 +48,7 @@ class LAMB(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "adapt": True,
-            "step": 0,
+            "step": torch.zeros((), dtype=torch.float64),
         }
         super().__init__(params, defaults)
 
@@ -70,26 +75,35 @@ class LAMB(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                group["step"] += 1
                 self._step_group(group, params)
         return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Blend with ``taken``, 1 or 0, so that a step that is left out changes nothing."""
         beta1, beta2 = group["betas"]
+        one = params[0].new_ones(())
+        found = getattr(self, "found_inf", None)
+        taken = one if found is None else (found == 0).to(one.dtype)
+        # as many steps as were taken, on the device of the parameters and with a tensor of its own
+        step = group["step"] = torch.as_tensor(group["step"], dtype=torch.float64).to(one.device) + taken
+        corrections = [(1 - beta ** step.clamp_min(1)).to(one.dtype) for beta in (beta1, beta2)]
         for p in params:
             if not self.state[p]:
                 self.state[p] = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         grads = [p.grad for p in params if p.grad is not None]
+        if found is not None:
+            grads = [torch.where(taken > 0, g, 0) for g in grads]  # NaN times 0 would be NaN
         mean = [self.state[p]["exp_avg"] for p in params]
         square = [self.state[p]["exp_avg_sq"] for p in params]
-        torch._foreach_lerp_(mean, grads, 1 - beta1)
-        torch._foreach_mul_(square, beta2)
+        torch._foreach_mul_(mean, one - (1 - beta1) * taken)
+        torch._foreach_add_(mean, grads, alpha=1 - beta1)
+        torch._foreach_mul_(square, one - (1 - beta2) * taken)
         torch._foreach_addcmul_(square, grads, grads, 1 - beta2)
 
         root = torch._foreach_sqrt(square)
-        torch._foreach_div_(root, (1 - beta2 ** group["step"]) ** 0.5)
+        torch._foreach_div_(root, corrections[1].sqrt())
         torch._foreach_add_(root, group["eps"])
-        update = torch._foreach_div(mean, 1 - beta1 ** group["step"])
+        update = torch._foreach_div(mean, corrections[0])
         torch._foreach_div_(update, root)
         if group["weight_decay"]:
             torch._foreach_add_(update, params, alpha=group["weight_decay"])
@@ -98,4 +112,5 @@ class LAMB(torch.optim.Optimizer):
             update_norm = torch.stack(torch._foreach_norm(update))
             ratio = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
             torch._foreach_mul_(update, list(ratio.unbind()))
+        torch._foreach_mul_(update, taken)
         torch._foreach_add_(params, update, alpha=-group["lr"])

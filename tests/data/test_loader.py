@@ -19,6 +19,7 @@ import pytest
 import torch
 from growth import growth, needs_proc
 from patience import PATIENCE, wait_until
+from replaced import assert_replaced
 from video_files import read_barcode
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
@@ -155,7 +156,7 @@ def test_seed_changes_the_batches(videos):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_file_is_left_out_and_named_once(breakable, workers, caplog):
+def test_another_video_replaces_an_unreadable_one_that_is_named_once(breakable, workers, caplog):
     whole = [batch for epoch in range(2) for batch in loader_of(breakable).epoch(epoch)]
     bad = 5
     os.truncate(breakable[bad].path, 0)
@@ -167,13 +168,40 @@ def test_unreadable_file_is_left_out_and_named_once(breakable, workers, caplog):
         loader.close()
     assert loader.failed == {breakable[bad].path: "empty file (0 bytes)"}
     assert sum(breakable[bad].path in record.message for record in caplog.records) == 1
-    for before, after in zip(whole, batches, strict=True):
-        keep = before.videos != bad
-        assert after.videos.tolist() == before.videos[keep].tolist()
-        rows = keep.repeat_interleave(2)
-        assert torch.equal(after.clips, before.clips[rows])
-        assert torch.equal(after.params.colour, before.params.colour[rows])
-    assert sum(len(batch.videos) for batch in batches) == 22
+    replaced = [assert_replaced(before, after, bad) for before, after in zip(whole, batches, strict=True)]
+    assert sum(replaced) == 2
+    again = loader_of(breakable)
+    assert all(same(a, b) for a, b in zip(batches[3:], again.epoch(1), strict=True))
+
+
+def test_no_process_replaces_by_a_video_of_another(breakable):
+    """Two bad videos on two processes: their places go to two others, and shares stay equal."""
+    order = loader_of(breakable).plan.indices(0, 0)
+    for number in (order[0], order[3]):
+        os.truncate(breakable[number].path, 0)
+    ranks = [
+        PyAVSource(
+            ClipPlan(breakable, CLIP, AugmentConfig(), batch_size=4, seed=0, rank=rank, world_size=2),
+            workers=0,
+        )
+        for rank in range(2)
+    ]
+    for shares in zip(*(rank.epoch(0) for rank in ranks), strict=True):
+        assert [len(share.videos) for share in shares] == [2, 2]
+        seen = torch.cat([share.videos for share in shares]).tolist()
+        assert len(set(seen)) == 4
+        assert not {order[0], order[3]} & set(seen)
+
+
+def test_where_no_other_video_is_left_a_batch_is_smaller(breakable):
+    os.truncate(breakable[5].path, 0)
+    (batch,) = loader_of(breakable, batch_size=12).epoch(0)
+    assert sorted(batch.videos.tolist()) == [*range(5), *range(6, 12)]
+    plan = ClipPlan(breakable, CLIP, AugmentConfig(), batch_size=12, seed=0, rank=0, world_size=2)
+    ranks = [PyAVSource(replace(plan, rank=rank), workers=0) for rank in range(2)]
+    message = r"only 5 of 6 videos of a batch can be read, and no other .* lower --batch-size"
+    with pytest.raises(DataError, match=message):
+        [next(rank.epoch(0)) for rank in ranks]
 
 
 @pytest.mark.parametrize("left", [0, 1])
@@ -221,7 +249,7 @@ def test_file_that_kills_its_reader_is_named(videos, monkeypatch):
         loader.close()
 
 
-def test_file_that_crashes_its_reader_is_left_out(videos, monkeypatch):
+def test_file_that_crashes_its_reader_is_replaced(videos, monkeypatch):
     def crash(info, *rest):
         if info.path == videos[7].path:
             faulthandler.disable()
@@ -236,14 +264,12 @@ def test_file_that_crashes_its_reader_is_left_out(videos, monkeypatch):
     finally:
         loader.close()
     assert loader.failed == {videos[7].path: "crashes the decoder (SIGSEGV)"}
-    for before, after in zip(whole, batches, strict=True):
-        keep = before.videos != 7
-        assert after.videos.tolist() == before.videos[keep].tolist()
-        assert torch.equal(after.clips, before.clips[keep.repeat_interleave(2)])
+    replaced = [assert_replaced(before, after, 7) for before, after in zip(whole, batches, strict=True)]
+    assert sum(replaced) == 2
 
 
 @pytest.mark.slow
-def test_file_that_hangs_its_reader_is_left_out(videos, monkeypatch):
+def test_file_that_hangs_its_reader_is_replaced(videos, monkeypatch):
     def hang(info, *rest):
         if info.path == videos[7].path:
             time.sleep(3600)
@@ -256,15 +282,17 @@ def test_file_that_hangs_its_reader_is_left_out(videos, monkeypatch):
     finally:
         loader.close()
     assert loader.failed == {videos[7].path: "not decoded within 15 seconds (--decode.timeout)"}
-    epochs = [sorted(itertools.chain.from_iterable(seen[first : first + 3])) for first in (0, 3, 6)]
-    assert epochs == 3 * [[*range(7), *range(8, 12)]]
+    for first in (0, 3, 6):
+        batches = seen[first : first + 3]
+        assert [len(set(batch)) for batch in batches] == [4, 4, 4]
+        assert set(itertools.chain.from_iterable(batches)) == {*range(7), *range(8, 12)}
 
 
 def test_too_many_unreadable_files_stop_the_run(breakable):
     for video in breakable[3:6]:
         os.truncate(video.path, 0)
     allowed = loader_of(breakable, batch_size=6, max_bad=0.25)
-    assert sum(len(batch.videos) for batch in allowed.epoch(0)) == 9
+    assert [len(set(batch.videos.tolist())) for batch in allowed.epoch(0)] == [6, 6]
     refused = loader_of(breakable, batch_size=6, max_bad=0.2)
     message = r"3 of 12 videos .* --decode.max-bad 0.2 allows 2: .*part.*: empty file \(0 bytes\); .*repair"
     with pytest.raises(DataError, match=message):
@@ -273,7 +301,7 @@ def test_too_many_unreadable_files_stop_the_run(breakable):
 
 def test_one_unreadable_file_is_tolerated_unless_none_is(breakable):
     os.truncate(breakable[3].path, 0)
-    assert sum(len(batch.videos) for batch in loader_of(breakable).epoch(0)) == 11
+    assert [len(batch.videos) for batch in loader_of(breakable).epoch(0)] == [4, 4, 4]
     with pytest.raises(DataError, match=r"1 of 12 videos .* --decode.max-bad 0 allows 0"):
         list(loader_of(breakable, max_bad=0.0).epoch(0))
 

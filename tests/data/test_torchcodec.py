@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
+from replaced import assert_replaced
 from smooth_video import MEAN, MOST, VP9, write_waves
 from video_files import cut_without_decoding, read_barcode, write_video
 
@@ -114,19 +116,23 @@ def test_resuming_and_threads_change_nothing(videos):
 
 
 @pytest.mark.parametrize("kind", ["gone", "empty", "truncated", "another"])
-def test_a_bad_file_is_left_out_and_named(tmp_path, kind):
-    videos = [probe_video(write_video(tmp_path / f"{number}.mkv")) for number in range(3)]
-    path = videos[1].path
+def test_another_video_replaces_a_bad_one_that_is_named(tmp_path, kind):
+    videos = [probe_video(write_video(tmp_path / f"{number}.mkv")) for number in range(5)]
+    whole = source_of(videos)
+    bad = whole.plan.indices(0, 0)[1]
+    before = next(whole.epoch(0))
+    whole.close()
+    path = videos[bad].path
     if kind == "gone":
         os.remove(path)
     elif kind == "another":
-        write_video(tmp_path / "1.mkv", 30)
+        write_video(Path(path), 30)
     else:
         os.truncate(path, 0 if kind == "empty" else os.path.getsize(path) // 2)
     source = source_of(videos, max_bad=0.5)
     batch = next(source.epoch(0))
     source.close()
-    assert sorted(batch.videos.tolist()) == [0, 2]
+    assert assert_replaced(before, batch, bad) == 1
     assert list(source.failed) == [path]
     assert "TorchCodec" in source.failed[path]
 

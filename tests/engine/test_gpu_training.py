@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bodvcl.cli.train import main
+from bodvcl.engine.loop import Trainer
 
 DEVICE = "cuda"
 pytestmark = [
@@ -102,3 +103,27 @@ def test_a_whole_run_leaves_probe_and_report(tiny, tmp_path):
     assert probe
     summary = json.loads((run / "summary.json").read_text())
     assert summary["device"] != "cpu"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, precision):
+    """From the third step on: the first ones allocate memory and choose kernels."""
+    step, settle = Trainer._train_step, Trainer._settle
+
+    def strict(self, *arguments):
+        torch.cuda.set_sync_debug_mode("error" if self.step > 1 else "default")
+        try:
+            step(self, *arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    def late(self, *arguments):
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("default")
+        settle(self, *arguments)
+        torch.cuda.set_sync_debug_mode(before)
+
+    monkeypatch.setattr(Trainer, "_train_step", strict)
+    monkeypatch.setattr(Trainer, "_settle", late)
+    train(tiny, tmp_path / "run", "--method", method, *METHODS[method], "--precision", precision)

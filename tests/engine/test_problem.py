@@ -10,6 +10,7 @@ import torch
 from bodvcl.config.schema import ClipConfig, MocoConfig, ModelConfig, SwavConfig, TrainConfig
 from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.problem import BatchProblem
+from bodvcl.models.stream_health import stream_health
 from bodvcl.models.streams import comparable, koopman_streams, prediction_loss
 
 VIDEOS = 3
@@ -32,7 +33,7 @@ def make(method="simclr", decouple="bod", share=1.0, strict=False, autocast=None
     clips = torch.randn(VIDEOS * views, 3, 8, 16, 16, generator=g, dtype=torch.float64)
     if method == "moco":
         queue = learner.objective.queue
-        queue.enqueue(torch.randn(*queue.keys.shape, generator=g, dtype=torch.float64))
+        queue.enqueue(torch.randn(*queue.keys.shape, generator=g, dtype=torch.float64), torch.tensor(True))
     videos = torch.arange(VIDEOS).repeat_interleave(views)
     return BatchProblem(learner, clips, videos, loss_options(config), autocast, health=health)
 
@@ -68,7 +69,7 @@ def test_buffers_advance_once_however_many_passes_and_can_be_put_back(method):
     for name, t in problem.learner.state_dict().items():
         assert torch.equal(t, advanced[name]), name
     assert any(not torch.equal(before[name], advanced[name]) for name in before)
-    problem.replay.undo_buffers()
+    problem.replay.undo()
     for name, t in problem.learner.state_dict().items():
         assert torch.equal(t, before[name]), name
 
@@ -211,9 +212,12 @@ def test_the_loss_of_the_dynamic_stream_has_its_weight(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_health_is_in_the_log_where_it_is_asked_for(method):
+def test_streams_are_kept_where_their_health_is_asked_for(method):
     problem = make(method, health=True)
     problem.upper(problem.learner.trainable())
+    assert problem.streams is not None
+    health = stream_health(problem.streams, problem.options.views)
+    found = problem.log | health
     streams = ("static", "dynamic") if problem.options.decouple == "bod" else ("video",)
     asked = {f"{kind}_{s}" for kind in ("mean_cosine", "effective_rank") for s in streams}
     if problem.options.decouple == "bod":
@@ -227,11 +231,13 @@ def test_health_is_in_the_log_where_it_is_asked_for(method):
         }
     if method == "moco":
         asked |= {"queue_filled"}
-    assert asked <= problem.log.keys()
-    assert all(v.dim() == 0 and not v.requires_grad and torch.isfinite(v) for v in problem.log.values())
+    assert asked <= found.keys()
+    assert all(v.dim() == 0 and not v.requires_grad and torch.isfinite(v) for v in found.values())
+    assert not any(z.requires_grad for z in problem.streams.embeddings.values())
     quiet = make(method)
     quiet.upper(quiet.learner.trainable())
-    assert quiet.log.keys() < problem.log.keys()
+    assert quiet.streams is None
+    assert quiet.log.keys() <= problem.log.keys()
 
 
 @pytest.mark.gpu

@@ -59,6 +59,7 @@ class Part:
         self.value = value
         self.log = {"loss_video": torch.tensor(value)}
         self.keys = {"video": torch.tensor([value])}
+        self.streams = None
 
 
 def solve(params, problem):

@@ -35,7 +35,7 @@ def test_the_momentum_encoder_follows_the_formula_and_nobody_trains_it(method):
             for p in own.encoder.parameters():
                 p.add_(torch.randn_like(p))
         keys = {s: torch.randn(4, 6) for s in ("static", "dynamic")}
-        own.after_step([keys], (step + 1) / 10)
+        own.after_step([keys], (step + 1) / 10, torch.tensor(True))
         m = momentum_at(own.objective.momentum, (step + 1) / 10)
         want = [m * t + (1 - m) * p for t, p in zip(want, own.encoder.parameters())]
     for a, b in zip(own.target.parameters(), want, strict=True):

@@ -78,7 +78,7 @@ def streams_of(method: str, objective: nn.Module, rank: int, ranks: int) -> dict
         with torch.no_grad():
             for p, grad in zip(trained, grads):
                 p -= 0.1 * grad
-        objective.after_step([batch.targets], (step + 1) / 4)
+        objective.after_step([batch.targets], (step + 1) / 4, torch.tensor(True))
         out |= {f"{method} loss {step}": losses}
         out |= {f"{method} grad {step} {n}": grad for n, grad in enumerate(grads)}
     return out | {f"{method} {name}": t for name, t in objective.state_dict().items()}
@@ -99,7 +99,7 @@ def clips_of(method: str, rank: int, ranks: int) -> dict[str, Tensor]:
     values = average(
         [torch.stack(list(losses.values())).detach(), *(grad.contiguous() for grad in grads)], ranks
     )
-    objective.after_step([], 0.1)
+    objective.after_step([], 0.1, torch.tensor(True))
     out = {f"{method} {n}": value for n, value in enumerate(values)}
     return out | {f"{method} {name}": t.clone() for name, t in objective.named_buffers()}
 

@@ -68,7 +68,7 @@ def test_the_invariance_is_averaged_and_takes_no_part_in_the_gradient():
     x, videos = clips(), ids()
     objective(encoder, x, videos, 3)
     assert (objective.invariance == 1).all(), "a pass alone moves nothing"
-    objective.after_step([], 0.1)
+    objective.after_step([], 0.1, torch.tensor(True))
     u = unit_embeddings(encoder, objective, x)
     for row, task in enumerate(("spatial", "temporal")):
         for depth in range(DEPTHS):

@@ -14,7 +14,8 @@ def moco(queue=24, filled=True):
     objective = MoCo(STREAMS, DIM, TAU, queue, 0.99).double()
     if filled:
         g = torch.Generator().manual_seed(3)
-        objective.queue.enqueue(torch.randn(2, queue, DIM, generator=g, dtype=torch.float64))
+        keys = torch.randn(2, queue, DIM, generator=g, dtype=torch.float64)
+        objective.queue.enqueue(keys, torch.tensor(True))
     return objective
 
 
@@ -60,7 +61,7 @@ def test_empty_streams_contribute_nothing_as_query_or_key():
 def test_a_filling_queue_counts_only_what_is_in_it():
     objective, b = moco(queue=16, filled=False), batch(2)
     assert all(loss == 0 for loss in objective(b).values()), "no negatives yet"
-    objective.after_step([b.targets], 0.1)
+    objective.after_step([b.targets], 0.1, torch.tensor(True))
     assert objective.diagnostics()["queue_filled"] == 0.5
     torch.testing.assert_close(objective(b), by_the_formula(objective, b), rtol=1e-9, atol=1e-12)
 
@@ -72,7 +73,7 @@ def test_the_queue_holds_the_newest_keys(sizes):
     seen = torch.zeros(2, 0, DIM)
     for size in sizes:
         keys = torch.randn(2, size, DIM, generator=g)
-        queue.enqueue(keys)
+        queue.enqueue(keys, torch.tensor(True))
         seen = torch.cat([seen, keys / keys.norm(dim=-1, keepdim=True)], 1)[:, -8:]
         held = queue.keys[:, queue.keys[0].abs().amax(-1) > 0]
         assert queue.filled() == held.shape[1] / 8 == min(1.0, int(queue.count) / 8)
@@ -83,12 +84,12 @@ def test_the_queue_holds_the_newest_keys(sizes):
 
 def test_every_stream_has_its_own_queue_and_a_checkpoint_keeps_it():
     objective, b = moco(queue=8, filled=False), batch(2)
-    objective.after_step([b.targets], 0.1)
+    objective.after_step([b.targets], 0.1, torch.tensor(True))
     for row, name in enumerate(STREAMS):
         want = b.targets[name] / b.targets[name].norm(dim=-1, keepdim=True)
         torch.testing.assert_close(objective.queue.keys[row], want)
     other = moco(queue=8, filled=False)
     other.load_state_dict(objective.state_dict())
-    other.after_step([b.targets], 0.2)
+    other.after_step([b.targets], 0.2, torch.tensor(True))
     assert int(other.queue.count) == 16
     assert not list(objective.parameters()), "the queue is nothing to train"

@@ -61,7 +61,7 @@ def test_prototypes_are_unit_vectors_at_the_start_and_after_every_step():
     torch.testing.assert_close(objective.prototypes.norm(dim=-1), ones, rtol=0, atol=1e-6)
     with torch.no_grad():
         objective.prototypes.add_(0.3 * torch.randn_like(objective.prototypes))
-    objective.after_step([], 0.5)
+    objective.after_step([], 0.5, torch.tensor(True))
     torch.testing.assert_close(objective.prototypes.norm(dim=-1), ones, rtol=0, atol=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_prototypes_are_frozen_in_the_first_share_of_the_run():
     for step in range(8):
         loss = sum(objective(b).values())
         found.append(bool(torch.autograd.grad(loss, objective.prototypes)[0].abs().max() > 0))
-        objective.after_step([], (step + 1) / 8)
+        objective.after_step([], (step + 1) / 8, torch.tensor(True))
     assert found == [False, False] + 6 * [True]
     other = swav(freeze=0.25)
     other.load_state_dict(objective.state_dict())

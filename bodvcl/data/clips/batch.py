@@ -45,6 +45,7 @@ class ClipBatch:
         frames: int64 (videos * views, L), frame numbers of the clips.
         epoch, step: position of the batch in the training, from 0.
         failures: (path, reason) of the videos that are not in the batch because they could not be read.
+            Others take their places.
     """
 
     clips: Tensor

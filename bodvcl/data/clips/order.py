@@ -6,12 +6,15 @@ run that is resumed with another number of processes therefore continues with th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from bodvcl.data.randomness import generator
 from bodvcl.errors import ConfigError
 
 _ORDER = 1
+_SPARES = 2
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -55,3 +58,24 @@ def step_videos(
     share = batch_size // world_size
     start = step * batch_size + rank * share
     return order[start : start + share]
+
+
+def spare_videos(
+    seed: int, epoch: int, step: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[int]:
+    """Numbers of the videos that may take the place of unreadable ones in a batch, in the order of their use.
+
+    They are not in the global batch. No two processes have the same: each takes every `world_size`-th of the
+    other videos, from a drawn start on.
+
+    Args:
+        seed, epoch, step: the batch.
+        count: number of videos.
+        batch_size, rank, world_size: as in :func:`step_videos`.
+    """
+    order = epoch_order(seed, epoch, count)
+    others = np.delete(order, slice(step * batch_size, (step + 1) * batch_size))
+    if len(others):
+        start = int(generator(seed, _SPARES, epoch, step).integers(len(others)))
+        for place in range(rank, len(others), world_size):
+            yield int(others[(start + place) % len(others)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.data.clips.draws import ClipDraws, draw_clips
-from bodvcl.data.clips.order import check_share, epoch_order, step_videos
+from bodvcl.data.clips.order import check_share, epoch_order, spare_videos, step_videos
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import DataError
 from bodvcl.text.words import counted
@@ -72,6 +72,12 @@ class ClipPlan:
         order = epoch_order(self.seed, epoch, len(self.videos))
         share: list[int] = step_videos(order, step, self.batch_size, self.rank, self.world_size).tolist()
         return share
+
+    def spares(self, epoch: int, step: int) -> Iterator[int]:
+        """Numbers of the videos that this process may put in the place of unreadable ones, in order."""
+        return spare_videos(
+            self.seed, epoch, step, len(self.videos), self.batch_size, self.rank, self.world_size
+        )
 
     def draws(self, epoch: int, index: int) -> ClipDraws:
         """The clips of a video in an epoch, and their augmentation."""

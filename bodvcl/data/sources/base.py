@@ -14,7 +14,7 @@ from bodvcl.errors import DataError
 class PlannedSource(ABC):
     """Yields the batches of a plan, epoch by epoch, and prepares the next epoch before it is asked for.
 
-    A file that cannot be read is logged once and left out of its batch.
+    A file that cannot be read is logged once, and another video takes its place.
 
     Args:
         plan: what each step sees.
@@ -28,7 +28,7 @@ class PlannedSource(ABC):
         self.plan = plan
         self.steps_per_epoch = plan.steps_per_epoch
         self._bad = BadFiles(len(plan.videos), max_bad)
-        self._fewest = 2 if plan.world_size == 1 else 1
+        self._fewest = 2 if plan.world_size == 1 else plan.share  # ranks must have equal shares
         self._batches: Generator[ClipBatch] | None = None
         self._next: tuple[int, int] | None = None
 
@@ -47,9 +47,9 @@ class PlannedSource(ABC):
         The next epoch is prepared meanwhile, so it starts without a wait.
 
         Raises:
-            DataError: fewer than two videos of a batch can be read (with several processes: none in this
-                process's share); a larger share of all files than `max_bad` is unreadable; or a decoding
-                process died and no file caused it.
+            DataError: fewer than two videos of a batch can be read (with several processes: fewer than this
+                process's share) and no other video can take a place; a larger share of all files than
+                `max_bad` is unreadable; or a decoding process died and no file caused it.
         """
         for step in range(start_step, self.steps_per_epoch):
             if self._batches is None or self._next != (epoch, step):
@@ -63,8 +63,9 @@ class PlannedSource(ABC):
         if len(batch.videos) < self._fewest:
             path, reason = batch.failures[0]
             raise DataError(
-                f"only {len(batch.videos)} of {self.plan.share} videos of a batch can be read; "
-                f"for example {path}: {reason}; check that the files still exist"
+                f"only {len(batch.videos)} of {self.plan.share} videos of a batch can be read, and no other "
+                f"video can take a place; for example {path}: {reason}; check that the files still exist, or "
+                "lower --batch-size"
             )
         self._bad.check()
         return batch

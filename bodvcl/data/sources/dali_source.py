@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,12 +32,18 @@ from bodvcl.data.sources.read_ahead import read_ahead
 from bodvcl.data.workers.process import default_workers
 
 _Bytes = Future[np.ndarray | str]
+_PER_VIDEO = ("indices", "draws", "encoded", "frames", "boxes")
 _READ_AHEAD = 4  # batches whose files are being read, beyond those that DALI holds
 
 
 @dataclass
 class _Item:
-    """One batch on its way through DALI; its lists have one entry per video."""
+    """One batch on its way through DALI; its first lists have one entry per video.
+
+    Attributes:
+        failures: (path, reason) of the videos that cannot be read.
+        spares: numbers of the videos that may take their places, in order.
+    """
 
     epoch: int
     step: int
@@ -47,6 +53,7 @@ class _Item:
     frames: list[np.ndarray] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    spares: Iterator[int] = field(default_factory=lambda: iter(()))
 
     def add(self, index: int, draws: ClipDraws, video: VideoInfo, encoded: np.ndarray) -> None:
         """One more video."""
@@ -59,8 +66,15 @@ class _Item:
 
     def only(self, place: int) -> _Item:
         """An item with only the video at one position."""
-        names = ("indices", "draws", "encoded", "frames", "boxes")
-        return _Item(self.epoch, self.step, *([getattr(self, name)[place]] for name in names))
+        one = _Item(self.epoch, self.step)
+        for name in _PER_VIDEO:
+            setattr(one, name, [getattr(self, name)[place]])
+        return one
+
+    def join(self, other: _Item) -> None:
+        """Take over the videos of another item."""
+        for name in _PER_VIDEO:
+            getattr(self, name).extend(getattr(other, name))
 
     def inputs(self) -> Inputs:
         """The inputs of the graph."""
@@ -87,7 +101,7 @@ def _reason(error: RuntimeError) -> str:
 class DaliSource(PlannedSource):
     """Decodes with DALI; `clips` of its batches lie on the device.
 
-    A batch that DALI cannot decode is decoded again video by video, so only the bad videos are left out.
+    A batch that DALI cannot decode is decoded again video by video, so only the bad videos are replaced.
     A decoder that hangs cannot be stopped, because it runs in this process.
     """
 
@@ -167,28 +181,44 @@ class DaliSource(PlannedSource):
         return number, [(index, pool.submit(_read, self.plan.videos[index].path)) for index in indices]
 
     def _item(self, epoch: int, step: int, reads: list[tuple[int, _Bytes]]) -> _Item:
-        item = _Item(epoch, step)
+        item = _Item(epoch, step, spares=self.plan.spares(epoch, step))
         for index, read in reads:
-            video, encoded = self.plan.videos[index], read.result()
-            if isinstance(encoded, str):
-                item.failures.append((video.path, encoded))
-            else:
-                item.add(index, corrected(self.plan.draws(epoch, index), video), video, encoded)
+            found = self._one(item, index, read.result()) or self._spare(item)
+            if found is not None:
+                item.join(found)
         return item
+
+    def _one(self, item: _Item, index: int, encoded: np.ndarray | str) -> _Item | None:
+        """An item with only this video; None: it could not be read, and the failure is added to ``item``."""
+        video = self.plan.videos[index]
+        if isinstance(encoded, str):
+            item.failures.append((video.path, encoded))
+            return None
+        one = _Item(item.epoch, item.step)
+        one.add(index, corrected(self.plan.draws(item.epoch, index), video), video, encoded)
+        return one
+
+    def _spare(self, item: _Item) -> _Item | None:
+        """An item with only the next spare video that can be read; None: there is none."""
+        read = (self._one(item, index, _read(self.plan.videos[index].path)) for index in item.spares)
+        return next((one for one in read if one is not None), None)
 
     def _batch(self, item: _Item, clips: Tensor) -> ClipBatch:
         return collect(clips, item.indices, item.draws, item.failures, item.epoch, item.step)
 
     def _one_by_one(self, item: _Item) -> ClipBatch:
-        """A batch with bad videos: each video is decoded in its own graph, and the good ones are kept."""
-        kept = _Item(item.epoch, item.step, failures=list(item.failures))
+        """A batch with bad videos: each is decoded in its own graph, and spare ones replace the bad."""
+        kept = _Item(item.epoch, item.step, failures=item.failures)
         clips: list[Tensor] = []
-        for place, index in enumerate(item.indices):
-            video = self.plan.videos[index]
-            try:
-                clips.append(self._clips(self._graph(item.only(place).inputs, 1)).clone())
-            except RuntimeError as error:
-                kept.failures.append((video.path, _reason(error)))
-            else:
-                kept.add(index, item.draws[place], video, item.encoded[place])
+        for place in range(len(item.indices)):
+            one: _Item | None = item.only(place)
+            while one is not None:
+                try:
+                    clips.append(self._clips(self._graph(one.inputs, 1)).clone())
+                except RuntimeError as error:
+                    item.failures.append((self.plan.videos[one.indices[0]].path, _reason(error)))
+                    one = self._spare(item)
+                else:
+                    kept.join(one)
+                    break
         return self._batch(kept, torch.cat(clips) if clips else torch.empty(0, dtype=torch.uint8))

@@ -36,7 +36,7 @@ class BadFiles:
         for path, reason in failures:
             if path not in self.failed:
                 self.failed[path] = reason
-                logger.warning("left out of training, unreadable: %s: %s", path, reason)
+                logger.warning("unreadable, another video takes its place: %s: %s", path, reason)
 
     def check(self) -> None:
         """Check that there are not too many.

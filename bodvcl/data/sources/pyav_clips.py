@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -75,8 +77,12 @@ def read_batch(
     epoch: int = 0,
     step: int = 0,
     read: Callable[..., np.ndarray] = read_frames,
+    spares: Iterable[int] = (),
 ) -> ClipBatch:
-    """Read the clips of some videos; unreadable videos are left out and listed in `failures`.
+    """Read the clips of some videos.
+
+    An unreadable video is listed in `failures`. The next readable one of `spares` takes its place; where
+    there is none, the batch is smaller.
 
     Args:
         videos: all videos.
@@ -87,12 +93,16 @@ def read_batch(
         unusable: maps the numbers of videos that must not be opened to reasons.
         epoch, step: position in the training, from 0.
         read: :func:`~bodvcl.data.files.reading.read_frames`, or a cache of it.
+        spares: numbers of videos that are not in `indices`.
     """
     loaded: list[ClipDraws] = []
     ids: list[int] = []
     failures: list[tuple[str, str]] = []
     clips = torch.empty(0, dtype=torch.uint8)
-    for index in indices:
+    others = iter(spares)
+    wanted = deque(indices)
+    while wanted:
+        index = wanted.popleft()
         draws = draw(index)
         views, length = draws.frames.shape
         if not len(clips):
@@ -104,6 +114,7 @@ def read_batch(
             load_clips(videos[index], draws, clip, smallest_crop, clips[place : place + views], read)
         except BadVideo as error:
             failures.append((error.path, error.reason))
+            wanted.extendleft(itertools.islice(others, 1))
             continue
         loaded.append(draws)
         ids.append(index)

@@ -50,6 +50,7 @@ class _PlannedBatches:
             epoch,
             step,
             self._read,
+            plan.spares(epoch, step),
         )
 
 
@@ -57,7 +58,7 @@ class PyAVSource(PlannedSource):
     """Decodes with PyAV in worker processes; exact for every format.
 
     The batches depend neither on the number of workers nor on where a run was resumed. A file that crashes
-    its worker or takes longer than `timeout` is left out, like one that cannot be read.
+    its worker or takes longer than `timeout` counts as one that cannot be read.
     """
 
     def __init__(

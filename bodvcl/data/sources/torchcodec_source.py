@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -103,13 +103,32 @@ class TorchCodecSource(PlannedSource):
         indices: list[int] = []
         kept: list[ClipDraws] = []
         failures: list[tuple[str, str]] = []
+        spares = self.plan.spares(jobs.epoch, jobs.step)
         for index, draws, decoded in jobs.videos:
             try:
-                clips.append(decoded.result())
+                found = index, draws, decoded.result()
+            except BadVideo as error:
+                failures.append((error.path, error.reason))
+                spare = self._first_readable(jobs.epoch, spares, failures)
+                if spare is None:
+                    continue
+                found = spare
+            indices.append(found[0])
+            kept.append(found[1])
+            clips.append(found[2])
+        stacked = torch.cat(clips) if clips else torch.empty(0, dtype=torch.uint8)
+        return collect(stacked, indices, kept, failures, jobs.epoch, jobs.step)
+
+    def _first_readable(
+        self, epoch: int, spares: Iterator[int], failures: list[tuple[str, str]]
+    ) -> tuple[int, ClipDraws, Tensor] | None:
+        """Number, draws and clips of the next spare video that can be read; None: there is none."""
+        for index in spares:
+            draws = self.plan.draws(epoch, index)
+            try:
+                clips = load_clips(self.plan.videos[index], draws, self.plan.clip.size, self._device)
             except BadVideo as error:
                 failures.append((error.path, error.reason))
                 continue
-            indices.append(index)
-            kept.append(draws)
-        stacked = torch.cat(clips) if clips else torch.empty(0, dtype=torch.uint8)
-        return collect(stacked, indices, kept, failures, jobs.epoch, jobs.step)
+            return index, draws, clips
+        return None
