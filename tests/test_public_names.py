@@ -23,7 +23,7 @@ CONTRASTIVE = [
     "merge",
     "negative_cosine",
 ]
-DISTRIBUTED = ["gather", "info_nce_gathered", "world_size"]
+DISTRIBUTED = ["gather", "info_nce_gathered", "sum_over_ranks", "world_size"]
 KOOPMAN = [
     "GuardCounts",
     "KoopmanLosses",

@@ -9,9 +9,10 @@ from bodvcl.config.methods import TITLES
 from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.order import check_share
-from bodvcl.engine.assemble import step_memory
+from bodvcl.engine.assemble import norm_group, step_memory, synchronises_norms
 from bodvcl.engine.memory import refuse_absurd
 from bodvcl.engine.precision import pick_arithmetic, pick_lower
+from bodvcl.engine.ranks import World
 from bodvcl.models.backbones.weights import weights_report
 from bodvcl.models.encoder import build_encoder
 from bodvcl.models.layout import parameter_count
@@ -19,7 +20,7 @@ from bodvcl.optim.schedule import batch_factor
 from bodvcl.text.words import counted
 
 
-def announcement(config: TrainConfig, device: torch.device, world_size: int) -> list[str]:
+def announcement(config: TrainConfig, device: torch.device, world: World) -> list[str]:
     """Lines about method, network, passes, arithmetic, learning rate, processes and operators.
 
     With ``--dry-run`` also an estimate of the memory.
@@ -27,17 +28,19 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
     Args:
         config: the options of the run.
         device: device of this process.
-        world_size: number of processes that train together.
+        world: this process among those that train together.
 
     Raises:
-        ConfigError: the device lacks the requested arithmetic; the processes cannot share the batch equally;
-            a step needs several times the memory of the device.
+        ConfigError: the device lacks the requested arithmetic; the processes cannot share the batch equally
+            or form the groups that share batch statistics; a step needs several times the memory of the
+            device.
         CheckpointError: the weights to start from cannot be read.
     """
     method = {"none": "plain", "pred": "+ L_pred", "bod": "+ BOD-VCL"}[config.decouple]
     arithmetic = pick_arithmetic(config.precision, config.fast, device)
     lower = pick_lower(config.lower_precision, bilevel_of(config), arithmetic, device)
-    check_share(config.batch_size, 0, world_size)
+    check_share(config.batch_size, 0, world.size)
+    norms = norm_group(config, world)
     where = "fp32" if arithmetic.name == "fp32" else f"{arithmetic.name} backbone in the upper level"
     with torch.device("meta"):
         parameters = parameter_count(build_encoder(config.model))
@@ -55,11 +58,13 @@ def announcement(config: TrainConfig, device: torch.device, world_size: int) -> 
             f"learning rate {config.optim.lr:g} per {counted(config.optim.lr_per, 'video')}: "
             f"{config.optim.lr * factor:g} for {config.batch_size}"
         )
-    if world_size > 1:
-        lines.append(f"{world_size} processes, {counted(config.batch_size // world_size, 'video')} each")
+    if world.size > 1:
+        lines.append(f"{world.size} processes, {counted(config.batch_size // world.size, 'video')} each")
+        if synchronises_norms(config) and norms < world.size:
+            lines.append(f"batch normalisation in groups of {norms}")
     if config.accumulate > 1:
         lines.append(f"every batch in {config.accumulate} parts, their gradients averaged")
-    estimate = step_memory(config, arithmetic, lower, world_size)
+    estimate = step_memory(config, arithmetic, lower, world.size)
     if not config.dry_run:
         refuse_absurd(estimate, device)
     else:

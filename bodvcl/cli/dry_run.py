@@ -24,7 +24,7 @@ def dry_run(config: TrainConfig, device: torch.device, world: World) -> None:
             a run folder that is taken or that another process writes, a checkpoint of another run.
     """
     first = world.rank == 0
-    for line in announcement(config, device, world.size) if first else ():
+    for line in announcement(config, device, world) if first else ():
         print(line)
     print("\n" + dump_yaml(config))
     for line in [*_data(config), *_folder(config)] if first else ():

@@ -79,7 +79,7 @@ def _smaller(config: TrainConfig) -> str:
 
 
 def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.ExitStack) -> TrainedRun:
-    for line in announcement(config, ranks.device, ranks.size):
+    for line in announcement(config, ranks.device, ranks.world):
         print(line)
     name = f"{config.method}-{config.decouple}"
     run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))

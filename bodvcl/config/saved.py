@@ -16,6 +16,9 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
 }
 """Group to the options that older runs do not have, and what they did."""
 
+MEANT_ALONE: Mapping[str, Any] = {"sync_norm_group": "all"}
+"""Options outside of groups that older runs do not have, and what they did."""
+
 GONE: Mapping[str, tuple[str, ...]] = {"augment": ("mix_gain",)}
 """Group to the options that older runs have and no run has any more."""
 
@@ -26,7 +29,7 @@ def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: nested values of a whole configuration, as `config.yaml` or a checkpoint holds them.
     """
-    complete = dict(values)
+    complete = {**MEANT_ALONE, **values}
     for group, meant in MEANT.items():
         if isinstance(complete.get(group), Mapping):
             complete[group] = {**meant, **complete[group]}

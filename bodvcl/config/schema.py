@@ -152,7 +152,7 @@ class DecodeConfig:
 
     timeout: Annotated[float, Field(gt=0)] | None = 120.0
     """Seconds that one video may take to decode.
-    After that its decoding process is replaced and the video is left out of the run.
+    After that its decoding process is replaced, and another video takes the place of this one.
     Needs decoding processes (PyAV with --workers 1 or more). None: no limit."""
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the videos that may be unreadable during training; beyond it the run stops.
@@ -539,6 +539,10 @@ class TrainConfig:
     sync_norm: bool | None = None
     """Batch normalisation over the clips of all processes.
     None: on for every method except moco."""
+    sync_norm_group: Literal["node", "all"] | Annotated[int, Field(ge=1)] = "node"
+    """Processes that share the statistics of batch normalisation, where processes share them.
+    node: those of one machine, or all where each machine has one.
+    all: all of them. A number: that many neighbours; it divides their number."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: Seed = 0

@@ -13,6 +13,8 @@ from bodvcl.engine.learner import Learner, untrained_encoder
 from bodvcl.engine.memory import MemoryEstimate, estimate_memory
 from bodvcl.engine.precision import Arithmetic
 from bodvcl.engine.problem import LossOptions
+from bodvcl.engine.ranks import World
+from bodvcl.errors import ConfigError
 from bodvcl.models.streams import stream_names
 from bodvcl.objectives.build import ObjectiveOptions, build_objective
 
@@ -21,7 +23,8 @@ def build_learner(config: TrainConfig) -> Learner:
     """The learner before the first step, a function of the configuration and its seed."""
     encoder = untrained_encoder(config.model, config.seed)
     objective = build_objective(config.method, objective_options(config), encoder)
-    return Learner(encoder, objective, shuffle=config.method == "moco" and not config.sync_norm)
+    shuffles = config.method == "moco" and not config.sync_norm
+    return Learner(encoder, objective, shuffle=config.seed if shuffles else None)
 
 
 def objective_options(config: TrainConfig) -> ObjectiveOptions:
@@ -55,6 +58,28 @@ def loss_options(config: TrainConfig) -> LossOptions:
 def synchronises_norms(config: TrainConfig) -> bool:
     """Whether batch normalisation counts the clips of all processes; ``moco`` shuffles clips instead."""
     return config.method != "moco" if config.sync_norm is None else config.sync_norm
+
+
+def norm_group(config: TrainConfig, world: World) -> int:
+    """Number of neighbouring ranks that share batch statistics, where ranks share them.
+
+    Args:
+        config: configuration of the run.
+        world: the ranks.
+
+    Raises:
+        ConfigError: groups of this size do not divide the ranks.
+    """
+    named = {"all": world.size, "node": world.local_size if world.local_size > 1 else world.size}
+    asked = config.sync_norm_group
+    count = named[asked] if isinstance(asked, str) else asked
+    if world.size > 1 and synchronises_norms(config) and world.size % count:
+        fitting = [n for n in range(1, world.size + 1) if world.size % n == 0]
+        raise ConfigError(
+            f"--sync-norm-group {asked}: {world.size} processes cannot form groups of {count}; "
+            f"expected one of {', '.join(map(str, fitting))}, or all"
+        )
+    return count
 
 
 def step_memory(

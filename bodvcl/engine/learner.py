@@ -28,18 +28,20 @@ class Learner(nn.Module):
     Args:
         encoder: maps clips to per-frame embeddings.
         objective: the losses. If it has a momentum, the learner keeps a momentum encoder.
-        shuffle: send the momentum encoder's clips to random processes (shuffle-BN). Use it where batch
-            normalisation has the statistics of one process.
+        shuffle: seed of the permutations with which the momentum encoder's clips are sent to random processes
+            (shuffle-BN). Use it where batch normalisation has the statistics of one process. None: they stay.
 
     Attributes:
         target: the momentum encoder (Eq. 3), with batch statistics of its own; None: the objective has no
             momentum.
+        step: number of the present step, from 0: a permutation is a function of seed and step.
     """
 
-    def __init__(self, encoder: VideoEncoder, objective: Objective, shuffle: bool = False) -> None:
+    def __init__(self, encoder: VideoEncoder, objective: Objective, shuffle: int | None = None) -> None:
         super().__init__()
         self.encoder, self.objective, self.shuffle = encoder, objective, shuffle
         self.target = None if objective.momentum is None else momentum_copy(encoder)
+        self.step = 0
         self._twin: list[nn.Module] = []
 
     def forward(self, compute: Callable[[Learner], Result]) -> Result:
@@ -74,8 +76,8 @@ class Learner(nn.Module):
         """
         if self.target is None:
             raise ValueError(f"{type(self.objective).__name__} has no momentum encoder")
-        if self.shuffle:
-            return shuffled_over_ranks(self.target, clips)
+        if self.shuffle is not None:
+            return shuffled_over_ranks(self.target, clips, self.shuffle, self.step)
         embeddings: Tensor = self.target(clips)
         return embeddings
 

@@ -23,7 +23,7 @@ from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video_list import VideoList
 from bodvcl.data.sources.source import ClipSource
-from bodvcl.engine.assemble import build_learner, loss_options, synchronises_norms
+from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
 from bodvcl.engine.checkpoint import (
     LAST,
     Changing,
@@ -148,7 +148,8 @@ class Trainer:
         self._loss_options = loss_options(config)
         if self.ranks.size > 1 and synchronises_norms(config):
             plain = self.device.type == "cpu" or differentiates_twice(config)
-            synchronise_norms(self.learner, plain)
+            count = norm_group(config, self.ranks.world)
+            synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
         if config.compile:
             compile_backbone(self.learner.encoder, self.device)
         self._factor = batch_factor(config.optim, config.batch_size)
@@ -291,6 +292,7 @@ class Trainer:
         before the next update, and so it can still save the state before that step.
         """
         config, params = self.config, self.learner.trainable()
+        self.learner.step = self.step
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
         found = step_gradient(self.solve, {**params}, problems, self.ranks, scale, self._stop.told())

@@ -93,6 +93,7 @@ class Ranks:
     Attributes:
         rank: number of this process.
         size: number of processes.
+        world: place of this process.
         first: whether this is rank 0, which prints, logs and saves for all.
         device: device of the training.
         speaks: after a failure: whether this rank failed first, and so reports the error to the user.
@@ -100,6 +101,7 @@ class Ranks:
 
     def __init__(self, world: World, device: torch.device) -> None:
         self.rank, self.size, self.first = world.rank, world.size, world.rank == 0
+        self.world = world
         self.device = device
         self.speaks = True
         self._objects: dist.ProcessGroup | None = None
@@ -198,6 +200,20 @@ class Ranks:
             name: torch.empty_like(t).copy_(part.view_as(t))
             for (name, t), part in zip(tensors.items(), parts)
         }
+
+    def neighbours(self, count: int) -> dist.ProcessGroup | None:
+        """The group of ``count`` neighbouring ranks that this one is in; None: it is the group of all.
+
+        Args:
+            count: divides the number of ranks. Every rank asks for the same.
+        """
+        if count == self.size:
+            return None
+        first = self.rank // count * count
+        members = list(range(first, first + count))
+        group = dist.new_group(members, use_local_synchronization=True)
+        assert isinstance(group, dist.ProcessGroup)  # this rank is a member
+        return group
 
     def average_statistics(self, module: nn.Module) -> None:
         """Replace the running BatchNorm statistics of every rank by their mean. Training does not read

@@ -1,39 +1,26 @@
-"""Batch normalisation over the clips of all ranks."""
+"""Batch normalisation over the clips of several ranks."""
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
-class _SumOverRanks(torch.autograd.Function):
-    """The sum over ranks. Its gradient is also summed over ranks, and can be differentiated again."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x.view_as(x)  # not `x`: compiled by PyTorch 2.11, its gradient would be 0
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        return _sum_over_ranks(grad.contiguous())
-
-
-def _sum_over_ranks(x: Tensor) -> Tensor:
-    total: Tensor = _SumOverRanks.apply(x)
-    return total
+from bodvcl.ops.distributed import sum_over_ranks
 
 
 class RankBatchNorm(_BatchNorm):
-    """Batch normalisation with the statistics of all ranks, in plain PyTorch operations.
+    """Batch normalisation with the statistics of several ranks, in plain PyTorch operations.
 
     It works on any device and can be differentiated twice. ``torch.nn.SyncBatchNorm`` can do neither, but
     saves fewer activations. Parameters and buffers are those of any BatchNorm.
+
+    Attributes:
+        process_group: the ranks. None: all.
     """
+
+    process_group: dist.ProcessGroup | None = None
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
@@ -46,11 +33,11 @@ class RankBatchNorm(_BatchNorm):
         others = [d for d in range(x.dim()) if d != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = wide.new_full((1,), x.numel() / x.shape[1])
-        sums = _sum_over_ranks(torch.cat([wide.sum(others), count]))
+        sums = sum_over_ranks(torch.cat([wide.sum(others), count]), self.process_group)
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = wide - mean.view(shape)
-        var = _sum_over_ranks(centred.square().sum(others)) / total
+        var = sum_over_ranks(centred.square().sum(others), self.process_group) / total
         self._advance(mean.detach(), var.detach() * total / (total - 1))
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
@@ -68,12 +55,13 @@ class RankBatchNorm(_BatchNorm):
         self.running_var.lerp_(var.to(self.running_var.dtype), share)
 
 
-def synchronise_norms(module: nn.Module, plain: bool) -> None:
-    """Replace every BatchNorm inside a module by one with the statistics of all ranks, in place.
+def synchronise_norms(module: nn.Module, plain: bool, group: dist.ProcessGroup | None = None) -> None:
+    """Replace every BatchNorm inside a module by one with the statistics of several ranks, in place.
 
     Args:
         module: its children are replaced, at any depth; names and values stay the same.
         plain: True: use :class:`RankBatchNorm`; False: use ``torch.nn.SyncBatchNorm``.
+        group: the ranks, of which this is one. None: all.
     """
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
@@ -81,8 +69,9 @@ def synchronise_norms(module: nn.Module, plain: bool) -> None:
                 child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
             )
             made.train(child.training)
+            made.process_group = group
             for kind in ("_parameters", "_buffers"):
                 getattr(made, kind).update(getattr(child, kind))
             setattr(module, name, made)
         else:
-            synchronise_norms(child, plain)
+            synchronise_norms(child, plain, group)

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.config.streams import dynamic_stream, static_stream
-from bodvcl.ops.distributed import gather
+from bodvcl.ops.distributed import sum_over_ranks, world_size
 from bodvcl.ops.koopman import KoopmanSplit, koopman_prediction_loss, koopman_split, koopman_split_and_loss
 from bodvcl.ops.koopman.spec import Backend, Mask, Pool, Weights
 
@@ -106,9 +106,10 @@ def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
     if dynamic_stream(koopman) != "std":
         return streams
     spread = streams.embeddings["dynamic"]
-    every = gather(spread)
-    mean = every.mean(0)
-    deviation = (every.var(0, correction=0) + _EPS**2).sqrt()
+    count = len(spread) * world_size()
+    mean = sum_over_ranks(spread.sum(0)) / count
+    variance = sum_over_ranks((spread - mean).square().sum(0)) / count
+    deviation = (variance + _EPS**2).sqrt()
     standardised = torch.where((spread == 0).all(-1, keepdim=True), 0.0, (spread - mean) / deviation)
     return streams._replace(embeddings={**streams.embeddings, "dynamic": standardised})
 

@@ -37,7 +37,8 @@ def strict_twin(network: nn.Module) -> nn.Module:
             "the strict lower level keeps the central slice of temporal kernels, but attention mixes all "
             "frames and has none: use a convolutional backbone, or L_pred through the whole network"
         )
-    twin = copy.deepcopy(network).to("meta")
+    groups = [m.process_group for m in network.modules() if hasattr(m, "process_group")]
+    twin = copy.deepcopy(network, {id(group): group for group in groups}).to("meta")  # no copies of groups
     for module in twin.modules():
         if isinstance(module, nn.Conv3d):
             module.kernel_size = (1, *module.kernel_size[1:])

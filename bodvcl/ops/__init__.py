@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         merge,
         negative_cosine,
     )
-    from bodvcl.ops.distributed import gather, info_nce_gathered, world_size
+    from bodvcl.ops.distributed import gather, info_nce_gathered, sum_over_ranks, world_size
     from bodvcl.ops.koopman import (
         GuardCounts,
         KoopmanLosses,
@@ -74,6 +74,7 @@ __all__ = [
     "negative_cosine",
     "resize_box",
     "sinkhorn_knopp",
+    "sum_over_ranks",
     "swapped_prediction",
     "world_size",
 ]
@@ -82,7 +83,7 @@ _PUBLIC = {
     "augment": "AugmentParams MixParams augment_clips blur_radius mix_scenes resize_box",
     "backend": "BackendError",
     "contrastive": "InfoNCEParts InfoNCEStats info_nce info_nce_parts merge negative_cosine",
-    "distributed": "gather info_nce_gathered world_size",
+    "distributed": "gather info_nce_gathered sum_over_ranks world_size",
     "koopman": "GuardCounts KoopmanLosses KoopmanOperator KoopmanSplit KoopmanWarning guard_counts "
     "koopman_operator koopman_prediction_loss koopman_split koopman_split_and_loss",
     "sinkhorn": "sinkhorn_knopp swapped_prediction",

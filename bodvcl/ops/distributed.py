@@ -18,7 +18,7 @@ from bodvcl.ops.contrastive.api import Backend, info_nce
 from bodvcl.ops.contrastive.prepare import Precision
 from bodvcl.ops.transforms import VmapInfo, concrete, outer_tangents
 
-__all__ = ["gather", "info_nce_gathered", "world_size"]
+__all__ = ["gather", "info_nce_gathered", "sum_over_ranks", "world_size"]
 
 
 def world_size(group: dist.ProcessGroup | None = None) -> int:
@@ -133,6 +133,37 @@ def gather(x: Tensor, dim: int = 0, group: dist.ProcessGroup | None = None) -> T
     if world_size(group) == 1:
         return x
     return _gather(x.movedim(dim, 0), group).movedim(0, dim)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over ranks. Its gradient is also summed over ranks, and can be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
+        x = x.clone()
+        dist.all_reduce(x, group=group)
+        return x.view_as(x)  # not `x`: compiled by PyTorch 2.11, its gradient would be 0
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return sum_over_ranks(grad.contiguous(), ctx.group), None
+
+
+def sum_over_ranks(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The sum over ranks of a tensor of any shape; differentiable, twice as well.
+
+    Args:
+        x: floating-point tensor, of the same shape on every rank.
+        group: ranks that take part. None: all.
+
+    Returns:
+        The same on every rank. The gradient that arrives at ``x`` is the sum over ranks.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return x
+    total: Tensor = _SumOverRanks.apply(x, group)
+    return total
 
 
 def _check_equal(rows: Tensor, group: dist.ProcessGroup | None) -> None:

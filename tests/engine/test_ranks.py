@@ -95,6 +95,18 @@ def test_two_processes_mix_the_scenes_that_one_would(tiny, tmp_path):
     assert_same_training(run, reference, 2)
 
 
+@pytest.mark.slow
+def test_batch_statistics_of_groups_of_one_are_those_of_each_process(tiny, tmp_path):
+    runs = []
+    for name, options in (("groups", ["--sync-norm-group", "1"]), ("own", ["--sync-norm", "False"])):
+        runs.append(tmp_path / name)
+        options = [*tiny, *SMOOTH, *options, "--max-steps", "3", "--run-dir", str(runs[-1])]
+        ended = processes.finish(processes.start(options))
+        assert [code for code, _, _ in ended] == [0, 0], ended
+        assert ("batch normalisation in groups of 1" in ended[0][1]) == (name == "groups")
+    assert_same_training(*runs, 3)
+
+
 def test_only_the_first_process_speaks(two_processes):
     _, ((_, out, err), (_, other_out, other_err)) = two_processes
     assert "2 processes, 2 videos each" in out

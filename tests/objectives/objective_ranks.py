@@ -116,14 +116,18 @@ def compute(rank: int, ranks: int) -> dict[str, Tensor]:
 def shuffled(rank: int) -> dict[str, Tensor]:
     """What one rank's encoder sees when clips are dealt at random, and what comes back."""
     rows = torch.arange(rank * 8, rank * 8 + 8, dtype=torch.float32)[:, None]
-    seen = []
+    seen: list[Tensor] = []
 
     def encode(x: Tensor) -> Tensor:
         seen.append(x.clone())
         return 2 * x
 
-    torch.manual_seed(rank)
-    return {"back": shuffled_over_ranks(encode, rows), "seen": seen[0][:, 0]}
+    out = {"back": shuffled_over_ranks(encode, rows, 0, 5), "seen": seen[0][:, 0]}
+    clips = torch.randn(8, 3, 2, 4, 5).contiguous(memory_format=torch.channels_last_3d)
+    back = shuffled_over_ranks(encode, clips, 0, 6)
+    out |= {"clips": clips, "clips back": back, "seen clips": seen[1]}
+    assert seen[1].is_contiguous(memory_format=torch.channels_last_3d)
+    return out
 
 
 def main(rank: str, folder: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 import torch
 from patience import PATIENCE
 
+from bodvcl.models.momentum import shuffle_order
+
 METHODS = ("simclr", "moco", "byol", "swav", "dualvar", "hdc")
 
 
@@ -64,3 +66,16 @@ def test_clips_are_dealt_over_the_ranks_and_rows_dealt_back(two_ranks):
     assert not torch.equal(seen, rows)
     for number, rank in enumerate(two_ranks):
         assert torch.equal(rank["back"][:, 0], 2 * rows[8 * number : 8 * number + 8])
+        assert torch.equal(rank["clips back"], 2 * rank["clips"])
+    every = torch.cat([rank["clips"] for rank in two_ranks])
+    encoded = torch.cat([rank["seen clips"] for rank in two_ranks])
+    order = shuffle_order(0, 6, len(every)).view(2, -1)
+    for row, own in zip(order, encoded.split(8)):
+        assert sorted(own.sum((1, 2, 3, 4)).tolist()) == sorted(every[row].sum((1, 2, 3, 4)).tolist())
+
+
+def test_the_permutation_is_a_function_of_seed_and_step():
+    orders = [shuffle_order(seed, step, 12).tolist() for seed in (0, 1) for step in (0, 1)]
+    assert all(sorted(order) == list(range(12)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert shuffle_order(1, 1, 12).tolist() == orders[3]
