@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 from torch import Tensor, nn
 
 from bodvcl.errors import ConfigError, UserError
@@ -41,6 +42,10 @@ class World:
 
 class PeerFailed(Exception):
     """Another process failed and reports it; this process only ends."""
+
+
+class PeerLost(UserError):
+    """The connection to another process broke off, and that process said nothing."""
 
 
 def world_from_environment() -> World:
@@ -137,10 +142,18 @@ class Ranks:
                 self._outlive_the_speaker()
             if left_alone:  # this rank waited in a collective that the failed rank will never join
                 raise PeerFailed from error
+            if self.speaks and _lost_a_peer(error):
+                raise PeerLost(
+                    "another process has ended without a message: killed, out of memory, or its machine is "
+                    "gone; what its launcher says may name it; --resume continues from the last checkpoint"
+                ) from error
 
     def _meet(self) -> None:
         rendezvous = dist.rendezvous  # type: ignore[attr-defined]  # public, but not listed in __all__
-        self._store, _, _ = next(iter(rendezvous("env://")))
+        store, _, _ = next(iter(rendezvous("env://")))
+        # torchrun may keep its store over a restart, with the addresses of processes that have ended
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self._store = PrefixStore(f"bodvcl/{attempt}", store)
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size)
         group = dist.new_group(backend="gloo", timeout=_OBJECTS_TIMEOUT)
@@ -235,6 +248,11 @@ class Ranks:
             return int(self._store.add(_FAILED, more))
         except RuntimeError:  # the process that holds the number is gone
             return 2
+
+
+def _lost_a_peer(error: BaseException | None) -> bool:
+    """Whether a collective failed because a process at the other end has gone."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/" in str(error))
 
 
 @contextlib.contextmanager
