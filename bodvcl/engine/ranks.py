@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 
 from bodvcl.errors import ConfigError, UserError
 
