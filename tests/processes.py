@@ -1,5 +1,5 @@
 """Starts the processes of a distributed run, as ``torchrun`` would. As a program: one process of a run in
-which rank 1 fails at its second step. ``python processes.py OPTIONS``."""
+which rank 1 has a mishap. ``python processes.py MISHAP OPTIONS``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Running(list[subprocess.Popen]):
         self.store = store
 
 
-def start(options: Sequence[str], *, failing: bool = False) -> Running:
-    """``SIZE`` processes of ``bodvcl train`` on the CPU that train together."""
+def start(options: Sequence[str], *, mishap: str | None = None) -> Running:
+    """``SIZE`` processes of ``bodvcl train`` on the CPU that train together; with a mishap of `MISHAPS`."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    program = [__file__] if failing else ["-m", "bodvcl.train"]
+    program = ["-m", "bodvcl.train"] if mishap is None else [__file__, mishap]
     common = os.environ | {
         "WORLD_SIZE": str(SIZE),
         "LOCAL_WORLD_SIZE": str(SIZE),
@@ -59,8 +59,7 @@ def finish(running: Running) -> list[tuple[int, str, str]]:
     return [(process.returncode, *texts) for process, texts in zip(running, said)]
 
 
-def _fail_at_the_second_step(options: Sequence[str]) -> int:
-    from bodvcl.cli.train import main
+def _fail_at_the_second_step() -> None:
     from bodvcl.engine.loop import Trainer
     from bodvcl.errors import DataError
 
@@ -72,8 +71,30 @@ def _fail_at_the_second_step(options: Sequence[str]) -> int:
         return step(self, *arguments)
 
     Trainer._train_step = fails
-    return main(options)
+
+
+def _no_number_at_the_third_step() -> None:
+    from bodvcl.engine.loop import Trainer
+    from bodvcl.engine.problem import BatchProblem
+
+    problem, upper = Trainer._problem, BatchProblem.upper
+
+    def made(self, part):
+        found = problem(self, part)
+        found.spoilt = self.ranks.rank == 1 and self.step == 2
+        return found
+
+    def spoilt(self, *arguments):
+        return upper(self, *arguments) * (float("nan") if self.spoilt else 1.0)
+
+    Trainer._problem, BatchProblem.upper = made, spoilt
+
+
+MISHAPS = {"fails": _fail_at_the_second_step, "nan": _no_number_at_the_third_step}
 
 
 if __name__ == "__main__":
-    sys.exit(_fail_at_the_second_step(sys.argv[1:]))
+    from bodvcl.cli.train import main
+
+    MISHAPS[sys.argv[1]]()
+    sys.exit(main(sys.argv[2:]))

@@ -137,12 +137,27 @@ def test_a_batch_that_cannot_be_shared_is_one_message(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_one_that_fails_ends_all_with_its_message(tiny, tmp_path):
-    ended = processes.finish(processes.start([*tiny, "--run-dir", str(tmp_path / "r")], failing=True))
+    ended = processes.finish(processes.start([*tiny, "--run-dir", str(tmp_path / "r")], mishap="fails"))
     assert all(code != 0 for code, _, _ in ended)
     said = "".join(err for _, _, err in ended)
     assert said.count("error:") == 1
     assert "bodvcl train: error: process 1: the disk went away" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_on_one_ends_all_with_the_state_before(tiny, tmp_path):
+    run = tmp_path / "r"
+    options = [*tiny, *SMOOTH, "--log.save-every", "100", "--run-dir", str(run)]
+    ended = processes.finish(processes.start(options, mishap="nan"))
+    assert [code for code, _, _ in ended] == [2, 2], ended
+    said = "".join(err for _, _, err in ended)
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+    assert "bodvcl train: error: step 3: loss" in ended[0][2]
+    assert f"{run / LAST} holds the state after 2 steps" in ended[0][2]
+    assert torch.load(run / LAST, weights_only=True)["step"] == 2
+    assert [line["step"] for line in metrics(run)] == [1, 2]
 
 
 @pytest.mark.slow
