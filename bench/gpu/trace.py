@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -26,6 +27,23 @@ LARGE = [
     "--shapes.size", "128",
 ]  # fmt: skip
 SMALL = ["--data", "shapes", "--shapes.train-videos", "160", "--shapes.probe-videos", "16"]
+
+
+def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
+    """Share of the time from the first start to the last end in which nothing runs, in [0, 1].
+
+    Args:
+        intervals: (start, end) of each kernel or copy; they may overlap.
+    """
+    ordered = sorted(intervals)
+    if not ordered:
+        return 1.0
+    busy, end = 0.0, ordered[0][0]
+    for start, stop in ordered:
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    span = end - ordered[0][0]
+    return 1 - busy / span if span > 0 else 0.0
 
 
 def main() -> None:
@@ -62,7 +80,11 @@ def main() -> None:
         if event.device_type == counted and not event.is_user_annotation
     }
     total = sum(times.values())
-    figures = {"ms a step, all kernels together": round(total / 1e3, 2)}
+    figures: dict[str, float | str] = {"ms a step, all kernels together": round(total / 1e3, 2)}
+    ran = [event.time_range for event in traced.events() if event.device_type == counted]
+    figures["share of the time without a kernel or a copy"] = (
+        f"{idle_share((r.start, r.end) for r in ran):.2%}"
+    )
     for name, pattern in OURS.items():
         own = sum(time for key, time in times.items() if pattern.search(key))
         figures[f"share of the kernels of {name}"] = f"{own / total:.2%}" if total else "no kernel was seen"

@@ -19,6 +19,7 @@ from bench.gpu.fetch import pinned, split
 from bench.gpu.package import fingerprint, joined, why_not
 from bench.gpu.process import run_limited
 from bench.gpu.steps import STEPS, Machine, Step, bench_file, chosen, gpu, module, package, real_gpu, tool
+from bench.gpu.trace import idle_share
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,6 +211,12 @@ def test_wrong_options_name_what_is_possible(argv, capsys):
     assert raised.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert ("machine, package, smoke" in last) == (argv[0] != "--seconds")
+
+
+def test_the_idle_share_counts_overlaps_once():
+    assert idle_share([(0, 2), (1, 3), (5, 6), (1, 2)]) == pytest.approx(2 / 6)
+    assert idle_share([(4, 5)]) == 0
+    assert idle_share([]) == 1
 
 
 def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
