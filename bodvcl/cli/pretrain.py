@@ -93,6 +93,7 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
         device=ranks.device,
         decoder=config.decoder,
         workers=_workers(config, world),
+        local_size=world.local_size,
     )
     listed = None if built_in(config.data) else ranks.tell(lambda: list_videos(videos.train))
     trainer = Trainer(config, source, run_dir, ranks, listed)

@@ -157,9 +157,9 @@ class DecodeConfig:
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the videos that may be unreadable during training; beyond it the run stops.
     One unreadable video is always accepted, unless this is 0."""
-    keep: Annotated[float, Field(ge=0)] = 0.0
-    """Gigabytes per decoding process for decoded videos that are kept for later epochs.
-    For data sets that fit into memory; only with PyAV. 0: decode every clip when it is needed."""
+    keep: Annotated[float, Field(ge=0)] | None = None
+    """Gigabytes of decoded videos that are kept for later epochs; only with PyAV. 0: none.
+    None: all videos, if they take at most a tenth of this machine's memory, else none."""
 
 
 @dataclass

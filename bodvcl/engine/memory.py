@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from bodvcl.config.passes import TWICE
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.engine.learner import Learner
 from bodvcl.errors import ConfigError
+from bodvcl.system.memory import machine_memory
 
 _STATE = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}
 """Tensors of the size of the parameters that each optimiser keeps."""
@@ -111,7 +111,7 @@ def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:
 def _memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine_memory()
 
 
 def saved_bytes(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -105,7 +105,8 @@ def test_every_route_shows_a_file_upright(stored, tmp_path, numbers):
     np.testing.assert_array_equal(read_frames(info, range(6)), truth)
     half = info.height // 2, info.width // 2
     assert read_frames(info, [2], half).shape == (1, *half, 3)
-    np.testing.assert_array_equal(KeptFrames(10**9)(info, [4, 1], truth.shape[1:3]), truth[[4, 1]])
+    size = truth.shape[1:3]
+    np.testing.assert_array_equal(KeptFrames([info], [size], 10**9)(info, [4, 1], size), truth[[4, 1]])
 
     write_copy(info, None, tmp_path / "copy.mp4", CopySettings(short_side=256, crf=4))
     copy = probe_video(tmp_path / "copy.mp4")

@@ -101,7 +101,7 @@ def opened(video, *, max_bad=0.01, decoder="auto", rank=0, world_size=1):
         rank=rank,
         world_size=world_size,
     )
-    return open_source(plan, DecodeConfig(max_bad=max_bad), device=CPU, decoder=decoder, workers=0)
+    return open_source(plan, DecodeConfig(max_bad=max_bad, keep=0.0), device=CPU, decoder=decoder, workers=0)
 
 
 def test_pyav_is_what_a_cpu_gets(vp9, capsys):

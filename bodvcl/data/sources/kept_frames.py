@@ -2,32 +2,76 @@
 
 from __future__ import annotations
 
+import mmap
+import zlib
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.video import BadVideo, VideoInfo
 
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+_THERE, _REFUSED = 1, 2
+
+
+class _Place(NamedTuple):
+    """Where a video is kept: its number among those that are kept, its first byte, and its shape."""
+
+    number: int
+    first: int
+    shape: tuple[int, int, int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
 
 class KeptFrames:
-    """:func:`~bodvcl.data.files.reading.read_frames` with a cache.
+    """:func:`~bodvcl.data.files.reading.read_frames` with a memory that forked processes share.
 
-    At its first use a video is decoded whole and kept, if it fits into the remaining memory; otherwise its
-    frames are decoded at every use. The videos that come first are kept: the order is drawn anew every epoch,
-    so no video is more useful than another.
+    At its first use a video is decoded whole, by the process that needs it, and kept for all. A video for
+    which there is no room is decoded at every use. Processes do not wait for each other: two may decode the
+    same video at the same time, and each checks what another has left before its first use.
 
     Args:
+        videos: videos that may be kept; the first ones are, as far as there is room.
+        sizes: size to which the frames of each are decoded.
         room: memory for decoded frames in bytes. 0: nothing is kept.
     """
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._kept: dict[tuple[str, int, int], np.ndarray] = {}
+    def __init__(self, videos: Sequence[VideoInfo], sizes: Sequence[Size], room: int) -> None:
+        self._places: dict[tuple[str, int, int], _Place] = {}
+        used = 0
+        for info, size in zip(videos, sizes):
+            name, shape = (info.path, *size), (info.frames, *size, 3)
+            needed = bytes_of(info, size)
+            if name not in self._places and used + needed <= room:
+                self._places[name] = _Place(len(self._places), used, shape)
+                used += needed
+        self._size = used
+        self._allocate()
 
-    def __call__(
-        self, info: VideoInfo, indices: Sequence[int] | np.ndarray, size: tuple[int, int]
-    ) -> np.ndarray:
+    def _allocate(self) -> None:
+        count = len(self._places)
+        self._frames = np.frombuffer(mmap.mmap(-1, max(1, self._size)), np.uint8)
+        self._states = np.frombuffer(mmap.mmap(-1, max(1, count)), np.uint8)
+        self._sums = np.frombuffer(mmap.mmap(-1, max(4, 4 * count)), np.uint32)
+        self._seen: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Memory does not travel: a process that was not forked has its own."""
+        return {"_places": self._places, "_size": self._size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._allocate()
+
+    def __call__(self, info: VideoInfo, indices: Sequence[int] | np.ndarray, size: Size) -> np.ndarray:
         """What ``read_frames(info, indices, size)`` returns.
 
         Raises:
@@ -45,17 +89,29 @@ class KeptFrames:
         chosen: np.ndarray = frames[indices]
         return chosen
 
-    def _whole(self, info: VideoInfo, size: tuple[int, int]) -> np.ndarray | None:
-        name = (info.path, *size)
-        if name in self._kept:
-            return self._kept[name]
-        needed = info.frames * size[0] * size[1] * 3
-        if needed > self._room:
+    def _whole(self, info: VideoInfo, size: Size) -> np.ndarray | None:
+        """All frames of a video; None: it is not kept."""
+        place = self._places.get((info.path, *size))
+        if place is None or self._states[place.number] == _REFUSED:
             return None
-        try:
-            frames = read_frames(info, range(info.frames), size)
-        except BadVideo:
-            return None
-        self._room -= needed
-        self._kept[name] = frames
-        return frames
+        frames = self._frames[place.first : place.first + place.nbytes]
+        if place.number not in self._seen and not self._complete(place, frames):
+            try:
+                frames[:] = read_frames(info, range(info.frames), size).reshape(-1)
+            except BadVideo:
+                self._states[place.number] = _REFUSED
+                return None
+            self._sums[place.number] = zlib.crc32(frames.data)
+            self._states[place.number] = _THERE
+        self._seen.add(place.number)
+        return frames.reshape(place.shape)
+
+    def _complete(self, place: _Place, frames: np.ndarray) -> bool:
+        """Whether another process has left the whole video; it may be about to."""
+        there = self._states[place.number] == _THERE
+        return bool(there and self._sums[place.number] == zlib.crc32(frames.data))
+
+
+def bytes_of(info: VideoInfo, size: Size) -> int:
+    """Bytes of all frames of a video, decoded to a size."""
+    return info.frames * size[0] * size[1] * 3

@@ -9,15 +9,25 @@ from collections.abc import Generator
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.draws import ClipDraws
 from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.base import PlannedSource
-from bodvcl.data.sources.kept_frames import KeptFrames
-from bodvcl.data.sources.pyav_clips import read_batch
+from bodvcl.data.sources.kept_frames import KeptFrames, bytes_of
+from bodvcl.data.sources.pyav_clips import decode_size, read_batch
 from bodvcl.data.workers.pool import Note, WorkerDied, WorkerPool
 from bodvcl.data.workers.process import default_workers
 from bodvcl.errors import DataError
 
 _PREFETCH = 2  # batches that each worker prepares ahead
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}  # a decoder's own fault
+
+
+def bytes_decoded(plan: ClipPlan) -> int:
+    """Bytes of all videos of a plan, decoded whole."""
+    return sum(bytes_of(info, _decoded(info, plan)) for info in plan.videos)
+
+
+def _decoded(info: VideoInfo, plan: ClipPlan) -> tuple[int, int]:
+    return decode_size(info, plan.clip, plan.augment.crop_area[0])
 
 
 class _PlannedBatches:
@@ -30,7 +40,8 @@ class _PlannedBatches:
 
     def __init__(self, plan: ClipPlan, keep: float) -> None:
         self.plan = plan
-        self._read = KeptFrames(int(keep * 1e9))
+        kept = plan.videos if keep else ()
+        self._read = KeptFrames(kept, [_decoded(info, plan) for info in kept], round(keep * 1e9))
         self.unusable: dict[int, str] = {}
 
     def __call__(self, address: tuple[int, int], note: Note) -> ClipBatch:
@@ -77,7 +88,8 @@ class PyAVSource(PlannedSource):
             timeout: seconds that one video may take; its worker is then replaced and the file counts as
                 unreadable. None: no limit. Without workers there is no limit either.
             max_bad: share of the videos that may turn out to be unreadable, 0 to 1.
-            keep: gigabytes per process for :class:`~bodvcl.data.sources.kept_frames.KeptFrames`.
+            keep: gigabytes for :class:`~bodvcl.data.sources.kept_frames.KeptFrames`, which the decoding
+                processes share.
         """
         super().__init__(plan, max_bad)
         self._workers = default_workers() if workers is None else workers

@@ -10,9 +10,13 @@ import torch
 from bodvcl.config.schema import DecodeConfig
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.clips.plan import ClipPlan
-from bodvcl.data.sources.pyav_source import PyAVSource
+from bodvcl.data.sources.pyav_source import PyAVSource, bytes_decoded
 from bodvcl.data.sources.source_choice import Decoder, can_run_dali, can_run_torchcodec, choose_decoder
 from bodvcl.errors import ConfigError
+from bodvcl.system.memory import machine_memory
+
+_KEPT_SHARE = 0.1
+"""Share of the machine's memory that decoded videos may take without being asked for."""
 
 
 class ClipSource(Protocol):
@@ -52,6 +56,7 @@ def open_source(
     device: torch.device,
     decoder: Decoder = "auto",
     workers: int | None = None,
+    local_size: int = 1,
 ) -> ClipSource:
     """The source that decodes the clips of a plan; rank 0 prints which one it is, and why.
 
@@ -61,14 +66,19 @@ def open_source(
         device: device of the training.
         decoder: "auto", "pyav", "dali" or "torchcodec".
         workers: decoding processes or threads of this process. None: by the number of cores.
+        local_size: number of processes on this machine that train together.
 
     Raises:
         ConfigError: the decoder that was asked for cannot be used.
     """
     torchcodec = can_run_torchcodec(plan.videos) if decoder == "torchcodec" else (False, "not asked for")
     name, reason = choose_decoder(decoder, device, can_run_dali(plan.videos, device), torchcodec)
+    keep = decode.keep
+    if keep is None:
+        keep = _affordable(plan, local_size) if name == "pyav" else 0.0
     if plan.rank == 0:
-        print(f"decoding with {name}: {reason}")
+        stay = f"; all videos stay decoded in memory, {1000 * keep:.3g} MB"
+        print(f"decoding with {name}: {reason}{stay if decode.keep is None and keep else ''}")
     if decode.keep and name != "pyav":
         raise ConfigError(
             f"--decode.keep applies only to --decoder pyav, and this run decodes with {name}: remove it"
@@ -81,4 +91,10 @@ def open_source(
         from bodvcl.data.sources.torchcodec_source import TorchCodecSource
 
         return TorchCodecSource(plan, device, workers=workers, max_bad=decode.max_bad)
-    return PyAVSource(plan, workers=workers, timeout=decode.timeout, max_bad=decode.max_bad, keep=decode.keep)
+    return PyAVSource(plan, workers=workers, timeout=decode.timeout, max_bad=decode.max_bad, keep=keep)
+
+
+def _affordable(plan: ClipPlan, local_size: int) -> float:
+    """Gigabytes for all videos of a plan, if they are a small part of the machine's memory; else 0."""
+    needed = bytes_decoded(plan)
+    return needed / 1e9 if needed * local_size <= _KEPT_SHARE * machine_memory() else 0.0
