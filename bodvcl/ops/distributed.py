@@ -234,13 +234,14 @@ def info_nce_gathered(
                 "out is a zero vector"
             )
         keys = torch.where(valid[..., None], keys, 0.0)
+    key_video, *key_clip = gather(torch.stack([video] if clip is None else [video, clip]), 1, group)
     rows, stats = info_nce(
         query,
         gather(keys, 1, group),
         query_video=video,
-        key_video=gather(video, 0, group),
+        key_video=key_video,
         query_clip=clip,
-        key_clip=None if clip is None else gather(clip, 0, group),
+        key_clip=key_clip[0] if key_clip else None,
         valid=valid,
         reduction="none",
         return_stats=True,
