@@ -120,6 +120,20 @@ def test_what_another_process_has_only_begun_is_decoded_again(videos, decoded):
     assert decoded == 2 * [info.path]
 
 
+def test_without_memory_every_clip_is_decoded_and_that_is_said(videos, decoded, monkeypatch):
+    def mmap(number, size):
+        if size > 1000:
+            raise OSError(12, "Cannot allocate memory")
+        return bytearray(size)
+
+    monkeypatch.setattr(kept_frames.mmap, "mmap", mmap)
+    with pytest.warns(UserWarning, match="no memory to keep decoded videos"):
+        read = keeping(videos)
+    for _ in range(2):
+        read(videos[0], [0], own_size(videos[0]))
+    assert decoded == 2 * [videos[0].path]
+
+
 def test_a_process_that_was_not_forked_has_a_memory_of_its_own(videos, decoded):
     read = keeping(videos)
     read(videos[0], [0], own_size(videos[0]))

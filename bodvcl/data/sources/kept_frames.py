@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -57,8 +58,16 @@ class KeptFrames:
         self._allocate()
 
     def _allocate(self) -> None:
+        try:
+            memory = mmap.mmap(-1, max(1, self._size))  # used only as videos come in
+        except OSError as error:
+            warnings.warn(
+                f"no memory to keep decoded videos ({error.strerror}): each clip is decoded when needed",
+                stacklevel=3,
+            )
+            self._places, memory = {}, mmap.mmap(-1, 1)
         count = len(self._places)
-        self._frames = np.frombuffer(mmap.mmap(-1, max(1, self._size)), np.uint8)
+        self._frames = np.frombuffer(memory, np.uint8)
         self._states = np.frombuffer(mmap.mmap(-1, max(1, count)), np.uint8)
         self._sums = np.frombuffer(mmap.mmap(-1, max(4, 4 * count)), np.uint32)
         self._seen: set[int] = set()
