@@ -25,23 +25,25 @@ PROCESSES = 4
 QUIET = ["--log.no-probe", "--log.no-report"]
 
 
-def start(options: list[str]) -> subprocess.Popen[bytes]:
-    """``torchrun``, which starts all processes again when one has ended badly."""
+def start(options: list[str], said: Path) -> subprocess.Popen[bytes]:
+    """``torchrun``, which starts all again when one has ended badly; what they say goes to a file."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", str(KILLS + 1)]
     program = ["--nproc-per-node", str(PROCESSES), "-m", "bodvcl.train", *options]
-    return subprocess.Popen(
-        [sys.executable, *launcher, *program],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    with open(said, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *launcher, *program],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        )
 
 
-def finished(running: subprocess.Popen[bytes]) -> str:
+def finished(running: subprocess.Popen[bytes], said: Path) -> str:
     """What was said until the end, which must be good."""
-    _, err = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 0, err.decode()
-    return err.decode()
+    running.wait(PATIENCE)
+    text = said.read_text(errors="replace")
+    assert running.returncode == 0, text
+    return text
 
 
 def workers(launcher: int) -> list[int]:
@@ -72,16 +74,16 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(tiny, t
     options = [*tiny, *QUIET, "--method", "moco", "--moco.queue", "48", "--batch-size", "12"]
     options += ["--epochs", str(steps), "--log.save-every", "4", "--resume"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finished(start([*options, "--run-dir", str(whole)]))
+    finished(start([*options, "--run-dir", str(whole)], tmp_path / "said"), tmp_path / "said")
 
-    draws, running = random.Random(0), start([*options, "--run-dir", str(killed)])
+    draws, running = random.Random(0), start([*options, "--run-dir", str(killed)], tmp_path / "said again")
     try:
         for _ in range(KILLS):
             before = saved_step(killed)
             wait_until(lambda b=before: saved_step(killed) > b, lambda: running.poll() is not None)
             time.sleep(draws.random())
             kill_one(running, draws)
-        said = finished(running)
+        said = finished(running, tmp_path / "said again")
     finally:
         running.kill()
     assert saved_step(killed) == saved_step(whole) == steps
