@@ -136,13 +136,13 @@ class Ranks:
         elif issubclass(kind, PeerFailed):
             self._outlive_the_speaker()
         else:
-            left_alone = issubclass(kind, RuntimeError) and self._failures(0) > 0
-            self.speaks = not left_alone and self._failures(1) == 1
+            crashed = issubclass(kind, RuntimeError)  # often because it waits for a rank that failed before
+            self.speaks = not (crashed and self._failures(0) > 0) and self._failures(1) == 1
             if not self.speaks:
                 self._outlive_the_speaker()
-            if left_alone:  # this rank waited in a collective that the failed rank will never join
-                raise PeerFailed from error
-            if self.speaks and _lost_a_peer(error):
+                if crashed:
+                    raise PeerFailed from error
+            elif _lost_a_peer(error):
                 raise PeerLost(
                     "another process has ended without a message: killed, out of memory, or its machine is "
                     "gone; what its launcher says may name it; --resume continues from the last checkpoint"
