@@ -106,12 +106,14 @@ def comparable(streams: SplitOutput, koopman: KoopmanConfig) -> SplitOutput:
     if dynamic_stream(koopman) != "std":
         return streams
     spread = streams.embeddings["dynamic"]
-    count = len(spread) * world_size()
-    mean = sum_over_ranks(spread.sum(0)) / count
-    variance = sum_over_ranks((spread - mean).square().sum(0)) / count
-    deviation = (variance + _EPS**2).sqrt()
-    standardised = torch.where((spread == 0).all(-1, keepdim=True), 0.0, (spread - mean) / deviation)
+    centred = spread - _mean_over_ranks(spread.mean(0))
+    deviation = (_mean_over_ranks(centred.square().mean(0)) + _EPS**2).sqrt()
+    standardised = torch.where((spread == 0).all(-1, keepdim=True), 0.0, centred / deviation)
     return streams._replace(embeddings={**streams.embeddings, "dynamic": standardised})
+
+
+def _mean_over_ranks(x: Tensor) -> Tensor:
+    return x if world_size() == 1 else sum_over_ranks(x) / world_size()
 
 
 def prediction_loss(
