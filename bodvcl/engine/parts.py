@@ -48,7 +48,7 @@ def parts_of(batch: ClipBatch, count: int, views: int) -> list[ClipBatch]:
 
 
 class PartProblems:
-    """The problems of the parts of a batch, made one by one: only one part's clips are on the device.
+    """The problems of the parts of a batch, made one by one: only one part's clips are there as floats.
 
     Iterating gives ``(share, problem)`` for each part; the shares sum to 1.
 
