@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.learner import Learner
@@ -42,8 +42,14 @@ def cut_backbones(learner: Learner, device: torch.device, autocast: torch.dtype 
     )
     encoders = [learner.encoder] if learner.target is None else [learner.encoder, learner.target]
     for encoder in encoders:
+        encoder.backbone.register_forward_hook(_no_view)
         for module in [*encoder.backbone.pieces(), encoder.backbone]:
             fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+
+
+def _no_view(module: nn.Module, inputs: object, features: Tensor) -> Tensor:
+    """FSDP wants an output that is no view: it hangs its hook there. Features are small."""
+    return features.clone()
 
 
 def whole_encoder(encoder: VideoEncoder, model: ModelConfig, ranks: Ranks) -> VideoEncoder:

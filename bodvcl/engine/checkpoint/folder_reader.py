@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ class SafeReader(FileSystemReader):
 
 class _Records(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("pathlib") and name == "PosixPath":
+            return PurePath  # where the folder was when it was written
         found = super().find_class(module, name) if module.startswith("torch") and "." not in name else None
         record = isinstance(found, type) and module in _KNOWN
         plain = isinstance(found, torch.dtype | torch.layout | torch.memory_format) or found is torch.Size

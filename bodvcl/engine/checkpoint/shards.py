@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,13 +105,13 @@ class Shards:
         ranks.tell(lambda: write_state(path, head | {FOLDER: folder.name}))
 
     def own(self, path: Path, state: State) -> State:
-        """This rank's part of a whole state, as a run without cut weights saved it."""
+        """This rank's part of a whole state, as a run whose weights are not cut saved it."""
         size, rank = self._ranks.size, self._ranks.rank
         tensors, head = _taken_apart(state)
         for name, t in tensors.items():
             if (whole := self._size(name, t)) is not None:
                 _refuse_other_size(path, name, t.shape, whole)
-                tensors[name] = t[_rows(len(t), rank, size)].clone()
+                tensors[name] = t[_rows(len(t), rank, size)]
         return _put_together(head, tensors)
 
     def read(self, path: Path, head: State) -> State:
@@ -223,7 +224,9 @@ def _read(path: Path, head: State, shards: Shards | None) -> State:
             tensors[name] = (
                 torch.empty(size, dtype=dtype) if shards is None else shards.target(path, name, size, dtype)
             )
-        load_tensors(tensors, storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no other process takes part, which is meant
+            load_tensors(tensors, storage_reader=reader, no_dist=True)
     except CheckpointException as error:
         raise _unreadable(folder, _causes(error)[0]) from error
     except CheckpointError:

@@ -18,6 +18,7 @@ from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError
 from bodvcl.ops.distributed import own_part
+from bodvcl.optim.layout import laid_out
 
 
 class Changing(NamedTuple):
@@ -119,7 +120,7 @@ def load_checkpoint(
     learner = state["learner"]
     try:
         changing.learner.load_state_dict(learner if shards is None else shards.placed(learner))
-        changing.optimizer.load_state_dict(state["optimizer"])
+        changing.optimizer.load_state_dict(laid_out(state["optimizer"], changing.optimizer))
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not fit this configuration ({first_lines(error)}): "
