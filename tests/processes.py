@@ -90,6 +90,48 @@ def _no_number_at_the_third_step() -> None:
     Trainer._problem, BatchProblem.upper = made, spoilt
 
 
+def _full_disk_at_the_second_save() -> None:
+    """On rank 1; rank 0 writes on."""
+    import resource
+
+    from bodvcl.engine.checkpoint import Shards
+
+    save, calls = Shards.save, [0]
+
+    def full(self, *arguments):
+        calls[0] += 1
+        if calls[0] == 2 and os.environ["RANK"] == "1":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        save(self, *arguments)
+
+    Shards.save = full
+
+
+def _count_reads() -> None:
+    """Print, on rank 0, where a step reads numbers of the device; clips are finished on a CPU by reading."""
+    from engine.host_reads import HostReads
+
+    from bodvcl.engine import loop
+    from bodvcl.engine.loop import Trainer
+
+    counter = HostReads()
+    step, settle, finish = Trainer._train_step, Trainer._settle, loop.finish
+
+    def counted(self, *arguments):
+        with counter.counting():
+            step(self, *arguments)
+        print("reads:", counter.places)
+
+    def allowed(own):
+        def call(*arguments, **options):
+            with counter.allowed():
+                return own(*arguments, **options)
+
+        return call
+
+    Trainer._train_step, Trainer._settle, loop.finish = counted, allowed(settle), allowed(finish)
+
+
 def small_vit() -> None:
     """From now on vit_b16 is a small network, whose widths three and four ranks do not divide."""
     from bodvcl.models.backbones.build import BACKBONES
@@ -98,7 +140,13 @@ def small_vit() -> None:
     BACKBONES["vit_b16"] = lambda width: TubeletViT(30, 4, 2, 32)
 
 
-MISHAPS = {"fails": _fail_at_the_second_step, "nan": _no_number_at_the_third_step, "small": small_vit}
+MISHAPS = {
+    "fails": _fail_at_the_second_step,
+    "nan": _no_number_at_the_third_step,
+    "full": _full_disk_at_the_second_save,
+    "reads": _count_reads,
+    "small": small_vit,
+}
 
 
 if __name__ == "__main__":

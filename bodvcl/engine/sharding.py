@@ -10,7 +10,7 @@ from bodvcl.config.schema import ModelConfig, TrainConfig
 from bodvcl.engine.learner import Learner
 from bodvcl.engine.ranks import Ranks
 from bodvcl.models.encoder import VideoEncoder, build_encoder
-from bodvcl.ops.distributed import own_part
+from bodvcl.ops.cut import own_part
 
 
 def cuts_weights(config: TrainConfig, ranks: int) -> bool:

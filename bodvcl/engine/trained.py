@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from bodvcl.bilevel.problem import Params
-from bodvcl.ops.distributed import own_part, sum_over_ranks
+from bodvcl.ops.cut import own_part
+from bodvcl.ops.distributed import sum_over_ranks
 
 
 class Trained:

@@ -18,7 +18,7 @@ from bodvcl.ops.contrastive.api import Backend, info_nce
 from bodvcl.ops.contrastive.prepare import Precision
 from bodvcl.ops.transforms import VmapInfo, concrete, outer_tangents
 
-__all__ = ["gather", "info_nce_gathered", "own_part", "sum_over_ranks", "world_size"]
+__all__ = ["gather", "info_nce_gathered", "sum_over_ranks", "world_size"]
 
 
 def world_size(group: dist.ProcessGroup | None = None) -> int:
@@ -31,16 +31,6 @@ def world_size(group: dist.ProcessGroup | None = None) -> int:
         At least 1; 1 where ``torch.distributed`` is not initialised.
     """
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
-
-
-def own_part(x: Tensor) -> Tensor:
-    """What this rank holds of a tensor that is cut over the ranks (a ``DTensor``), without graph and with the
-    same storage; any other tensor as it is."""
-    if not hasattr(x, "to_local"):
-        return x
-    with torch.no_grad():
-        part: Tensor = x.to_local()
-        return part
 
 
 class _Exchange(torch.autograd.Function):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bodvcl.ops.distributed import own_part
+from bodvcl.ops.cut import own_part
 
 
 @torch.no_grad()

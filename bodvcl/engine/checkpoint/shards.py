@@ -31,7 +31,7 @@ from bodvcl.engine.finite import not_finite
 from bodvcl.engine.ranks import PeerFailed, Ranks
 from bodvcl.engine.trained import Trained
 from bodvcl.errors import CheckpointError
-from bodvcl.ops.distributed import own_part
+from bodvcl.ops.cut import own_part
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor

@@ -17,7 +17,7 @@ from bodvcl.engine.checkpoint.shards import Shards, folder_of, read_whole
 from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError
-from bodvcl.ops.distributed import own_part
+from bodvcl.ops.cut import own_part
 from bodvcl.optim.layout import laid_out
 
 
