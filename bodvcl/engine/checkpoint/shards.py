@@ -86,7 +86,7 @@ class Shards:
             raise NotFinite(path, broken)
         tensors, head = _taken_apart(state)
         named = {
-            name: t if (size := self._size(name, t)) is None else self._distributed(t, size)
+            name: t.cpu() if (size := self._size(name, t)) is None else self._distributed(t.cpu(), size)
             for name, t in tensors.items()
             if ranks.first or self._size(name, t) is not None
         }
@@ -111,7 +111,7 @@ class Shards:
         for name, t in tensors.items():
             if (whole := self._size(name, t)) is not None:
                 _refuse_other_size(path, name, t.shape, whole)
-                tensors[name] = t[_rows(len(t), rank, size)]
+                tensors[name] = t[_rows(len(t), rank, size)].clone()
         return _put_together(head, tensors)
 
     def read(self, path: Path, head: State) -> State:
@@ -160,7 +160,7 @@ class Shards:
         from torch.distributed.tensor import DTensor, Shard
 
         stride = torch.empty(whole, device="meta").stride()
-        return DTensor.from_local(part.cpu(), self._mesh, [Shard(0)], shape=whole, stride=stride)
+        return DTensor.from_local(part, self._mesh, [Shard(0)], shape=whole, stride=stride)
 
 
 def read_whole(path: Path, head: State) -> State:

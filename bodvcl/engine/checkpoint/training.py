@@ -114,7 +114,8 @@ def load_checkpoint(
             and ``accept_other_videos`` is False.
     """
     path = run_dir / LAST
-    state, changed = read_checkpoint(run_dir, settings, ranks.device, listed=videos is not None)
+    device = ranks.device if shards is None else torch.device("cpu")  # which has room for whole weights
+    state, changed = read_checkpoint(run_dir, settings, device, listed=videos is not None)
     changed += compare_videos(path, state, videos, accept_other_videos)
     state = _own_state(path, state, ranks, shards)
     learner = state["learner"]
