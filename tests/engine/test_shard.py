@@ -18,7 +18,8 @@ from bodvcl.cli.train import main
 from bodvcl.config.parse import load_yaml, parse_config
 from bodvcl.engine.checkpoint import ENCODER, LAST, load_encoder, remove_unused_folders
 from bodvcl.engine.checkpoint.file import read_state
-from bodvcl.engine.checkpoint.shards import folder_of, read_whole
+from bodvcl.engine.checkpoint.folders import folder_of
+from bodvcl.engine.checkpoint.shards import read_whole
 from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.errors import ConfigError

@@ -2,8 +2,9 @@
 
 from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
 from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
+from bodvcl.engine.checkpoint.folders import remove_unused_folders
 from bodvcl.engine.checkpoint.retention import keep_checkpoint, save_is_due
-from bodvcl.engine.checkpoint.shards import Shards, remove_unused_folders
+from bodvcl.engine.checkpoint.shards import Shards
 from bodvcl.engine.checkpoint.training import (
     Changing,
     checkpoint_state,

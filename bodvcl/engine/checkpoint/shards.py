@@ -8,7 +8,6 @@ copies of ``last.pt`` (``step-*.pt``, ``epoch-*.pt``) keep their folders. Any nu
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -18,15 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bodvcl.engine.checkpoint.file import (
-    FOLDER,
-    LAST,
-    NotFinite,
-    first_lines,
-    read_state,
-    unwritten,
-    write_state,
-)
+from bodvcl.engine.checkpoint.file import FOLDER, LAST, NotFinite, first_lines, unwritten, write_state
+from bodvcl.engine.checkpoint.folders import folder_of, new_folder
 from bodvcl.engine.finite import not_finite
 from bodvcl.engine.ranks import PeerFailed, Ranks
 from bodvcl.engine.trained import Trained
@@ -90,7 +82,7 @@ class Shards:
             for name, t in tensors.items()
             if ranks.first or self._size(name, t) is not None
         }
-        folder = ranks.tell(lambda: _new_folder(path, int(state["step"])))
+        folder = ranks.tell(lambda: new_folder(path, int(state["step"])))
         try:
             save_tensors(
                 named,
@@ -104,7 +96,7 @@ class Shards:
             raise unwritten(path, sum(t.nbytes for t in tensors.values()), _causes(error)[0]) from error
         ranks.tell(lambda: write_state(path, head | {FOLDER: folder.name}))
 
-    def own(self, path: Path, state: State) -> State:
+    def part_of(self, path: Path, state: State) -> State:
         """This rank's part of a whole state, as a run whose weights are not cut saved it."""
         size, rank = self._ranks.size, self._ranks.rank
         tensors, head = _taken_apart(state)
@@ -137,7 +129,7 @@ class Shards:
     def target(self, path: Path, name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
         """Memory for what this rank reads of a saved tensor."""
         whole = self._whole(name)
-        if whole is None or (len(size) == 0 and name.startswith(_OPTIMIZER)):
+        if whole is None or not size:
             return torch.empty(size, dtype=dtype)
         _refuse_other_size(path, name, size, whole)
         rows = _rows(size[0], self._ranks.rank, self._ranks.size)
@@ -170,40 +162,6 @@ def read_whole(path: Path, head: State) -> State:
         CheckpointError: the folder of its tensors cannot be read.
     """
     return _read(path, head, None)
-
-
-def folder_of(path: Path, head: Mapping[str, Any]) -> Path:
-    """The folder of the tensors that belong to a head.
-
-    Raises:
-        CheckpointError: it is not there.
-    """
-    folder = path.with_name(Path(str(head[FOLDER])).name)
-    if not (folder / ".metadata").exists():
-        raise CheckpointError(
-            f"{path} holds no tensors of its own, and {folder}, where they should be, is not there or not "
-            "complete: copy the folder too, or copy another step-*.pt or epoch-*.pt over the file"
-        )
-    return folder
-
-
-def remove_unused_folders(run_dir: Path) -> None:
-    """Remove the folders of tensors that no checkpoint of the run needs any more. Only rank 0 calls it.
-
-    Where a checkpoint cannot be read, nothing is removed.
-    """
-    place = (run_dir / LAST).parent
-    folders = [folder for folder in place.glob("shards-*") if folder.is_dir()]
-    if not folders:
-        return
-    try:
-        heads = [read_state(path, torch.device("meta")) for path in place.glob("*.pt")]
-    except CheckpointError:
-        return
-    used = {head.get(FOLDER) for head in heads}
-    for folder in folders:
-        if folder.name not in used:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: Path, head: State, shards: Shards | None) -> State:
@@ -260,20 +218,6 @@ def _rows(length: int, rank: int, ranks: int) -> slice:
     """The rows of one rank where a tensor is cut along its first dimension, as ``torch.chunk`` cuts."""
     count = -(-length // ranks)
     return slice(rank * count, (rank + 1) * count)
-
-
-def _new_folder(path: Path, step: int) -> Path:
-    """A folder that did not exist."""
-    for number in itertools.count(1):
-        folder = path.with_name(f"shards-{step:08d}" + (f"-{number}" if number > 1 else ""))
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise unwritten(path, 0, error) from error
-        return folder
-    raise AssertionError("unreachable")
 
 
 def _taken_apart(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], State]:

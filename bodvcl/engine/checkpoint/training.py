@@ -12,8 +12,9 @@ from torch import nn
 import bodvcl
 from bodvcl.data.files.video_list import VideoList
 from bodvcl.engine.checkpoint.file import FOLDER, FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.folders import folder_of
 from bodvcl.engine.checkpoint.same_run import compare_settings, compare_videos
-from bodvcl.engine.checkpoint.shards import Shards, folder_of, read_whole
+from bodvcl.engine.checkpoint.shards import Shards, read_whole
 from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError
@@ -178,7 +179,7 @@ def read_checkpoint(
 def _own_state(path: Path, state: dict[str, Any], ranks: Ranks, shards: Shards | None) -> dict[str, Any]:
     """The state of a checkpoint in the form of this run, whole or cut."""
     if FOLDER not in state:
-        return state if shards is None else shards.own(path, state)
+        return state if shards is None else shards.part_of(path, state)
     state = read_whole(path, state) if shards is None else shards.read(path, state)
     _refuse_broken(path, ranks.union(not_finite({part: state[part] for part in Changing._fields})))
     return state
