@@ -133,8 +133,8 @@ def breaks_at(monkeypatch: pytest.MonkeyPatch, broken_step: int, what: str) -> N
     """The gradient or the loss of one step is NaN."""
     own, calls = loop.step_gradient, [0]
 
-    def step_gradient(*arguments: Any) -> Any:
-        found = own(*arguments)
+    def step_gradient(*arguments: Any, **options: Any) -> Any:
+        found = own(*arguments, **options)
         calls[0] += 1
         if calls[0] != broken_step:
             return found
