@@ -253,8 +253,7 @@ def _compiled(config: TrainConfig) -> Iterator[str]:
 
 
 def _sharded(config: TrainConfig) -> Iterator[str]:
-    """What FSDP does not support: the backbone passes once, by itself, and the optimiser works number by
-    number."""
+    """What FSDP does not support: the backbone passes once, by itself, block by block."""
     if config.model.backbone not in CAN_SHARD:
         yield (
             f"shard: {config.model.backbone} has no blocks to cut, and is small; drop --shard, or use "
@@ -270,10 +269,10 @@ def _sharded(config: TrainConfig) -> Iterator[str]:
             f"shard with bilevel.solver {config.bilevel.solver} and scope all: every inner step would pass "
             "the backbone with other weights; use --bilevel.scope head, or drop --shard"
         )
-    if config.optim.name in ("lars", "lamb"):
+    if config.optim.fused == "apex":
         yield (
-            f"shard with optim.name {config.optim.name}: it needs the norm of every whole tensor; use adamw "
-            "or sgd, or drop --shard"
+            "shard with optim.fused apex: apex takes the norm of a part for that of the whole tensor; use "
+            "--optim.fused auto"
         )
     if config.compile:
         yield "shard with compile: FSDP's hooks are not compiled; use one of them"

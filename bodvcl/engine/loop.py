@@ -161,7 +161,11 @@ class Trainer:
         self._factor = batch_factor(config.optim, config.batch_size)
         self._trained = Trained(self.learner.trainable())
         self.optimizer = make_optimizer(
-            self._trained.own.values(), config.optim, config.optim.lr * self._factor, config.fast
+            self._trained.own.values(),
+            config.optim,
+            config.optim.lr * self._factor,
+            config.fast,
+            [self._trained.own[name] for name in self._trained.cut],
         )
         self._shards: Shards | None = None
         if sharded:

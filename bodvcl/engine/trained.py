@@ -16,7 +16,8 @@ from bodvcl.ops.distributed import sum_over_ranks
 class Trained:
     """The trained parameters of a learner as the optimiser of this rank sees them: plain tensors.
 
-    AdamW and SGD work number by number, so each rank can change its own part as if there was no other.
+    An optimiser works number by number, so each rank can change its own part as if there was no other. Only
+    LARS and LAMB also need the norms of whole tensors (:mod:`bodvcl.optim.norms`).
 
     Args:
         params: parameters by name. Some may be cut over the ranks (``DTensor``, as FSDP makes them).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import nn
@@ -12,10 +12,15 @@ from bodvcl.errors import ConfigError
 from bodvcl.optim.apex import apex_lamb_usable, fused_lamb
 from bodvcl.optim.lamb import LAMB
 from bodvcl.optim.lars import LARS
+from bodvcl.optim.norms import NormsOverRanks, norms
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], config: OptimConfig, lr: float, fast: bool
+    parameters: Iterable[nn.Parameter],
+    config: OptimConfig,
+    lr: float,
+    fast: bool,
+    cut: Collection[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """SGD, LARS, AdamW or LAMB.
 
@@ -27,6 +32,7 @@ def make_optimizer(
         config: name and options of the optimiser.
         lr: initial learning rate.
         fast: True: fused implementations; False: one parameter after the other, where PyTorch can do that.
+        cut: those that are a rank's part of a parameter, whose norm is a sum over the ranks.
 
     Raises:
         ConfigError: apex was asked for and cannot be used; the message gives the reason.
@@ -42,8 +48,11 @@ def make_optimizer(
     ]
     nesterov = config.nesterov and config.momentum > 0
     foreach = None if fast else False
+    of_whole = NormsOverRanks(cut) if cut else norms
     if config.name == "lars":
-        lars = LARS(groups, lr, config.momentum, trust=config.trust, nesterov=nesterov, fused=fast)
+        lars = LARS(
+            groups, lr, config.momentum, trust=config.trust, nesterov=nesterov, fused=fast, norms=of_whole
+        )
         return _with_momentum(lars)
     if config.name == "lamb":
         on_gpu = any(p.is_cuda for p in parameters)
@@ -53,9 +62,9 @@ def make_optimizer(
                 f"--optim.fused apex: {usable.reason if not usable.yes else 'needs --device cuda'}"
             )
         wanted = config.fused == "apex" or (config.fused == "auto" and fast and config.weight_decay > 0)
-        if wanted and usable.yes and on_gpu:
+        if wanted and usable.yes and on_gpu and not cut:  # apex takes norms of parts for those of the whole
             return fused_lamb(groups, lr)
-        return LAMB(groups, lr)
+        return LAMB(groups, lr, norms=of_whole)
     for group in groups:
         del group["adapt"]
     if config.name == "sgd":

@@ -9,6 +9,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from bodvcl.optim.norms import Norms, norms
+
 
 class LAMB(torch.optim.Optimizer):
     r"""Adam's direction with decoupled weight decay; the length of a step is proportional to the weights.
@@ -27,6 +29,7 @@ class LAMB(torch.optim.Optimizer):
         betas: decay rates of the running mean and of the running mean square.
         eps: epsilon, positive.
         weight_decay: beta, 0 or more.
+        norms: norms of whole tensors.
 
     A step is left out on the device where the attribute ``found_inf``, a float scalar, is not 0
     (:func:`bodvcl.optim.guarded.step_unless`).
@@ -41,6 +44,8 @@ class LAMB(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,
         weight_decay: float = 0.0,
+        *,
+        norms: Norms = norms,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -51,6 +56,7 @@ class LAMB(torch.optim.Optimizer):
             "step": torch.zeros((), dtype=torch.float64),
         }
         super().__init__(params, defaults)
+        self.norms = norms
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -108,8 +114,7 @@ class LAMB(torch.optim.Optimizer):
         if group["weight_decay"]:
             torch._foreach_add_(update, params, alpha=group["weight_decay"])
         if group["adapt"]:
-            weight_norm = torch.stack(torch._foreach_norm(params))
-            update_norm = torch.stack(torch._foreach_norm(update))
+            weight_norm, update_norm = self.norms(params, params), self.norms(update, params)
             ratio = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
             torch._foreach_mul_(update, list(ratio.unbind()))
         torch._foreach_mul_(update, taken)

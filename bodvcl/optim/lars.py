@@ -8,6 +8,8 @@ from typing import Any, overload
 
 import torch
 
+from bodvcl.optim.norms import Norms, norms
+
 
 class LARS(torch.optim.SGD):
     r"""SGD with momentum on rescaled gradients.
@@ -30,6 +32,7 @@ class LARS(torch.optim.SGD):
         eps: epsilon, positive.
         nesterov: use Nesterov's form, as SlowFast does.
         fused: use PyTorch's fused SGD for the update.
+        norms: norms of whole tensors.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class LARS(torch.optim.SGD):
         *,
         nesterov: bool = True,
         fused: bool = False,
+        norms: Norms = norms,
     ) -> None:
         super().__init__(
             params,
@@ -53,7 +57,7 @@ class LARS(torch.optim.SGD):
             fused=fused,
             foreach=not fused,
         )
-        self.trust, self.eps = trust, eps
+        self.trust, self.eps, self.norms = trust, eps, norms
         for group in self.param_groups:
             group.setdefault("adapt", True)
 
@@ -94,8 +98,7 @@ class LARS(torch.optim.SGD):
         if not params:
             return
         grads, decay = [p.grad for p in params if p.grad is not None], group["weight_decay"]
-        weight_norm = torch.stack(torch._foreach_norm(params))
-        grad_norm = torch.stack(torch._foreach_norm(grads))
+        weight_norm, grad_norm = self.norms(params, params), self.norms(grads, params)
         rate = self.trust * weight_norm / (grad_norm + decay * weight_norm + self.eps)
         rate = torch.where(weight_norm > 0, rate, 1.0) * (grad_norm > 0)
         if decay:
