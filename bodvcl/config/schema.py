@@ -498,6 +498,8 @@ class TrainConfig:
     scenes, digits or shapes: a built-in data set.
     A folder: all videos in it and below.
     A .csv list with a column `path`, optionally a column `split` and label columns.
+    Tar files of videos: a folder of them, 'train-{0000..0127}.tar', or URLs such as
+    's3://bucket/train-{0000..0127}.tar' (docs/data_sets.md).
     A data set in its official layout by name: ucf101:FOLDER,
     or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
     run_dir: UserPath | None = None
