@@ -48,7 +48,7 @@ from bodvcl.engine.signals import AgreedStop, StopRequest
 from bodvcl.engine.step import step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
 from bodvcl.engine.upload import uploaded
-from bodvcl.errors import CheckpointError
+from bodvcl.errors import CheckpointError, DataError
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
@@ -210,7 +210,7 @@ class Trainer:
             with (
                 StopRequest() as request,
                 self._reporter() as report,
-                self._last_values_told(report),
+                self._last_step_kept(report),
             ):
                 stop = self._stop = AgreedStop(request, self.ranks.size)
                 wanted = itertools.islice(self._batches(report), max(0, self.total - self.step))
@@ -254,15 +254,18 @@ class Trainer:
         )
 
     @contextlib.contextmanager
-    def _last_values_told(self, report: Reporter) -> Iterator[None]:
-        """While entered, an error that ends the training does not lose the values of the last step."""
+    def _last_step_kept(self, report: Reporter) -> Iterator[None]:
+        """While entered, an error that ends the training does not lose the values of the last step; where the
+        clips are at an end (a share that is gone, too many bad files), the state is saved."""
         try:
             yield
-        except Exception:
-            last, self._unread = self._unread, None
-            if last is not None and self.ranks.size == 1:  # the others may never finish that step
+        except Exception as error:
+            if self.ranks.size == 1:  # the others may never finish the last step
                 with contextlib.suppress(Exception):  # the user should see the first error
-                    report.step(last.step, last.read(), last.clips)
+                    self._settle(report)
+                    if isinstance(error, DataError):
+                        self._saver.save()
+            self._unread = None
             raise
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
