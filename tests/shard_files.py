@@ -9,9 +9,13 @@ import tarfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.tars.held import Held
 
 
 def write_shard(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any] | None = None) -> Path:
@@ -35,6 +39,14 @@ def sharded(videos: Sequence[Path], folder: Path, per_shard: int) -> list[Path]:
         write_shard(folder / f"train-{n:03d}.tar", {video.name: video for video in part})
         for n, part in enumerate(parts)
     ]
+
+
+def held_in_shard(videos: Sequence[VideoInfo], path: Path) -> list[VideoInfo]:
+    """The same videos as members of one tar file."""
+    write_shard(path, {Path(video.path).name: Path(video.path) for video in videos})
+    with tarfile.open(path) as archive:
+        places = {entry.name: Held(str(path), entry.offset_data, entry.size) for entry in archive}
+    return [replace(v, path=f"{path}/{Path(v.path).name}", held=places[Path(v.path).name]) for v in videos]
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
