@@ -100,3 +100,15 @@ def test_the_whole_run_with_its_probe(tiny, data, tmp_path):
     assert (run / "report.html").exists()
     summary = json.loads((run / "summary.json").read_text())
     assert summary["videos"] == 8
+
+
+def test_a_probe_in_another_folder_finds_the_tar_files(tiny, data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(data)
+    options = ["--data", "train-{000..002}.tar", "--max-steps", "1", "--run-dir", str(tmp_path / "r")]
+    assert train(tiny, *options) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["probe", "--checkpoint", str(tmp_path / "r")]) == 2
+    captured = capsys.readouterr()
+    assert f"data of the run: train-{{000..002}}.tar in {data}, where training ran" in captured.out
+    assert "with label columns" in captured.err

@@ -63,6 +63,11 @@ def find_shards(text: str) -> list[Shard]:
     return measured(urls)
 
 
+def any_exists(text: str) -> bool:
+    """Whether there is one of the local files that a pattern stands for."""
+    return any(os.path.exists(path) for name in expanded(text) for path in _existing(name))
+
+
 def measured(urls: Sequence[str], splits: Sequence[str] | None = None) -> list[Shard]:
     """The tar files with their sizes.
 
