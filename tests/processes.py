@@ -1,5 +1,5 @@
 """Starts the processes of a distributed run, as ``torchrun`` would. As a program: one process of a run in
-which rank 1 has a mishap. ``python processes.py MISHAP OPTIONS``."""
+which rank 1 has a mishap, or the network is small. ``python processes.py MISHAPS OPTIONS``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Running(list[subprocess.Popen]):
         self.store = store
 
 
-def start(options: Sequence[str], *, mishap: str | None = None) -> Running:
-    """``SIZE`` processes of ``bodvcl train`` on the CPU that train together; with a mishap of `MISHAPS`."""
+def start(options: Sequence[str], *, mishap: str | None = None, size: int = SIZE) -> Running:
+    """Processes of ``bodvcl train`` on the CPU that train together; with `MISHAPS`, joined by +."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     program = ["-m", "bodvcl.train"] if mishap is None else [__file__, mishap]
     common = os.environ | {
-        "WORLD_SIZE": str(SIZE),
-        "LOCAL_WORLD_SIZE": str(SIZE),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
@@ -44,7 +44,7 @@ def start(options: Sequence[str], *, mishap: str | None = None) -> Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(SIZE)
+        for rank in range(size)
     ]
     return Running(processes, store)
 
@@ -90,11 +90,68 @@ def _no_number_at_the_third_step() -> None:
     Trainer._problem, BatchProblem.upper = made, spoilt
 
 
-MISHAPS = {"fails": _fail_at_the_second_step, "nan": _no_number_at_the_third_step}
+def _full_disk_at_the_second_save() -> None:
+    """On rank 1; rank 0 writes on."""
+    import resource
+
+    from bodvcl.engine.checkpoint import Shards
+
+    save, calls = Shards.save, [0]
+
+    def full(self, *arguments):
+        calls[0] += 1
+        if calls[0] == 2 and os.environ["RANK"] == "1":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        save(self, *arguments)
+
+    Shards.save = full
+
+
+def _count_reads() -> None:
+    """Print, on rank 0, where a step reads numbers of the device; clips are finished on a CPU by reading."""
+    from engine.host_reads import HostReads
+
+    from bodvcl.engine import loop
+    from bodvcl.engine.loop import Trainer
+
+    counter = HostReads()
+    step, settle, finish = Trainer._train_step, Trainer._settle, loop.finish
+
+    def counted(self, *arguments):
+        with counter.counting():
+            step(self, *arguments)
+        print("reads:", counter.places)
+
+    def allowed(own):
+        def call(*arguments, **options):
+            with counter.allowed():
+                return own(*arguments, **options)
+
+        return call
+
+    Trainer._train_step, Trainer._settle, loop.finish = counted, allowed(settle), allowed(finish)
+
+
+def small_vit() -> None:
+    """From now on vit_b16 is a small network, whose widths three and four ranks do not divide."""
+    from bodvcl.models.backbones.build import BACKBONES
+    from bodvcl.models.backbones.vit import TubeletViT
+
+    BACKBONES["vit_b16"] = lambda width: TubeletViT(30, 4, 2, 32)
+
+
+MISHAPS = {
+    "fails": _fail_at_the_second_step,
+    "nan": _no_number_at_the_third_step,
+    "full": _full_disk_at_the_second_save,
+    "reads": _count_reads,
+    "small": small_vit,
+}
 
 
 if __name__ == "__main__":
     from bodvcl.cli.train import main
 
-    MISHAPS[sys.argv[1]]()
+    for name in sys.argv[1].split("+"):
+        MISHAPS[name]()
     sys.exit(main(sys.argv[2:]))

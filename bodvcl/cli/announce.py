@@ -62,6 +62,12 @@ def announcement(config: TrainConfig, device: torch.device, world: World) -> lis
         lines.append(f"{world.size} processes, {counted(config.batch_size // world.size, 'video')} each")
         if synchronises_norms(config) and norms < world.size:
             lines.append(f"batch normalisation in groups of {norms}")
+    if config.shard:
+        lines.append(
+            f"weights, gradients and optimiser state of the backbone in {world.size} parts (FSDP)"
+            if world.size > 1
+            else "--shard changes nothing: one process holds everything"
+        )
     if config.accumulate > 1:
         lines.append(f"every batch in {config.accumulate} parts, their gradients averaged")
     estimate = step_memory(config, arithmetic, lower, world.size)

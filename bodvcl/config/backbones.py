@@ -75,5 +75,8 @@ GEOMETRY = {
 }
 """Every backbone by name."""
 
+CAN_SHARD = ("vit_b16",)
+"""Backbones of blocks that follow each other, whose weights can be cut over processes block by block."""
+
 CAN_LOAD = ("slow_r50", *(name for name, g in GEOMETRY.items() if g.weights))
 """Backbones that published weights can be loaded into."""

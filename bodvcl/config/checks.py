@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bodvcl.config.backbones import CAN_LOAD, GEOMETRY, MIN_FEATURES, Geometry
+from bodvcl.config.backbones import CAN_LOAD, CAN_SHARD, GEOMETRY, MIN_FEATURES, Geometry
 from bodvcl.config.methods import TITLES, WHOLE_CLIP
-from bodvcl.config.passes import differentiates_twice
+from bodvcl.config.passes import Passes, bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import (
     AugmentConfig,
     BilevelConfig,
@@ -33,6 +33,8 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
     if config.decouple != "none":
         yield from bilevel_contradictions(config.bilevel)
         yield from _compiled(config)
+    if config.shard:
+        yield from _sharded(config)
     yield from _augment(config.augment)
 
 
@@ -245,3 +247,35 @@ def _compiled(config: TrainConfig) -> Iterator[str]:
             f"compile with bilevel.solver {config.bilevel.solver}: torch.compile cannot differentiate the "
             "backbone twice; use solver fd, or scope head, or --no-compile"
         )
+
+
+# ------------------------------------------------------------------ weights that are cut over processes
+
+
+def _sharded(config: TrainConfig) -> Iterator[str]:
+    """What FSDP does not support: the backbone passes once, by itself, and the optimiser works number by
+    number."""
+    if config.model.backbone not in CAN_SHARD:
+        yield (
+            f"shard: {config.model.backbone} has no blocks to cut, and is small; drop --shard, or use "
+            f"--model.backbone {' or '.join(CAN_SHARD)}"
+        )
+    if config.method in WHOLE_CLIP:
+        yield (
+            f"shard: {TITLES[config.method]} passes the backbone itself; drop --shard, or use --method "
+            "simclr, moco, byol or swav"
+        )
+    elif passes(bilevel_of(config)) != Passes(1, 1):
+        yield (
+            f"shard with bilevel.solver {config.bilevel.solver} and scope all: every inner step would pass "
+            "the backbone with other weights; use --bilevel.scope head, or drop --shard"
+        )
+    if config.optim.name in ("lars", "lamb"):
+        yield (
+            f"shard with optim.name {config.optim.name}: it needs the norm of every whole tensor; use adamw "
+            "or sgd, or drop --shard"
+        )
+    if config.compile:
+        yield "shard with compile: FSDP's hooks are not compiled; use one of them"
+    if config.precision == "fp16":
+        yield "shard with precision fp16: there is no loss scale over cut gradients; use bf16, tf32 or fp32"

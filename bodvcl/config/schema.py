@@ -545,6 +545,11 @@ class TrainConfig:
     """Processes that share the statistics of batch normalisation, where processes share them.
     node: those of one machine, or all where each machine has one.
     all: all of them. A number: that many neighbours; it divides their number."""
+    shard: bool = False
+    """Cut the backbone's weights, gradients and optimiser state into one part per process (FSDP).
+    A step takes less memory, and waits for the weights of each block. For vit_b16, with adamw or sgd.
+    Needs --decouple none, --bilevel.scope head or --bilevel.solver single.
+    With one process nothing is cut, and the option changes nothing."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: Seed = 0

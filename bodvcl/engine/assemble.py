@@ -106,4 +106,5 @@ def step_memory(
         bilevel=bilevel_of(config),
         upper=upper.autocast,
         lower=lower.autocast,
+        cut_over=world_size if config.shard else 1,
     )

@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
 from bodvcl.engine.finite import some
 from bodvcl.errors import UserError
 
@@ -50,7 +47,7 @@ def diagnose(
     step: int,
     values: dict[str, float],
     clips_are_finite: bool,
-    learner: nn.Module,
+    weights_are_finite: bool,
     lr: float,
     gamma: float | None,
     tau: float,
@@ -64,7 +61,7 @@ def diagnose(
         step: number of the step, from 1.
         values: losses and ``grad_norm`` of that step.
         clips_are_finite: whether the input of the step was finite, on every rank.
-        learner: the modules, with their weights before the step.
+        weights_are_finite: whether the weights were finite before the step, on every rank.
         lr: learning rate of the step.
         gamma: learning rate of the inner step; None: there is no inner step.
         tau: temperature of the objective.
@@ -75,7 +72,7 @@ def diagnose(
     broken = ", ".join(name for name, v in values.items() if not math.isfinite(v)) or "the gradient"
     if not clips_are_finite:
         cause = "the clips contain NaN or infinities: look for damaged videos"
-    elif not all(torch.isfinite(p).all() for p in learner.parameters()):
+    elif not weights_are_finite:
         cause = (
             "the weights were not finite before this step: go back to an earlier checkpoint, with a lower "
             f"--optim.lr (this step: {lr:.3g})"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config.parse import dump_yaml
@@ -27,6 +27,7 @@ from bodvcl.engine.assemble import build_learner, loss_options, norm_group, sync
 from bodvcl.engine.checkpoint import (
     LAST,
     Changing,
+    Shards,
     checkpoint_state,
     load_checkpoint,
     save_encoder,
@@ -44,9 +45,11 @@ from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.saving import Saver
+from bodvcl.engine.sharding import all_finite, cut_backbones, cuts_weights, whole_encoder
 from bodvcl.engine.signals import AgreedStop, StopRequest
 from bodvcl.engine.step import step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
+from bodvcl.engine.trained import Trained
 from bodvcl.engine.upload import uploaded
 from bodvcl.errors import CheckpointError, DataError
 from bodvcl.models.encoder import VideoEncoder
@@ -94,7 +97,7 @@ class TrainingOutcome:
         total: steps of the whole run.
         seconds: time since the start or the last resume.
         signal: number of the signal that stopped the training early; None: it is complete.
-        encoder: the trained encoder.
+        encoder: the trained encoder. Where its weights are cut, it is whole on rank 0 only.
     """
 
     step: int
@@ -143,19 +146,26 @@ class Trainer:
         self.lower = pick_lower(config.lower_precision, bilevel, self.arithmetic, self.device)
         set_float32(self.arithmetic, self.lower)
         torch.backends.cudnn.benchmark = config.fast
-        self.layout = memory_layout(config.fast)
+        sharded = cuts_weights(config, self.ranks.size)
+        self.layout = memory_layout(config.fast and not sharded)  # FSDP cuts only contiguous parameters
         self.learner = build_learner(config).to(self.device).to(memory_format=self.layout).train()
         self._loss_options = loss_options(config)
         if self.ranks.size > 1 and synchronises_norms(config):
             plain = self.device.type == "cpu" or differentiates_twice(config)
             count = norm_group(config, self.ranks.world)
             synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
+        if sharded:
+            cut_backbones(self.learner, self.device, self.arithmetic.autocast)
         if config.compile:
             compile_backbone(self.learner.encoder, self.device)
         self._factor = batch_factor(config.optim, config.batch_size)
+        self._trained = Trained(self.learner.trainable())
         self.optimizer = make_optimizer(
-            self.learner.trainable().values(), config.optim, config.optim.lr * self._factor, config.fast
+            self._trained.own.values(), config.optim, config.optim.lr * self._factor, config.fast
         )
+        self._shards: Shards | None = None
+        if sharded:
+            self._shards = Shards(self._trained, self.optimizer, self.learner.state_dict(), self.ranks)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.arithmetic.scaled)
         self._changing = Changing(self.learner, self.optimizer, self.scaler)
         self.solve = make_solver(bilevel, self.ranks.mean)
@@ -165,7 +175,13 @@ class Trainer:
         if not self.ranks.first:
             seed_rank(config.seed, self.ranks.rank, 0)
         self._saver = Saver(
-            run_dir, self._state, config.log, source.steps_per_epoch, self.total, writes=self.ranks.first
+            run_dir,
+            self._state,
+            config.log,
+            source.steps_per_epoch,
+            self.total,
+            writes=self.ranks.first,
+            shards=self._shards,
         )
         self._overflows = Overflows()
         self._usual_norm: float | None = None
@@ -188,6 +204,7 @@ class Trainer:
             self.ranks,
             self.videos,
             accept_other_videos=self.config.resume_with_other_videos,
+            shards=self._shards,
         )
         return changed
 
@@ -224,19 +241,15 @@ class Trainer:
                         self._save_and_keep()
                 self._settle(report)
                 self._save_and_keep()
+                encoder = whole_encoder(self.learner.encoder, self.config.model, self.ranks)
                 if self.ranks.first:
-                    save_encoder(
-                        self.run_dir,
-                        self.step,
-                        dump_yaml(self.config),
-                        self.config.model,
-                        self.learner.encoder,
-                    )
+                    settings = dump_yaml(self.config)
+                    save_encoder(self.run_dir, self.step, settings, self.config.model, encoder)
         finally:
             self.source.close()
         seconds = time.perf_counter() - start
         signal = stop.signal if self.step < self.total else 0
-        return TrainingOutcome(self.step, self.total, seconds, signal or None, self.learner.encoder)
+        return TrainingOutcome(self.step, self.total, seconds, signal or None, encoder)
 
     def _reporter(self) -> Reporter:
         config = self.config
@@ -294,21 +307,28 @@ class Trainer:
         A step whose loss or gradient is not finite is left out by the device itself. That the host learns
         before the next update, and so it can still save the state before that step.
         """
-        config, params = self.config, self.learner.trainable()
+        config, trained = self.config, self._trained
         self.learner.step = self.step
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
-        found = step_gradient(self.solve, {**params}, problems, self.ranks, scale, self._stop.told())
+        found = step_gradient(
+            self.solve,
+            {**trained.whole},
+            problems,
+            self.ranks,
+            scale,
+            self._stop.told(),
+            apart=bool(trained.cut),
+        )
         lr = self._set_learning_rate()
-        for name, p in params.items():
-            p.grad = found.gradient[name]
+        trained.take(found.gradient)
         self.scaler.unscale_(self.optimizer)
-        norm = get_total_norm([p.grad for p in params.values() if p.grad is not None])
+        norm = trained.norm()
         values = found.values | {"grad_norm": norm}
         broken = any_not_finite([v for name, v in values.items() if name.startswith(_MUST_BE_FINITE)])
         self._settle(report, problems)
         if config.optim.clip_norm is not None:
-            clip_grads_with_norm_(params.values(), config.optim.clip_norm, norm)
+            clip_grads_with_norm_(trained.own.values(), config.optim.clip_norm, norm)
         step_unless(self.optimizer, broken)
         self.scaler.update()
         self.learner.after_step(found.keys, (self.step + 1) / self.planned, ~broken)
@@ -395,12 +415,14 @@ class Trainer:
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
         clips = finish(batch, config.augment, self.device, self.layout, fast=config.fast)
-        (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
+        clips_are_finite, weights_are_finite = self.ranks.least(
+            int(torch.isfinite(clips).all()), int(all_finite(self.learner))
+        )
         return diagnose(
             self.step + 1,
             {name: value for name, value in values.items() if name.startswith(_MUST_BE_FINITE)},
             bool(clips_are_finite),
-            self.learner,
+            bool(weights_are_finite),
             values["lr"],
             None if bilevel is None or bilevel.solver == "single" else bilevel.gamma,
             config.objective.tau,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,7 @@ def estimate_memory(
     bilevel: BilevelConfig | None,
     upper: torch.dtype | None,
     lower: torch.dtype | None,
+    cut_over: int = 1,
 ) -> MemoryEstimate:
     """Count what a step keeps, from shapes alone. It does not count the work space of convolutions, the
     losses, the decoder and fragmentation.
@@ -75,9 +77,16 @@ def estimate_memory(
         bilevel: options of the bi-level step; None: there is no lower level.
         upper: autocast dtype of the backbone in the upper level; None: float32.
         lower: the same for the lower level.
+        cut_over: number of ranks that the weights of the backbone are cut over.
     """
-    trainable = sum(p.numel() * p.element_size() for p in learner.trainable().values())
-    weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values())
+    backbone = learner.encoder.backbone
+    spared = _bytes(backbone.parameters()) * (cut_over - 1) // cut_over
+    gathered = 0
+    if cut_over > 1:  # the largest block that is whole for a moment, and its gradient
+        gathered = max(_bytes(piece.parameters()) for piece in backbone.pieces())
+    trainable = _bytes(learner.trainable().values()) - spared
+    weights = _bytes(learner.state_dict().values()) + gathered
+    weights -= spared * (1 if learner.target is None else 2)
     copies, graphs, dtype = 1, 1, upper
     if bilevel is not None and bilevel.solver != "single" and bilevel.scope == "all":
         copies = 4 + (bilevel.inner_steps - 1) * _KEPT.get(bilevel.solver, 0)
@@ -87,11 +96,15 @@ def estimate_memory(
             dtype = None
     return MemoryEstimate(
         weights=weights,
-        gradients=trainable * copies,
+        gradients=trainable * copies + gathered,
         optimizer=trainable * _STATE[optimizer],
         activations=saved_bytes(learner.encoder, shape, dtype or torch.float32) * graphs,
         clips=4 * torch.Size(shape).numel(),
     )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:

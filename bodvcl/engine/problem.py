@@ -130,9 +130,9 @@ class BatchProblem:
         embeddings = self._embed(params, features, self.autocast)
         return self._contrast(params, self._split(embeddings, with_lower=False))
 
-    def both(self, params: Params) -> tuple[Tensor, Tensor]:
-        """(lower, upper) from one pass."""
-        embeddings = self._embed(params, None, self.autocast)
+    def both(self, params: Params, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(lower, upper) from one pass; ``features`` as in :meth:`lower`."""
+        embeddings = self._embed(params, features, self.autocast)
         rows = self._lower_rows()
         if self.options.decouple == "bod" and rows == len(self.clips):
             streams = self._split(embeddings, with_lower=True)

@@ -197,6 +197,20 @@ class Ranks:
         dist.all_reduce(smallest, dist.ReduceOp.MIN, group=self._objects)
         return smallest.tolist()
 
+    @property
+    def objects(self) -> dist.ProcessGroup:
+        """The group of all ranks over which Python objects and tensors of the host travel."""
+        assert self._objects is not None, "there are no other ranks, or they have not met"
+        return self._objects
+
+    def union(self, names: Sequence[str]) -> list[str]:
+        """The names that any rank gives, without repetition, in the order of the ranks."""
+        if self.size == 1:
+            return list(names)
+        given: list[Sequence[str]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(given, list(names), group=self._objects)
+        return list(dict.fromkeys(name for some in given for name in some))
+
     def mean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean of every tensor over the ranks, in one all-reduce. ``tensors`` does not change.
 

@@ -11,20 +11,24 @@ from bodvcl.config.schema import LogConfig
 from bodvcl.engine.checkpoint import (
     LAST,
     NotFinite,
+    Shards,
     keep_checkpoint,
+    remove_unused_folders,
     save_checkpoint,
     save_is_due,
     saved_step,
 )
 from bodvcl.engine.finite import copied
 from bodvcl.engine.guard import state_diverged
+from bodvcl.engine.ranks import PeerFailed
 from bodvcl.text.words import counted
 
 State = dict[str, Any]
 
 
 class Saver:
-    """Saves the state of a run. On ranks other than 0 it does nothing.
+    """Saves the state of a run. On ranks other than 0 it does nothing, unless weights are cut over the ranks:
+    then all save together.
 
     Args:
         run_dir: folder of the run.
@@ -33,6 +37,7 @@ class Saver:
         steps_per_epoch: steps of an epoch.
         total: steps of the whole run.
         writes: whether this is rank 0.
+        shards: how weights are cut over the ranks; None: they are not.
     """
 
     def __init__(
@@ -44,9 +49,11 @@ class Saver:
         total: int,
         *,
         writes: bool,
+        shards: Shards | None = None,
     ) -> None:
         self._run_dir, self._state, self._log = run_dir, state, log
         self._steps_per_epoch, self._total, self._writes = steps_per_epoch, total, writes
+        self._shards, self._takes_part = shards, writes or shards is not None
         self._before: State | None = None
 
     def is_due(self, step: int) -> bool:
@@ -56,7 +63,7 @@ class Saver:
     def before_step(self, step: int) -> None:
         """Copy the state if it is saved after step number ``step``, in case that it is not finite then."""
         follows = step == self._total or self.is_due(step)
-        self._before = copied(self._state()) if follows and self._writes else None
+        self._before = copied(self._state()) if follows and self._takes_part else None
 
     def save(self) -> None:
         """Write the checkpoint.
@@ -65,8 +72,8 @@ class Saver:
             NotFinite: the state contains NaN or infinities; the previous checkpoint is untouched.
             CheckpointError: it cannot be written; the previous checkpoint is untouched.
         """
-        if self._writes:
-            save_checkpoint(self._run_dir, self._state())
+        if self._takes_part:
+            self._write(self._state())
 
     def save_and_keep(self, step: int, lr: float) -> None:
         """Write the checkpoint and keep it as long as the options say.
@@ -78,22 +85,31 @@ class Saver:
         Raises:
             Diverged: the state is not finite. The state before the last step is saved, if there is a copy.
             CheckpointError: it cannot be written; the previous checkpoint is untouched.
+            PeerFailed: one of these, on the ranks that do not report it.
         """
         try:
             self.save()
         except NotFinite as found:
-            raise state_diverged(step, found.names, lr, self._save_if_finite(self._before)) from found
+            diverged = state_diverged(step, found.names, lr, self._save_if_finite(self._before))
+            raise (diverged if self._writes else PeerFailed) from found
         if self._writes:
             keep_checkpoint(self._run_dir, step, self._log, self._steps_per_epoch)
+            remove_unused_folders(self._run_dir)
 
     def rescue(self) -> str:
         """Save the present state if it is finite. Returns what the checkpoint then holds, in words."""
-        return self._save_if_finite(self._state()) if self._writes else ""
+        return self._save_if_finite(self._state()) if self._takes_part else ""
+
+    def _write(self, state: State) -> None:
+        if self._shards is None:
+            save_checkpoint(self._run_dir, state)
+        else:
+            self._shards.save(self._run_dir, state)
 
     def _save_if_finite(self, state: State | None) -> str:
         if state is not None:
             with contextlib.suppress(NotFinite):
-                save_checkpoint(self._run_dir, state)
+                self._write(state)
         step = saved_step(self._run_dir)
         if step is None:
             return "no checkpoint has been written"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bodvcl.bilevel.problem import BilevelProblem, Params, Step
+from bodvcl.engine.apart import BackboneApart
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks
 from bodvcl.engine.scaled import ScaledProblem
@@ -43,23 +44,32 @@ def step_gradient(
     ranks: Ranks,
     scale: Callable[[Tensor], Tensor] | None,
     told: Mapping[str, float] | None = None,
+    *,
+    apart: bool = False,
 ) -> StepGradient:
     """Solve the bi-level problem of each part and average the gradients.
 
     Args:
         solve: the bi-level solver.
-        params: parameters of the learner, by name.
+        params: parameters of the learner, by name; with ``apart`` without those of the backbone.
         problems: for each part, its share of this rank's videos and its problem.
         ranks: the processes to average over, in one all-reduce.
         scale: scales the loss, and so the gradient that is returned; None: no scaling.
         told: numbers of this rank by name, whose means over the ranks are among the values. None: nothing.
+        apart: the backbone passes by itself, with its own parameters, which collect their gradients in
+            ``.grad`` (:class:`~bodvcl.engine.apart.BackboneApart`).
     """
     gradient: Params = {}
     values: dict[str, Tensor] = {}
     keys: list[Mapping[str, Tensor]] = []
     streams: list[tuple[float, SplitOutput]] = []
     for share, problem in problems:
-        step = _solve_scaled(solve, params, problem, scale) if scale else solve(params, problem)
+        passed = BackboneApart(problem, params) if apart else None
+        step = (
+            _solve(solve, params, problem, scale)
+            if passed is None
+            else _solve(solve, passed.params, passed, scale)
+        )
         found = problem.log | {"loss": step.upper}
         optional = {
             "loss_pred": step.lower,
@@ -68,7 +78,8 @@ def step_gradient(
         }
         found |= {name: value for name, value in optional.items() if value is not None}
         values = _add(values, {name: v.detach().double() for name, v in found.items()}, share)
-        gradient = _add(gradient, step.gradient, share)
+        direct = step.gradient if passed is None else passed.backward(step.gradient, share)
+        gradient = _add(gradient, direct, share)
         keys.append(problem.keys)
         if problem.streams is not None:
             streams.append((share, problem.streams))
@@ -83,9 +94,11 @@ def step_gradient(
     return StepGradient(laid_out, values, keys, streams)
 
 
-def _solve_scaled(
-    solve: Solve, params: Params, problem: BatchProblem, scale: Callable[[Tensor], Tensor]
+def _solve(
+    solve: Solve, params: Params, problem: BilevelProblem, scale: Callable[[Tensor], Tensor] | None
 ) -> Step:
+    if scale is None:
+        return solve(params, problem)
     scaled = ScaledProblem(problem, scale)
     step = solve(params, scaled)
     return replace(step, upper=scaled.losses["upper"], lower=scaled.losses.get("lower", step.lower))

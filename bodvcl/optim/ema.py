@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bodvcl.ops.cut import own_part
+
 
 @torch.no_grad()
 def ema_update(target: nn.Module, source: nn.Module, m: float, taken: Tensor | None = None) -> None:
     """``target <- m target + (1 - m) source`` for every parameter, in place, with few kernel launches.
 
-    Buffers do not change: a momentum encoder has batch statistics of its own.
+    Buffers do not change: a momentum encoder has batch statistics of its own. Of parameters
+    that are cut over the ranks, each rank averages its own part.
 
     Args:
         target: the moving average.
@@ -23,8 +26,8 @@ def ema_update(target: nn.Module, source: nn.Module, m: float, taken: Tensor | N
     """
     if not 0 <= m <= 1:
         raise ValueError(f"ema_update: m is {m}; expected a number in [0, 1]")
-    averages: list[Tensor] = list(target.parameters())
-    sources: list[Tensor] = list(source.parameters())
+    averages = [own_part(p) for p in target.parameters()]
+    sources = [own_part(p) for p in source.parameters()]
     if [p.shape for p in averages] != [p.shape for p in sources]:
         raise ValueError("ema_update: target and source have different parameters; copy the source to start")
     if averages:

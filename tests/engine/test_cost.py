@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -118,3 +120,17 @@ def test_further_inner_steps_take_what_their_solver_keeps():
     assert with_solver("itd", 3).activations == 3 * with_solver("itd", 1).activations
     assert with_solver("hvp", 3).activations == with_solver("itd", 1).activations
     assert with_solver("fd", 3, "head").gradients == parameters, "the backbone does not look ahead"
+
+
+def test_weights_that_are_cut_are_counted_in_parts():
+    vit = ModelConfig(backbone="vit_b16")
+    config = TrainConfig(model=vit, clip=CLIP, method="byol")
+    whole, cut = (
+        step_memory(dataclasses.replace(config, shard=shard), FP32, FP32, 8) for shard in (False, True)
+    )
+    backbone = 4 * sum(p.numel() for p in build_encoder(vit).backbone.parameters())
+    block = backbone // 12
+    for name, copies in (("weights", 2), ("gradients", 1), ("optimizer", 2)):
+        saved = getattr(whole, name) - getattr(cut, name)
+        assert saved == pytest.approx(backbone * 7 / 8 * copies, abs=block), name
+    assert (cut.activations, cut.clips) == (whole.activations, whole.clips)

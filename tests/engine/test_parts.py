@@ -8,7 +8,6 @@ import os
 import signal
 
 import pytest
-import torch
 
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.guard import MOST_OVERFLOWS, Overflows, diagnose
@@ -65,19 +64,18 @@ def test_a_device_that_is_not_there_is_refused(name):
         pick_device(name)
 
 
-def _diagnosis(clips_are_finite=True, weights=0.0, usual=1.0, overflows=0, gamma=0.1, tau=0.1):
-    encoder = torch.nn.Linear(1, 1)
-    torch.nn.init.constant_(encoder.weight, weights)
+def _diagnosis(clips_are_finite=True, weights_are_finite=True, usual=1.0, overflows=0, gamma=0.1, tau=0.1):
     values = {"loss_static": math.nan, "loss": 1.0}
     seen = Overflows(overflows, overflows)
-    return str(diagnose(7, values, clips_are_finite, encoder, 0.5, gamma, tau, usual, seen, "it is kept"))
+    finite = (clips_are_finite, weights_are_finite)
+    return str(diagnose(7, values, *finite, 0.5, gamma, tau, usual, seen, "it is kept"))
 
 
 def test_the_likely_cause_of_a_nan_is_named():
     assert _diagnosis().startswith("step 7: loss_static is not finite")
     assert "learning rate" in _diagnosis()
     assert "damaged videos" in _diagnosis(clips_are_finite=False)
-    assert "earlier checkpoint" in _diagnosis(weights=math.inf)
+    assert "earlier checkpoint" in _diagnosis(weights_are_finite=False)
     assert "--precision bf16" in _diagnosis(overflows=MOST_OVERFLOWS + 1)
     assert "--optim.clip-norm" in _diagnosis(usual=1e4)
     assert "--bilevel.gamma (now 100)" in _diagnosis(gamma=100.0)

@@ -2,7 +2,9 @@
 
 from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
 from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
+from bodvcl.engine.checkpoint.folders import remove_unused_folders
 from bodvcl.engine.checkpoint.retention import keep_checkpoint, save_is_due
+from bodvcl.engine.checkpoint.shards import Shards
 from bodvcl.engine.checkpoint.training import (
     Changing,
     checkpoint_state,
@@ -18,12 +20,14 @@ __all__ = [
     "LAST",
     "Changing",
     "NotFinite",
+    "Shards",
     "checkpoint_state",
     "keep_checkpoint",
     "load_checkpoint",
     "load_encoder",
     "load_run",
     "read_checkpoint",
+    "remove_unused_folders",
     "save_checkpoint",
     "save_encoder",
     "save_is_due",

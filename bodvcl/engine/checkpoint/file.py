@@ -18,6 +18,8 @@ from bodvcl.system.surroundings import DISK_FULL
 FORMAT = 1
 LAST = Path("checkpoint") / "last.pt"
 """The newest state of a training, relative to the run folder."""
+FOLDER = "shards"
+"""Key in a checkpoint without tensors: the name of the folder beside it that holds them."""
 ENCODER = Path("checkpoint") / "encoder.pt"
 """The trained encoder, relative to the run folder."""
 
@@ -48,13 +50,25 @@ def write_state(path: Path, state: Mapping[str, Any]) -> Path:
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
-        why = "the disk is full" if error.errno in DISK_FULL else (error.strerror or str(error))
-        kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier one"
-        raise CheckpointError(
-            f"cannot write {path} ({buffer.tell() / 1e6:.1f} MB): {why}; {kept}; "
-            "make room and continue with --resume"
-        ) from error
+        raise unwritten(path, buffer.tell(), error) from error
     return path
+
+
+def unwritten(path: Path, size: int, error: BaseException) -> CheckpointError:
+    """An error for the user: a checkpoint cannot be written.
+
+    Args:
+        path: its file.
+        size: bytes that it would have.
+        error: why.
+    """
+    why = first_lines(error)
+    if isinstance(error, OSError):
+        why = "the disk is full" if error.errno in DISK_FULL else (error.strerror or str(error))
+    kept = "the previous checkpoint is intact" if path.exists() else "there is no earlier one"
+    return CheckpointError(
+        f"cannot write {path} ({size / 1e6:.1f} MB): {why}; {kept}; make room and continue with --resume"
+    )
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
@@ -92,7 +106,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def first_lines(error: Exception) -> str:
+def first_lines(error: BaseException) -> str:
     """The first two lines of an error's message, or the name of its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]) if lines else type(error).__name__

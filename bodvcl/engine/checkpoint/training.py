@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,15 @@ from torch import nn
 
 import bodvcl
 from bodvcl.data.files.video_list import VideoList
-from bodvcl.engine.checkpoint.file import FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.file import FOLDER, FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.folders import folder_of
 from bodvcl.engine.checkpoint.same_run import compare_settings, compare_videos
+from bodvcl.engine.checkpoint.shards import Shards, read_whole
 from bodvcl.engine.finite import not_finite, some
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError
+from bodvcl.ops.cut import own_part
+from bodvcl.optim.layout import laid_out
 
 
 class Changing(NamedTuple):
@@ -31,9 +35,10 @@ def checkpoint_state(
 ) -> dict[str, Any]:
     """What a checkpoint holds: weights, buffers, optimiser, loss scale, random states, step, configuration.
 
-    It is the same on every rank, except for the random states. Its tensors are those of the run, which the
-    next step changes. The position in the data is the step: order and random draws are functions of (seed,
-    epoch, position) and of the list of videos.
+    It is the same on every rank, except for the random states and for tensors that are cut over the ranks: of
+    these it holds the rank's own part. Its tensors are those of the run, which the next step changes. The
+    position in the data is the step: order and random draws are functions of (seed, epoch, position) and of
+    the list of videos.
 
     Args:
         changing: what a step changes.
@@ -47,7 +52,9 @@ def checkpoint_state(
         "version": bodvcl.__version__,
         "step": step,
         "config": settings,
-        **{name: part.state_dict() for name, part in changing._asdict().items()},
+        "learner": {name: own_part(t) for name, t in changing.learner.state_dict().items()},
+        "optimizer": changing.optimizer.state_dict(),
+        "scaler": changing.scaler.state_dict(),
         "random": _random_states(),
         "world_size": world_size,
         "videos": None if videos is None else videos.dump(),
@@ -81,6 +88,7 @@ def load_checkpoint(
     videos: VideoList | None = None,
     *,
     accept_other_videos: bool = False,
+    shards: Shards | None = None,
 ) -> tuple[int, list[str]]:
     """Restore in place what :func:`save_checkpoint` wrote. Every rank reads the file.
 
@@ -95,6 +103,8 @@ def load_checkpoint(
         ranks: the processes.
         videos: list of the training videos; None: the configuration determines them.
         accept_other_videos: continue although the videos differ.
+        shards: how the tensors are cut over the ranks; None: they are not. The run that saved the checkpoint
+            may have cut them in another way, or not at all.
 
     Returns:
         The number of steps that are done, and one line per option that has changed since then and may change
@@ -105,11 +115,14 @@ def load_checkpoint(
             and ``accept_other_videos`` is False.
     """
     path = run_dir / LAST
-    state, changed = read_checkpoint(run_dir, settings, ranks.device, listed=videos is not None)
+    device = ranks.device if shards is None else torch.device("cpu")  # which has room for whole weights
+    state, changed = read_checkpoint(run_dir, settings, device, listed=videos is not None)
     changed += compare_videos(path, state, videos, accept_other_videos)
+    state = _own_state(path, state, ranks, shards)
+    learner = state["learner"]
     try:
-        changing.learner.load_state_dict(state["learner"])
-        changing.optimizer.load_state_dict(state["optimizer"])
+        changing.learner.load_state_dict(learner if shards is None else shards.placed(learner))
+        changing.optimizer.load_state_dict(laid_out(state["optimizer"], changing.optimizer))
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not fit this configuration ({first_lines(error)}): "
@@ -132,6 +145,8 @@ def read_checkpoint(
 ) -> tuple[dict[str, Any], list[str]]:
     """The state in ``checkpoint/last.pt``, and one line per option that has changed and may change.
 
+    Tensors that are in a folder beside the file are not read.
+
     Args:
         run_dir: folder of the run.
         settings: configuration of the run that continues, as YAML.
@@ -143,15 +158,14 @@ def read_checkpoint(
     """
     path = run_dir / LAST
     state = read_state(path, device)
-    if not state.keys() >= {"step", "config", *Changing._fields}:
+    needed = {"step", "config", *Changing._fields}
+    if not state.keys() >= (needed - {"learner"} if FOLDER in state else needed):
         raise CheckpointError(
             f"{path} holds no state of a training run; copy a step-*.pt or epoch-*.pt over it"
         )
-    if broken := not_finite({part: state[part] for part in Changing._fields}):
-        raise CheckpointError(
-            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
-            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
-        )
+    if FOLDER in state:
+        folder_of(path, state)
+    _refuse_broken(path, not_finite({part: state[part] for part in Changing._fields if part in state}))
     listed = listed and bool(state.get("videos"))  # older versions kept no list
     different, changed = compare_settings(state["config"], settings, may_change=("data",) if listed else ())
     if different:
@@ -160,6 +174,23 @@ def read_checkpoint(
             "drop these options to continue that run, or start a new one with another --run-dir"
         )
     return state, changed
+
+
+def _own_state(path: Path, state: dict[str, Any], ranks: Ranks, shards: Shards | None) -> dict[str, Any]:
+    """The state of a checkpoint in the form of this run, whole or cut."""
+    if FOLDER not in state:
+        return state if shards is None else shards.part_of(path, state)
+    state = read_whole(path, state) if shards is None else shards.read(path, state)
+    _refuse_broken(path, ranks.union(not_finite({part: state[part] for part in Changing._fields})))
+    return state
+
+
+def _refuse_broken(path: Path, broken: Sequence[str]) -> None:
+    if broken:
+        raise CheckpointError(
+            f"{path} cannot be continued from: {some(broken)} not finite; copy an earlier checkpoint over it "
+            "(step-*.pt or epoch-*.pt, where there are any), or start a new run with another --run-dir"
+        )
 
 
 def seed_rank(seed: int, rank: int, step: int) -> None:

@@ -35,6 +35,11 @@ class Backbone(nn.Module, ABC):
         """Feature maps ``(N, D_l, T, h_l, w_l)`` of four depths l, from shallow to deep; the last width is
         D."""
 
+    def pieces(self) -> list[nn.Module]:
+        """The blocks that hold most parameters and pass one after the other, each with one call; none where a
+        backbone has no such blocks."""
+        return []
+
     def stages(self, clips: Tensor) -> list[Tensor]:
         """Per-frame features ``(N, T, D_l)`` of four depths, averaged over space; the last are those of
         ``forward``.

@@ -48,6 +48,9 @@ class TubeletViT(Backbone):
         self.blocks = network.encoder.layers
         self.norm = network.encoder.ln
 
+    def pieces(self) -> list[nn.Module]:
+        return list(self.blocks)
+
     def maps(self, clips: Tensor) -> list[Tensor]:
         tokens = self.tubelets(clips)
         shape = tokens.shape[2:]
