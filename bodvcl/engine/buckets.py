@@ -40,11 +40,15 @@ class GradientBuckets:
                 p.register_post_accumulate_grad_hook(functools.partial(self._arrived, n))
 
     @contextmanager
-    def sent(self) -> Iterator[None]:
-        """While entered, a backward pass sends the gradients. Afterwards each ``.grad`` is the mean over the
+    def sent(self, passes: int) -> Iterator[None]:
+        """While entered, backward passes send the gradients. Afterwards each ``.grad`` is the mean over the
         ranks, or on its way there, in order with what the device computes next. A parameter that got no
-        gradient counts as zero. An error in the pass leaves the gradients as they are."""
-        self._missing = [len(bucket) for bucket in self._buckets]
+        gradient counts as zero. An error in a pass leaves the gradients as they are.
+
+        Args:
+            passes: number of backward passes; gradients are sent during the last one.
+        """
+        self._missing = [passes * len(bucket) for bucket in self._buckets]
         self._on_the_way: list[tuple[Tensor, dist.Work | None]] = []
         self._active = True
         try:

@@ -17,13 +17,14 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config.parse import dump_yaml
-from bodvcl.config.passes import bilevel_of, differentiates_twice, passes
+from bodvcl.config.passes import backbone_passes_alone, bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video_list import VideoList
 from bodvcl.data.sources.source import ClipSource
 from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
+from bodvcl.engine.buckets import GradientBuckets
 from bodvcl.engine.checkpoint import (
     LAST,
     Changing,
@@ -47,7 +48,7 @@ from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.saving import Saver
 from bodvcl.engine.sharding import all_finite, cut_backbones, cuts_weights, whole_encoder
 from bodvcl.engine.signals import AgreedStop, StopRequest
-from bodvcl.engine.step import step_gradient
+from bodvcl.engine.step import Collect, step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
 from bodvcl.engine.trained import Trained
 from bodvcl.engine.upload import uploaded
@@ -159,7 +160,10 @@ class Trainer:
         if config.compile:
             compile_backbone(self.learner.encoder, self.device)
         self._factor = batch_factor(config.optim, config.batch_size)
-        self._trained = Trained(self.learner.trainable())
+        params = self.learner.trainable()
+        apart = self.learner.backbone_names() if self.ranks.size > 1 and backbone_passes_alone(config) else ()
+        self._trained = Trained(params, apart)
+        self._collect = self._collecting(sharded)
         self.optimizer = make_optimizer(
             self._trained.own.values(), config.optim, config.optim.lr * self._factor, config.fast
         )
@@ -187,6 +191,14 @@ class Trainer:
         self._usual_norm: float | None = None
         self._unread: _Unread | None = None
         self._stop = AgreedStop(StopRequest(), self.ranks.size)
+
+    def _collecting(self, sharded: bool) -> Collect | None:
+        """What sends the gradients of a backbone that passes by itself; None: it does not."""
+        if not self._trained.apart:
+            return None
+        if sharded:  # FSDP's own hooks send them
+            return lambda parts: contextlib.nullcontext()
+        return GradientBuckets(self._trained.apart, self.ranks.size).sent
 
     def resume(self) -> list[str]:
         """Continue from the run's checkpoint, if there is one. Returns one line per option that has changed.
@@ -311,14 +323,15 @@ class Trainer:
         self.learner.step = self.step
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
+        trained.forget()
         found = step_gradient(
             self.solve,
-            {**trained.whole},
+            {**trained.solved},
             problems,
             self.ranks,
             scale,
             self._stop.told(),
-            apart=bool(trained.cut),
+            collect=self._collect,
         )
         lr = self._set_learning_rate()
         trained.take(found.gradient)
