@@ -66,14 +66,15 @@ def repeats_of(table: VideoTable) -> list[Repeat]:
 def _gather(file: Path, shards: Sequence[Shard], results: Sequence[Path]) -> None:
     bad: list[tuple[str, str]] = []
     digests: list[NDArray[np.void]] = []
+    classes: dict[str, set[str]] = {}
     for shard, result in zip(shards, results):
         table, faults = read_result(result)
         bad += [(f"{shard.url}/{name}", reason) for name, reason in faults]
-        values = b"".join(table["digest"].to_pylist())
-        digests.append(np.frombuffer(values, _BYTES))
+        digests.append(np.frombuffer(b"".join(table["digest"].to_pylist()), _BYTES))
+        labels = table["labels"].combine_chunks()
+        for name, value in set(zip(labels.keys.to_pylist(), labels.items.to_pylist())):
+            classes.setdefault(name, set()).update([value] if value else [])
     changes, repeats = _repeats(shards, results, np.concatenate(digests), [len(d) for d in digests])
-    classes: dict[str, dict[str, None]] = {}
-    batches = [*_batches(shards, results, changes, classes)]
     facts = {
         "urls": [shard.url for shard in shards],
         "sizes": [shard.size for shard in shards],
@@ -81,7 +82,8 @@ def _gather(file: Path, shards: Sequence[Shard], results: Sequence[Path]) -> Non
         "repeats": [asdict(repeat) for repeat in repeats],
         "classes": {name: sorted(values) for name, values in classes.items()},
     }
-    write_arrow(file, SCHEMA.with_metadata({FACTS: json.dumps(facts)}), batches)
+    schema = SCHEMA.with_metadata({FACTS: json.dumps(facts)})
+    write_arrow(file, schema, _batches(shards, results, changes))
 
 
 def _repeats(
@@ -112,54 +114,42 @@ def _repeats(
 
 
 def _batches(
-    shards: Sequence[Shard],
-    results: Sequence[Path],
-    changes: Mapping[int, VideoInfo | None],
-    classes: dict[str, dict[str, None]],
+    shards: Sequence[Shard], results: Sequence[Path], changes: Mapping[int, VideoInfo | None]
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of all tar files in parts; ``classes`` is filled in."""
+    """The rows of all tar files in parts."""
     waiting: list[pa.Table] = []
     start = 0
     for number, (shard, result) in enumerate(zip(shards, results)):
         table, _ = read_result(result)
-        waiting.append(_final(table, number, start, shard, changes, classes))
+        splits = [_split(split, shard) for split in table["split"].to_pylist()]
+        rows = _replaced(table, {"shard": [number] * len(table), "split": splits})
+        own = {row - start: changes[row] for row in range(start, start + len(table)) if row in changes}
+        waiting.append(_changed(rows, own) if own else rows)
         start += len(table)
         if sum(map(len, waiting)) >= _AT_ONCE or number == len(shards) - 1:
             yield from pa.concat_tables(waiting).combine_chunks().to_batches()
             waiting = []
 
 
-def _final(
-    table: pa.Table,
-    number: int,
-    start: int,
-    shard: Shard,
-    changes: Mapping[int, VideoInfo | None],
-    classes: dict[str, dict[str, None]],
-) -> pa.Table:
-    """The rows of one tar file as they are in the index."""
+def _changed(table: pa.Table, changes: Mapping[int, VideoInfo | None]) -> pa.Table:
+    """The rows with other contents and labels; those that become None are left out."""
     labels: list[Any] = table["labels"].to_pylist()
     content: list[str] = table["content"].to_pylist()
     kept = np.ones(len(table), bool)
-    for row in range(len(table)) if changes else ():
-        if start + row in changes:
-            video = changes[start + row]
-            kept[row] = video is not None
-            if video is not None:
-                labels[row], content[row] = list(video.labels.items()), video.content
-    columns = {
-        "shard": np.full(len(table), number, np.int32),
-        "split": [_split(split, shard) for split in table["split"].to_pylist()],
-        "labels": labels,
-        "content": content,
-    }
+    for row, video in changes.items():
+        kept[row] = video is not None
+        if video is not None:
+            labels[row], content[row] = list(video.labels.items()), video.content
+    return _replaced(table, {"labels": labels, "content": content}).filter(pa.array(kept))
+
+
+def _replaced(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """The table with other columns, and without metadata."""
     for name, values in columns.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
-    for row in np.flatnonzero(kept).tolist():
-        for name, value in labels[row]:
-            classes.setdefault(name, {}).update({value: None} if value else {})
-    return table.filter(pa.array(kept)).replace_schema_metadata(None)
+        field = SCHEMA.field(name)
+        column = pa.array(values, field.type)
+        table = table.set_column(table.schema.get_field_index(name), field, column)
+    return table.replace_schema_metadata(None)
 
 
 def _split(told: str, shard: Shard) -> str:
