@@ -30,7 +30,7 @@ from bodvcl.config.schema import (
 from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
-from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import step_gradient
@@ -109,7 +109,8 @@ def make_step(case: Case, config: TrainConfig):
     learner = build_learner(config).to(DEVICE).to(memory_format=layout).train()
     generator = torch.Generator().manual_seed(0)
     shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
-    clips = torch.randn(shape, generator=generator).to(DEVICE, memory_format=layout)
+    dtype = clip_dtype(bilevel_of(config), arithmetic, lower, config.fast)  # as in training
+    clips = torch.randn(shape, generator=generator).to(DEVICE, dtype, memory_format=layout)
     videos = torch.arange(case.videos, device=DEVICE).repeat_interleave(VIEWS)
     params, solve = learner.trainable(), make_solver(bilevel_of(config))
     optimizer = make_optimizer(params.values(), config.optim, 1e-5, config.fast)

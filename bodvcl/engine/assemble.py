@@ -11,7 +11,7 @@ from bodvcl.config.schema import TrainConfig
 from bodvcl.config.streams import dynamic_weight
 from bodvcl.engine.learner import Learner, untrained_encoder
 from bodvcl.engine.memory import MemoryEstimate, estimate_memory
-from bodvcl.engine.precision import Arithmetic
+from bodvcl.engine.precision import Arithmetic, clip_dtype
 from bodvcl.engine.problem import LossOptions
 from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError
@@ -99,11 +99,13 @@ def step_memory(
     videos = -(-config.batch_size // (world_size * config.accumulate))
     clip = config.clip
     clips = videos * (clip.views + learner.objective.extra_clips)
+    bilevel = bilevel_of(config)
     return estimate_memory(
         learner,
         (clips, 3, clip.frames, clip.size, clip.size),
         optimizer=config.optim.name,
-        bilevel=bilevel_of(config),
+        bilevel=bilevel,
         upper=upper.autocast,
         lower=lower.autocast,
+        clips=clip_dtype(bilevel, upper, lower, config.fast),
     )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from bodvcl.bilevel.solvers import make_solver
@@ -39,7 +40,7 @@ from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
 from bodvcl.engine.metrics import LogError
 from bodvcl.engine.parts import PartProblems
-from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
@@ -142,6 +143,7 @@ class Trainer:
         bilevel = bilevel_of(config)
         self.lower = pick_lower(config.lower_precision, bilevel, self.arithmetic, self.device)
         set_float32(self.arithmetic, self.lower)
+        self._clip_dtype = clip_dtype(bilevel, self.arithmetic, self.lower, config.fast)
         torch.backends.cudnn.benchmark = config.fast
         self.layout = memory_layout(config.fast)
         self.learner = build_learner(config).to(self.device).to(memory_format=self.layout).train()
@@ -362,12 +364,18 @@ class Trainer:
                     self._saver.save()
             raise
 
+    def _clips(self, batch: ClipBatch) -> Tensor:
+        """The clips as the encoder gets them."""
+        config = self.config
+        return finish(
+            batch, config.augment, self.device, self.layout, dtype=self._clip_dtype, fast=config.fast
+        )
+
     def _problem(self, part: ClipBatch) -> BatchProblem:
         config = self.config
-        clips = finish(part, config.augment, self.device, self.layout, fast=config.fast)
         return BatchProblem(
             self.learner,
-            clips,
+            self._clips(part),
             part.videos.to(self.device, non_blocking=True).repeat_interleave(config.clip.views),
             self._loss_options,
             self.arithmetic.autocast,
@@ -391,8 +399,7 @@ class Trainer:
 
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
-        clips = finish(batch, config.augment, self.device, self.layout, fast=config.fast)
-        (clips_are_finite,) = self.ranks.least(int(torch.isfinite(clips).all()))
+        (clips_are_finite,) = self.ranks.least(int(torch.isfinite(self._clips(batch)).all()))
         return diagnose(
             self.step + 1,
             {name: value for name, value in values.items() if name.startswith(_MUST_BE_FINITE)},

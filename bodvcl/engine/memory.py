@@ -64,6 +64,7 @@ def estimate_memory(
     bilevel: BilevelConfig | None,
     upper: torch.dtype | None,
     lower: torch.dtype | None,
+    clips: torch.dtype,
 ) -> MemoryEstimate:
     """Count what a step keeps, from shapes alone. It does not count the work space of convolutions, the
     losses, the decoder and fragmentation.
@@ -75,6 +76,7 @@ def estimate_memory(
         bilevel: options of the bi-level step; None: there is no lower level.
         upper: autocast dtype of the backbone in the upper level; None: float32.
         lower: the same for the lower level.
+        clips: dtype of the clips.
     """
     trainable = sum(p.numel() * p.element_size() for p in learner.trainable().values())
     weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values())
@@ -90,7 +92,7 @@ def estimate_memory(
         gradients=trainable * copies,
         optimizer=trainable * _STATE[optimizer],
         activations=saved_bytes(learner.encoder, shape, dtype or torch.float32) * graphs,
-        clips=4 * torch.Size(shape).numel(),
+        clips=clips.itemsize * torch.Size(shape).numel(),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bodvcl.cli.train import main
+from bodvcl.engine import loop
 from bodvcl.engine.loop import Trainer
 
 DEVICE = "cuda"
@@ -65,6 +66,17 @@ def test_every_method_begins_with_the_loss_of_the_cpu(tiny, tmp_path, method):
 def test_every_precision(tiny, tmp_path, precision):
     want = train(tiny, tmp_path / "fp32", "--precision", "fp32")
     assert_first_losses_agree(train(tiny, tmp_path / "run", "--precision", precision), want, rel=0.3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_clips_in_half_precision_begin_with_the_loss_of_float32_clips(
+    tiny, tmp_path, monkeypatch, method, precision
+):
+    options = ("--method", method, *METHODS[method], "--precision", precision)
+    got = train(tiny, tmp_path / "narrow", *options)
+    monkeypatch.setattr(loop, "clip_dtype", lambda *arguments: torch.float32)
+    assert_first_losses_agree(got, train(tiny, tmp_path / "wide", *options), rel=1e-2)
 
 
 @pytest.mark.parametrize("flag", ["--no-fast", "--compile"])
