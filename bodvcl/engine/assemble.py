@@ -10,9 +10,9 @@ from bodvcl.config.passes import bilevel_of
 from bodvcl.config.schema import TrainConfig
 from bodvcl.config.streams import dynamic_weight
 from bodvcl.engine.learner import Learner, untrained_encoder
+from bodvcl.engine.losses import LossOptions
 from bodvcl.engine.memory import MemoryEstimate, estimate_memory
 from bodvcl.engine.precision import Arithmetic, clip_dtype
-from bodvcl.engine.problem import LossOptions
 from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError
 from bodvcl.models.streams import stream_names

@@ -33,11 +33,12 @@ from bodvcl.engine.checkpoint import (
     save_encoder,
     seed_rank,
 )
-from bodvcl.engine.compiled import compile_backbone
+from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
+from bodvcl.engine.losses import PLAIN
 from bodvcl.engine.metrics import LogError
 from bodvcl.engine.parts import PartProblems
 from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
@@ -152,8 +153,11 @@ class Trainer:
             plain = self.device.type == "cpu" or differentiates_twice(config)
             count = norm_group(config, self.ranks.world)
             synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
+        self._functions = PLAIN
         if config.compile:
-            compile_backbone(self.learner.encoder, self.device)
+            self._functions = compile_step(
+                self.learner, self.device, fast=config.fast, twice=differentiates_twice(config)
+            )
         self._factor = batch_factor(config.optim, config.batch_size)
         self.optimizer = make_optimizer(
             self.learner.trainable().values(), config.optim, config.optim.lr * self._factor, config.fast
@@ -381,6 +385,7 @@ class Trainer:
             self.arithmetic.autocast,
             lower_autocast=self.lower.autocast,
             health=self._is_logged(),
+            functions=self._functions,
         )
 
     def _set_learning_rate(self) -> float:
