@@ -18,7 +18,7 @@ import torch
 from timing import event_seconds
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config.passes import bilevel_of, passes
+from bodvcl.config.passes import bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import (
     BilevelConfig,
     ClipConfig,
@@ -27,7 +27,9 @@ from bodvcl.config.schema import (
     PredictionConfig,
     TrainConfig,
 )
+from bodvcl.engine import losses
 from bodvcl.engine.assemble import build_learner, loss_options
+from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
 from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
@@ -107,6 +109,9 @@ def make_step(case: Case, config: TrainConfig):
     torch.backends.cudnn.benchmark = config.fast  # as in training
     layout = memory_layout(config.fast)
     learner = build_learner(config).to(DEVICE).to(memory_format=layout).train()
+    functions = losses.PLAIN
+    if config.compile:
+        functions = compile_step(learner, DEVICE, fast=config.fast, twice=differentiates_twice(config))
     generator = torch.Generator().manual_seed(0)
     shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
     dtype = clip_dtype(bilevel_of(config), arithmetic, lower, config.fast)  # as in training
@@ -117,7 +122,13 @@ def make_step(case: Case, config: TrainConfig):
 
     def step() -> float:
         problem = BatchProblem(
-            learner, clips, videos, loss_options(config), arithmetic.autocast, lower_autocast=lower.autocast
+            learner,
+            clips,
+            videos,
+            loss_options(config),
+            arithmetic.autocast,
+            lower_autocast=lower.autocast,
+            functions=functions,
         )
         found = step_gradient(solve, params, [(1.0, problem)], ALONE, None)
         for name, p in params.items():

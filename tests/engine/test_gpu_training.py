@@ -117,10 +117,17 @@ def test_a_whole_run_leaves_probe_and_report(tiny, tmp_path):
     assert summary["device"] != "cpu"
 
 
+@pytest.mark.parametrize("method", ["moco", "byol", "swav"])
+def test_other_methods_compiled_begin_with_the_loss_of_the_plain_one(tiny, tmp_path, method):
+    options = ("--method", method, *METHODS[method], "--precision", "fp32")
+    want = train(tiny, tmp_path / "plain", *options)
+    assert_first_losses_agree(train(tiny, tmp_path / "run", *options, "--compile"), want, rel=1e-2)
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, precision):
-    """From the third step on: the first ones allocate memory and choose kernels."""
+@pytest.mark.parametrize("how", ["fp32", "bf16", "fp16", "bf16 --compile"])
+def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, how):
+    """From the third step on: the first ones allocate memory, choose kernels and compile."""
     step, settle = Trainer._train_step, Trainer._settle
 
     def strict(self, *arguments):
@@ -138,4 +145,4 @@ def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, pr
 
     monkeypatch.setattr(Trainer, "_train_step", strict)
     monkeypatch.setattr(Trainer, "_settle", late)
-    train(tiny, tmp_path / "run", "--method", method, *METHODS[method], "--precision", precision)
+    train(tiny, tmp_path / "run", "--method", method, *METHODS[method], "--precision", *how.split())
