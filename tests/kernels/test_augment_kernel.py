@@ -65,7 +65,7 @@ def test_compiles_with_sizes_of_one(tmp_path):
 def test_the_mixing_kernels_compile_ahead_of_time_without_spills(arch, dtype, tmp_path):
     script = FOLDER / "mix_ahead_of_time.py"
     entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
-    assert [e["channels_last"] for e in entries] == 2 * [True, False, True]
+    assert [e["channels_last"] for e in entries] == 2 * [True, False, True] + [True]
     for entry in entries:
         assert entry["spills_in_loops"] == 0, entry
         assert entry["stack"] == 0, entry
@@ -130,7 +130,7 @@ class TestOnDevice:
         assert out.is_contiguous(memory_format=memory_format)
         eps, still = torch.finfo(dtype).eps, moved.sigma == 0
         assert ((out - whole)[still].abs() <= eps * whole[still].abs() / 2 + 1e-6).all()
-        assert ((out - whole).abs() <= eps * whole.abs() / 2 + 2**-9).all()
+        assert ((out - whole).abs() <= eps * whole.abs() / 2 + 2**-7).all()  # four roundings to TF32
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
