@@ -533,8 +533,9 @@ class TrainConfig:
     fp32: exact enough for differences, but slow on a GPU.
     tf32, or upper (same as the upper level, but not fp16): only for solvers without differences."""
     compile: bool = False
-    """Compile the backbone with torch.compile.
-    Needs a C++ compiler, and a solver that does not differentiate the backbone twice."""
+    """Compile backbone, projector, streams and losses with torch.compile.
+    Needs a C++ compiler, and a solver that does not differentiate the backbone twice.
+    The first step then takes as long as the compiler needs."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Cut every batch into this many parts and average their gradients, which saves memory.
     The negatives of a clip, and its inner step, then come from its own part only."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
 from bodvcl.bilevel.solvers import make_solver
@@ -34,14 +35,15 @@ from bodvcl.engine.checkpoint import (
     save_encoder,
     seed_rank,
 )
-from bodvcl.engine.compiled import compile_backbone
+from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
+from bodvcl.engine.losses import PLAIN
 from bodvcl.engine.metrics import LogError
 from bodvcl.engine.parts import PartProblems
-from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
@@ -146,6 +148,7 @@ class Trainer:
         bilevel = bilevel_of(config)
         self.lower = pick_lower(config.lower_precision, bilevel, self.arithmetic, self.device)
         set_float32(self.arithmetic, self.lower)
+        self._clip_dtype = clip_dtype(bilevel, self.arithmetic, self.lower, config.fast)
         torch.backends.cudnn.benchmark = config.fast
         sharded = cuts_weights(config, self.ranks.size)
         self.layout = memory_layout(config.fast and not sharded)  # FSDP cuts only contiguous parameters
@@ -157,8 +160,11 @@ class Trainer:
             synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
         if sharded:
             cut_backbones(self.learner, self.device, self.arithmetic.autocast)
+        self._functions = PLAIN
         if config.compile:
-            compile_backbone(self.learner.encoder, self.device)
+            self._functions = compile_step(
+                self.learner, self.device, fast=config.fast, twice=differentiates_twice(config)
+            )
         self._factor = batch_factor(config.optim, config.batch_size)
         params = self.learner.trainable()
         apart = self.learner.backbone_names() if self.ranks.size > 1 and backbone_passes_alone(config) else ()
@@ -398,17 +404,24 @@ class Trainer:
                     self._saver.save()
             raise
 
+    def _clips(self, batch: ClipBatch) -> Tensor:
+        """The clips as the encoder gets them."""
+        config = self.config
+        return finish(
+            batch, config.augment, self.device, self.layout, dtype=self._clip_dtype, fast=config.fast
+        )
+
     def _problem(self, part: ClipBatch) -> BatchProblem:
         config = self.config
-        clips = finish(part, config.augment, self.device, self.layout, fast=config.fast)
         return BatchProblem(
             self.learner,
-            clips,
+            self._clips(part),
             part.videos.to(self.device, non_blocking=True).repeat_interleave(config.clip.views),
             self._loss_options,
             self.arithmetic.autocast,
             lower_autocast=self.lower.autocast,
             health=self._is_logged(),
+            functions=self._functions,
         )
 
     def _set_learning_rate(self) -> float:
@@ -427,9 +440,8 @@ class Trainer:
 
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
-        clips = finish(batch, config.augment, self.device, self.layout, fast=config.fast)
         clips_are_finite, weights_are_finite = self.ranks.least(
-            int(torch.isfinite(clips).all()), int(all_finite(self.learner))
+            int(torch.isfinite(self._clips(batch)).all()), int(all_finite(self.learner))
         )
         return diagnose(
             self.step + 1,
