@@ -25,13 +25,15 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config.passes import bilevel_of
+from bodvcl.config.passes import backbone_passes_alone, bilevel_of
 from bodvcl.config.schema import ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
+from bodvcl.engine.buckets import GradientBuckets
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
+from bodvcl.engine.trained import Trained
 
 RANKS = (1, 8, 64, 512, 1000)
 METHODS = ("simclr", "moco", "byol", "swav")
@@ -49,6 +51,8 @@ statistics: batch normalisation, standardised streams, numbers of rows.
 embeddings: those of all ranks, to be compared or remembered, and their gradients.
 shuffle: MoCo's clips to other ranks and their keys back.
 """
+_GRADIENT = ("ranks.py", "buckets.py")
+"""Files of the package that send gradients."""
 CPU = torch.device("cpu")
 
 
@@ -97,7 +101,7 @@ class _Counted(TorchDispatchMode):
         }
         if name not in PURPOSES:
             raise ValueError(f"bench.scale does not know how much {name} sends; known: {', '.join(PURPOSES)}")
-        gradient = any(Path(f.filename).name == "ranks.py" for f in traceback.extract_stack())
+        gradient = any(Path(f.filename).name in _GRADIENT for f in traceback.extract_stack())
         self.traffic.add("gradient" if gradient else PURPOSES[name], sent[name], made)
 
 
@@ -138,8 +142,11 @@ def step_traffic(config: TrainConfig, videos: int, ranks: int) -> Traffic:
         ids = torch.arange(videos).repeat_interleave(clip.views)
         problem = BatchProblem(learner, clips, ids, loss_options(config), None)
         solve = make_solver(bilevel_of(config), own.mean)
+        apart = learner.backbone_names() if ranks > 1 and backbone_passes_alone(config) else ()
+        trained = Trained(learner.trainable(), apart)
+        collect = GradientBuckets(trained.apart, ranks).sent if apart else None
         with _Counted() as counted:
-            found = step_gradient(solve, {**learner.trainable()}, [(1.0, problem)], own, None)
+            found = step_gradient(solve, {**trained.solved}, [(1.0, problem)], own, None, collect=collect)
             learner.after_step(found.keys, 0.0, torch.tensor(True))
     return counted.traffic
 

@@ -18,7 +18,7 @@ import torch
 from timing import event_seconds
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config.passes import bilevel_of, passes
+from bodvcl.config.passes import bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import (
     BilevelConfig,
     ClipConfig,
@@ -27,10 +27,12 @@ from bodvcl.config.schema import (
     PredictionConfig,
     TrainConfig,
 )
+from bodvcl.engine import losses
 from bodvcl.engine.assemble import build_learner, loss_options
+from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, peak_of, step_flops
-from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import step_gradient
@@ -107,16 +109,26 @@ def make_step(case: Case, config: TrainConfig):
     torch.backends.cudnn.benchmark = config.fast  # as in training
     layout = memory_layout(config.fast)
     learner = build_learner(config).to(DEVICE).to(memory_format=layout).train()
+    functions = losses.PLAIN
+    if config.compile:
+        functions = compile_step(learner, DEVICE, fast=config.fast, twice=differentiates_twice(config))
     generator = torch.Generator().manual_seed(0)
     shape = (case.videos * VIEWS, 3, case.clip.frames, case.clip.size, case.clip.size)
-    clips = torch.randn(shape, generator=generator).to(DEVICE, memory_format=layout)
+    dtype = clip_dtype(bilevel_of(config), arithmetic, lower, config.fast)  # as in training
+    clips = torch.randn(shape, generator=generator).to(DEVICE, dtype, memory_format=layout)
     videos = torch.arange(case.videos, device=DEVICE).repeat_interleave(VIEWS)
     params, solve = learner.trainable(), make_solver(bilevel_of(config))
     optimizer = make_optimizer(params.values(), config.optim, 1e-5, config.fast)
 
     def step() -> float:
         problem = BatchProblem(
-            learner, clips, videos, loss_options(config), arithmetic.autocast, lower_autocast=lower.autocast
+            learner,
+            clips,
+            videos,
+            loss_options(config),
+            arithmetic.autocast,
+            lower_autocast=lower.autocast,
+            functions=functions,
         )
         found = step_gradient(solve, params, [(1.0, problem)], ALONE, None)
         for name, p in params.items():

@@ -100,7 +100,7 @@ def add_still(clips: Tensor, still: Tensor, out: Tensor) -> Tensor:
     Args:
         clips: (N, 3, L, S, S), channels_last_3d or contiguous.
         still: float32 (N, 3, S, S), a still frame for each clip.
-        out: like clips.
+        out: like clips, of any dtype; the sum is rounded to it.
     """
     length, height, width = clips.shape[2:]
     if out.numel():

@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "data.files",
         "data.sets",
         "data.made",
-        "data.workers data.randomness data",
+        "data.tars data.workers data.randomness data",
         "runs",
         "ops",
         "reference",

@@ -264,6 +264,13 @@ STEPS = (
         (real_gpu, package, tool("ncu")),
     ),
     Step(
+        "bench-compile",
+        "a training step with --compile beside the same step without",
+        200,
+        benchmark("test_compiled_step"),
+        TIMING,
+    ),
+    Step(
         "bench-tiles",
         "which tiles of InfoNCE are the fastest",
         60,

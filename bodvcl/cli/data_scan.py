@@ -20,7 +20,6 @@ from bodvcl.text.words import counted, printable
 
 if TYPE_CHECKING:
     from bodvcl.data.files.scan import ScanResult
-    from bodvcl.data.files.video import VideoInfo
     from bodvcl.text.tables import Listing
 
 
@@ -31,7 +30,7 @@ class ScanOptions:
     __pydantic_config__ = STRICT
 
     data: Annotated[Positional[str], argument(metavar="DATA")]
-    """Folder, .csv list, or data set by name such as ucf101:FOLDER (docs/data_sets.md)."""
+    """Folder, .csv list, tar files, or data set by name such as ucf101:FOLDER (docs/data_sets.md)."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes. 0: this one only. None: one per core."""
     json: Flag = False
@@ -56,31 +55,34 @@ def scan_verb(arguments: Sequence[str]) -> int:
 
 def scan_report(found: ScanResult) -> dict[str, Any]:
     """The result of a scan as JSON types."""
+    import numpy as np
+
+    from bodvcl.data.files.columns import counts, numbers
     from bodvcl.data.files.index import default_index
     from bodvcl.data.files.training_part import first_of_same
 
     videos = first_of_same(found.videos)
-    splits = Counter(video.split for video in found.videos)
+    jumping = [videos[place] for place in np.flatnonzero(numbers(videos, "jumps")).tolist()]
     return {
         "data": found.data.name,
         "root": found.data.root,
         "videos": len(videos),
-        "frames": sum(video.frames for video in videos),
-        "seconds": round(sum(video.duration for video in videos), 3),
-        "splits": dict(splits),
+        "frames": int(numbers(videos, "frames").astype(np.int64).sum()),
+        "seconds": round(float(numbers(videos, "duration").sum()), 3),
+        "splits": counts(found.videos, "split"),
         "classes": {column: list(names) for column, names in found.data.classes.items()},
         "flip_allowed": found.data.flip_allowed,
-        "codecs": dict(Counter(video.codec for video in videos).most_common()),
+        "codecs": dict(Counter(counts(videos, "codec")).most_common()),
         "sizes": {
             f"{width}x{height}": count
-            for (width, height), count in Counter((v.width, v.height) for v in videos).most_common()
+            for (width, height), count in Counter(counts(videos, "width", "height")).most_common()
         },
-        "rotated": sum(video.rotation != 0 for video in videos),
-        "mirrored": sum(video.mirrored for video in videos),
-        "variable_rate": sum(video.pts is not None for video in videos),
-        "without_timestamps": sum(video.sequential for video in videos),
-        "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in videos if v.jumps],
-        "frames_between_key_frames": max((_longest_gap(video) for video in videos), default=0),
+        "rotated": int((numbers(videos, "rotation") != 0).sum()),
+        "mirrored": int(numbers(videos, "mirrored").sum()),
+        "variable_rate": int(numbers(videos, "variable_rate").sum()),
+        "without_timestamps": int(numbers(videos, "sequential").sum()),
+        "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in jumping],
+        "frames_between_key_frames": int(numbers(videos, "longest_group").max(initial=0)),
         "trains_on": _training(found)[0],
         "repeats": [
             {**vars(repeat), "trains_and_tests": repeat.trains_and_tests} for repeat in found.repeats
@@ -102,11 +104,6 @@ def _training(found: ScanResult) -> tuple[int, str]:
     except DataError as error:
         return 0, str(error)
     return len(part.videos), f"bodvcl train {part.text}"
-
-
-def _longest_gap(video: VideoInfo) -> int:
-    gaps = [b - a for a, b in zip(video.keyframes, [*video.keyframes[1:], video.frames])]
-    return int(max(gaps))
 
 
 def fault_kind(reason: str) -> str:
@@ -132,20 +129,24 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
     print(printable(_training(found)[1]))
     if not report["flip_allowed"]:
         print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
-    known = len({row.path for row in found.data.rows}) - found.checked
-    print(f"{counted(found.checked, 'file')} checked, {known:,} known already; index: {report['index']}")
+    data = found.data
+    what = "tar file" if data.shards else "file"
+    known = (len(data.shards) or len({row.path for row in data.rows})) - found.checked
+    print(f"{counted(found.checked, what)} checked, {known:,} known already; index: {report['index']}")
 
 
 def _scan_tables(found: ScanResult, report: dict[str, Any]) -> list[Listing | str]:
     """The usable videos of each split, and the files that cannot be used by reason."""
+    from bodvcl.data.files.columns import label_names, numbers
     from bodvcl.text.tables import Listing, Row
 
     rows = []
     for split in report["splits"]:
         videos = found.split(split)
-        values = {"videos": f"{len(videos):,}", "hours": f"{sum(v.duration for v in videos) / 3600:.2f}"}
+        hours = float(numbers(videos, "duration").sum()) / 3600
+        values = {"videos": f"{len(videos):,}", "hours": f"{hours:.2f}"}
         for column in report["classes"]:
-            values[_classes(column)] = f"{len({v.labels[column] for v in videos if v.labels.get(column)}):,}"
+            values[_classes(column)] = f"{len(label_names(videos, column)):,}"
         rows.append(Row([split or "(none)"], values))
     columns = ("videos", "hours", *map(_classes, report["classes"]))
     kinds = Counter(fault_kind(reason) for _, reason in found.skipped)

@@ -35,7 +35,7 @@ class ShowOptions:
     __pydantic_config__ = STRICT
 
     data: Annotated[Positional[str], argument(metavar="DATA")]
-    """Same as bodvcl train --data: scenes, digits, shapes, a folder, a .csv list, or a data set by name."""
+    """Same as bodvcl train --data: scenes, a folder, a .csv list, tar files, or a data set by name."""
     out: Annotated[UserPath, argument(metavar="FILE")] = Path("clips.png")
     """Picture (.png) or page (.html) to write."""
     videos: Annotated[int, Field(ge=1)] = 3

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bodvcl.config.schema import TrainConfig
+from bodvcl.data.files.columns import taken, where
 from bodvcl.data.files.scan import ScanResult, scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import BuiltInSettings
 from bodvcl.data.sets.split_names import of_the_probe
+from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.splits import without_shared
 from bodvcl.text.words import counted
+
+_PROBED = 10_000  # far more than the probe after training encodes
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,14 @@ class RunVideos:
     Attributes:
         found: everything that the scan found.
         train: videos to train on.
-        probe: videos for the probe after training: the splits named probe_*, or all videos if there are none.
-            The probe then keeps to the data's own train and test splits, and tests no video that trains it.
+        probe: videos for the probe after training: the splits named probe_*, or all videos if there are none,
+            at most 10,000, evenly spread. The probe then keeps to the data's own train and test splits, and
+            tests no video that trains it.
     """
 
     found: ScanResult
-    train: list[VideoInfo]
-    probe: list[VideoInfo]
+    train: Sequence[VideoInfo]
+    probe: Sequence[VideoInfo]
 
 
 def find_run_videos(config: TrainConfig) -> RunVideos:
@@ -41,7 +47,10 @@ def find_run_videos(config: TrainConfig) -> RunVideos:
     for line in found.summary():
         print(line)
     print(found.training_part().text)
-    to_probe = [video for video in found.videos if of_the_probe(video.split)] or found.videos
+    of_probe = where(found.videos, "split", of_the_probe)
+    to_probe = taken(found.videos, of_probe) if of_probe.any() else found.videos
+    if len(to_probe) > _PROBED:
+        to_probe = spread(to_probe, _PROBED)
     videos = RunVideos(found, found.training(), without_shared(to_probe))
     left_out = len(to_probe) - len(videos.probe)
     if config.log.probe and left_out:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from bodvcl.config.backbones import CAN_LOAD, CAN_SHARD, GEOMETRY, MIN_FEATURES, Geometry
 from bodvcl.config.methods import TITLES, WHOLE_CLIP
-from bodvcl.config.passes import Passes, bilevel_of, differentiates_twice, passes
+from bodvcl.config.passes import backbone_passes_alone, differentiates_twice
 from bodvcl.config.schema import (
     AugmentConfig,
     BilevelConfig,
@@ -264,7 +264,7 @@ def _sharded(config: TrainConfig) -> Iterator[str]:
             f"shard: {TITLES[config.method]} passes the backbone itself; drop --shard, or use --method "
             "simclr, moco, byol or swav"
         )
-    elif passes(bilevel_of(config)) != Passes(1, 1):
+    elif not backbone_passes_alone(config):
         yield (
             f"shard with bilevel.solver {config.bilevel.solver} and scope all: every inner step would pass "
             "the backbone with other weights; use --bilevel.scope head, or drop --shard"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bodvcl.config.methods import WHOLE_CLIP
 from bodvcl.config.schema import BilevelConfig, TrainConfig
 
 TWICE = ("itd", "hvp", "cg", "neumann")
@@ -44,6 +45,12 @@ def passes(config: BilevelConfig | None) -> Passes:
         "neumann": (1, config.iterations),
     }[config.solver]
     return Passes(n + 1 + again, n + 1 + again, double)
+
+
+def backbone_passes_alone(config: TrainConfig) -> bool:
+    """Whether a step passes the backbone once, forward and backward, and losses and solver see only its
+    features."""
+    return passes(bilevel_of(config)) == Passes(1, 1) and config.method not in WHOLE_CLIP
 
 
 def differentiates_twice(config: TrainConfig) -> bool:

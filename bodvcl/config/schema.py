@@ -498,6 +498,8 @@ class TrainConfig:
     scenes, digits or shapes: a built-in data set.
     A folder: all videos in it and below.
     A .csv list with a column `path`, optionally a column `split` and label columns.
+    Tar files of videos: a folder of them, 'train-{0000..0127}.tar', or URLs such as
+    's3://bucket/train-{0000..0127}.tar' (docs/data_sets.md).
     A data set in its official layout by name: ucf101:FOLDER,
     or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
     run_dir: UserPath | None = None
@@ -531,8 +533,9 @@ class TrainConfig:
     fp32: exact enough for differences, but slow on a GPU.
     tf32, or upper (same as the upper level, but not fp16): only for solvers without differences."""
     compile: bool = False
-    """Compile the backbone with torch.compile.
-    Needs a C++ compiler, and a solver that does not differentiate the backbone twice."""
+    """Compile backbone, projector, streams and losses with torch.compile.
+    Needs a C++ compiler, and a solver that does not differentiate the backbone twice.
+    The first step then takes as long as the compiler needs."""
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Cut every batch into this many parts and average their gradients, which saves memory.
     The negatives of a clip, and its inner step, then come from its own part only."""

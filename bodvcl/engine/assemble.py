@@ -10,9 +10,9 @@ from bodvcl.config.passes import bilevel_of
 from bodvcl.config.schema import TrainConfig
 from bodvcl.config.streams import dynamic_weight
 from bodvcl.engine.learner import Learner, untrained_encoder
+from bodvcl.engine.losses import LossOptions
 from bodvcl.engine.memory import MemoryEstimate, estimate_memory
-from bodvcl.engine.precision import Arithmetic
-from bodvcl.engine.problem import LossOptions
+from bodvcl.engine.precision import Arithmetic, clip_dtype
 from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError
 from bodvcl.models.streams import stream_names
@@ -99,12 +99,14 @@ def step_memory(
     videos = -(-config.batch_size // (world_size * config.accumulate))
     clip = config.clip
     clips = videos * (clip.views + learner.objective.extra_clips)
+    bilevel = bilevel_of(config)
     return estimate_memory(
         learner,
         (clips, 3, clip.frames, clip.size, clip.size),
         optimizer=config.optim.name,
-        bilevel=bilevel_of(config),
+        bilevel=bilevel,
         upper=upper.autocast,
         lower=lower.autocast,
         cut_over=world_size if config.shard else 1,
+        clips=clip_dtype(bilevel, upper, lower, config.fast),
     )

@@ -52,6 +52,10 @@ class Learner(nn.Module):
         """The parameters that the optimiser changes, by name: ``encoder.*``, then ``objective.*``."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def backbone_names(self) -> frozenset[str]:
+        """Names of the backbone's parameters among :meth:`trainable`."""
+        return frozenset(name for name in self.trainable() if name.startswith("encoder.backbone."))
+
     def after_step(self, keys: Sequence[Mapping[str, Tensor]], progress: float, taken: Tensor) -> None:
         """Update the momentum encoder and the state of the objective after a step of the optimiser.
 

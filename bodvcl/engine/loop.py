@@ -13,17 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config.parse import dump_yaml
-from bodvcl.config.passes import bilevel_of, differentiates_twice, passes
+from bodvcl.config.passes import backbone_passes_alone, bilevel_of, differentiates_twice, passes
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video_list import VideoList
 from bodvcl.data.sources.source import ClipSource
 from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
+from bodvcl.engine.buckets import GradientBuckets
 from bodvcl.engine.checkpoint import (
     LAST,
     Changing,
@@ -33,25 +35,26 @@ from bodvcl.engine.checkpoint import (
     save_encoder,
     seed_rank,
 )
-from bodvcl.engine.compiled import compile_backbone
+from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
+from bodvcl.engine.losses import PLAIN
 from bodvcl.engine.metrics import LogError
 from bodvcl.engine.parts import PartProblems
-from bodvcl.engine.precision import pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.saving import Saver
 from bodvcl.engine.sharding import all_finite, cut_backbones, cuts_weights, whole_encoder
 from bodvcl.engine.signals import AgreedStop, StopRequest
-from bodvcl.engine.step import step_gradient
+from bodvcl.engine.step import Collect, step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
 from bodvcl.engine.trained import Trained
 from bodvcl.engine.upload import uploaded
-from bodvcl.errors import CheckpointError
+from bodvcl.errors import CheckpointError, DataError
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
@@ -145,6 +148,7 @@ class Trainer:
         bilevel = bilevel_of(config)
         self.lower = pick_lower(config.lower_precision, bilevel, self.arithmetic, self.device)
         set_float32(self.arithmetic, self.lower)
+        self._clip_dtype = clip_dtype(bilevel, self.arithmetic, self.lower, config.fast)
         torch.backends.cudnn.benchmark = config.fast
         sharded = cuts_weights(config, self.ranks.size)
         self.layout = memory_layout(config.fast and not sharded)  # FSDP cuts only contiguous parameters
@@ -156,10 +160,16 @@ class Trainer:
             synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
         if sharded:
             cut_backbones(self.learner, self.device, self.arithmetic.autocast)
+        self._functions = PLAIN
         if config.compile:
-            compile_backbone(self.learner.encoder, self.device)
+            self._functions = compile_step(
+                self.learner, self.device, fast=config.fast, twice=differentiates_twice(config)
+            )
         self._factor = batch_factor(config.optim, config.batch_size)
-        self._trained = Trained(self.learner.trainable())
+        params = self.learner.trainable()
+        apart = self.learner.backbone_names() if self.ranks.size > 1 and backbone_passes_alone(config) else ()
+        self._trained = Trained(params, apart)
+        self._collect = self._collecting(sharded)
         self.optimizer = make_optimizer(
             self._trained.own.values(),
             config.optim,
@@ -191,6 +201,14 @@ class Trainer:
         self._usual_norm: float | None = None
         self._unread: _Unread | None = None
         self._stop = AgreedStop(StopRequest(), self.ranks.size)
+
+    def _collecting(self, sharded: bool) -> Collect | None:
+        """What sends the gradients of a backbone that passes by itself; None: it does not."""
+        if not self._trained.apart:
+            return None
+        if sharded:  # FSDP's own hooks send them
+            return lambda parts: contextlib.nullcontext()
+        return GradientBuckets(self._trained.apart, self.ranks.size).sent
 
     def resume(self) -> list[str]:
         """Continue from the run's checkpoint, if there is one. Returns one line per option that has changed.
@@ -231,7 +249,7 @@ class Trainer:
             with (
                 StopRequest() as request,
                 self._reporter() as report,
-                self._last_values_told(report),
+                self._last_step_kept(report),
             ):
                 stop = self._stop = AgreedStop(request, self.ranks.size)
                 wanted = itertools.islice(self._batches(report), max(0, self.total - self.step))
@@ -271,15 +289,18 @@ class Trainer:
         )
 
     @contextlib.contextmanager
-    def _last_values_told(self, report: Reporter) -> Iterator[None]:
-        """While entered, an error that ends the training does not lose the values of the last step."""
+    def _last_step_kept(self, report: Reporter) -> Iterator[None]:
+        """While entered, an error that ends the training does not lose the values of the last step; where the
+        clips are at an end (a share that is gone, too many bad files), the state is saved."""
         try:
             yield
-        except Exception:
-            last, self._unread = self._unread, None
-            if last is not None and self.ranks.size == 1:  # the others may never finish that step
+        except Exception as error:
+            if self.ranks.size == 1:  # the others may never finish the last step
                 with contextlib.suppress(Exception):  # the user should see the first error
-                    report.step(last.step, last.read(), last.clips)
+                    self._settle(report)
+                    if isinstance(error, DataError):
+                        self._saver.save()
+            self._unread = None
             raise
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
@@ -312,14 +333,15 @@ class Trainer:
         self.learner.step = self.step
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
         scale = self.scaler.scale if self.arithmetic.scaled else None
+        trained.forget()
         found = step_gradient(
             self.solve,
-            {**trained.whole},
+            {**trained.solved},
             problems,
             self.ranks,
             scale,
             self._stop.told(),
-            apart=bool(trained.cut),
+            collect=self._collect,
         )
         lr = self._set_learning_rate()
         trained.take(found.gradient)
@@ -386,17 +408,24 @@ class Trainer:
                     self._saver.save()
             raise
 
+    def _clips(self, batch: ClipBatch) -> Tensor:
+        """The clips as the encoder gets them."""
+        config = self.config
+        return finish(
+            batch, config.augment, self.device, self.layout, dtype=self._clip_dtype, fast=config.fast
+        )
+
     def _problem(self, part: ClipBatch) -> BatchProblem:
         config = self.config
-        clips = finish(part, config.augment, self.device, self.layout, fast=config.fast)
         return BatchProblem(
             self.learner,
-            clips,
+            self._clips(part),
             part.videos.to(self.device, non_blocking=True).repeat_interleave(config.clip.views),
             self._loss_options,
             self.arithmetic.autocast,
             lower_autocast=self.lower.autocast,
             health=self._is_logged(),
+            functions=self._functions,
         )
 
     def _set_learning_rate(self) -> float:
@@ -415,9 +444,8 @@ class Trainer:
 
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
-        clips = finish(batch, config.augment, self.device, self.layout, fast=config.fast)
         clips_are_finite, weights_are_finite = self.ranks.least(
-            int(torch.isfinite(clips).all()), int(all_finite(self.learner))
+            int(torch.isfinite(self._clips(batch)).all()), int(all_finite(self.learner))
         )
         return diagnose(
             self.step + 1,

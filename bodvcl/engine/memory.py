@@ -65,6 +65,7 @@ def estimate_memory(
     bilevel: BilevelConfig | None,
     upper: torch.dtype | None,
     lower: torch.dtype | None,
+    clips: torch.dtype,
     cut_over: int = 1,
 ) -> MemoryEstimate:
     """Count what a step keeps, from shapes alone. It does not count the work space of convolutions, the
@@ -78,6 +79,7 @@ def estimate_memory(
         upper: autocast dtype of the backbone in the upper level; None: float32.
         lower: the same for the lower level.
         cut_over: number of ranks that the weights of the backbone are cut over.
+        clips: dtype of the clips.
     """
     backbone = learner.encoder.backbone
     spared = _bytes(backbone.parameters()) * (cut_over - 1) // cut_over
@@ -99,7 +101,7 @@ def estimate_memory(
         gradients=trainable * copies + gathered,
         optimizer=trainable * _STATE[optimizer],
         activations=saved_bytes(learner.encoder, shape, dtype or torch.float32) * graphs,
-        clips=4 * torch.Size(shape).numel(),
+        clips=clips.itemsize * torch.Size(shape).numel(),
     )
 
 

@@ -41,10 +41,13 @@ def parts_of(batch: ClipBatch, count: int, views: int) -> list[ClipBatch]:
         count: number of parts; there are fewer where a part would have less than two videos.
         views: clips per video.
     """
-    videos = len(batch.videos)
-    count = max(1, min(count, videos // 2))
+    videos, count = len(batch.videos), _count(batch, count)
     ends = [part * videos // count for part in range(count + 1)]
     return [videos_of(batch, first, last, views) for first, last in itertools.pairwise(ends)]
+
+
+def _count(batch: ClipBatch, wanted: int) -> int:
+    return max(1, min(wanted, len(batch.videos) // 2))
 
 
 class PartProblems:
@@ -64,6 +67,9 @@ class PartProblems:
     ) -> None:
         self._batch, self._parts, self._views, self._make = batch, parts, views, make
         self._first: Replay | None = None
+
+    def __len__(self) -> int:
+        return _count(self._batch, self._parts)
 
     def __iter__(self) -> Iterator[tuple[float, BatchProblem]]:
         for part in parts_of(self._batch, self._parts, self._views):

@@ -89,6 +89,32 @@ def pick_lower(
     return chosen
 
 
+def clip_dtype(
+    bilevel: BilevelConfig | None, upper: Arithmetic, lower: Arithmetic, fast: bool
+) -> torch.dtype:
+    """The dtype in which the clips of a step are written: float32, or the half that every pass casts them to.
+
+    Every backbone begins with a convolution, whose input autocast casts; objectives that take the clips
+    themselves only put them in another order. So where all passes that read clips are under autocast of one
+    dtype, clips of that dtype give the same bits, and half as many bytes are written and read.
+
+    Passes that read clips: the upper level, the momentum encoder and both levels of solver "single" in the
+    arithmetic of the upper level; the passes of the lower level alone in its own. With scope "head" these
+    start from features.
+
+    Args:
+        bilevel: options of the bi-level step; None: there is no lower level.
+        upper: arithmetic of the upper level.
+        lower: arithmetic of the passes of the lower level alone.
+        fast: False (the reference route): always float32.
+    """
+    reads = {upper.autocast}
+    if bilevel is not None and bilevel.solver != "single" and bilevel.scope == "all":
+        reads.add(lower.autocast)
+    half = upper.autocast if fast and len(reads) == 1 else None
+    return half or torch.float32
+
+
 def set_float32(*used: Arithmetic) -> None:
     """Allow or forbid that float32 products and convolutions on a GPU round to TF32.
 

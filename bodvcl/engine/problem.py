@@ -5,47 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bodvcl.bilevel.problem import Params
-from bodvcl.config.schema import KoopmanConfig, PredictionConfig
 from bodvcl.engine.learner import Learner
+from bodvcl.engine.losses import PLAIN, LossFunctions, LossOptions, predict
 from bodvcl.engine.replay import Replay
 from bodvcl.models.backbones.vit import attention_route
-from bodvcl.models.streams import (
-    SplitOutput,
-    comparable,
-    koopman_streams,
-    prediction_loss,
-    video_stream,
-)
+from bodvcl.models.streams import SplitOutput
 from bodvcl.objectives.base import ClipObjective, ObjectiveInput
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """What the losses of a batch take from the configuration of a run.
-
-    Attributes:
-        views: rho, clips per video.
-        decouple: "none", "pred" or "bod".
-        koopman: options of the Koopman estimation and split.
-        prediction: options of L_pred.
-        dynamic_weight: weight of the loss of the stream "dynamic"; all others have 1.
-        lower_share: share of the videos, the first ones, that L_pred is computed on; in (0, 1].
-        fast: True: fused operators; False: the paper's formulas.
-    """
-
-    views: int
-    decouple: str
-    koopman: KoopmanConfig
-    prediction: PredictionConfig
-    dynamic_weight: float = 1.0
-    lower_share: float = 1.0
-    fast: bool = True
 
 
 class BatchProblem:
@@ -63,6 +33,7 @@ class BatchProblem:
         lower_autocast: the same for the lower level; finite differences need None.
         health: keep the streams, so that :func:`~bodvcl.models.stream_health.stream_health` can describe
             them, and add the diagnostics of the objective to the log.
+        functions: streams and L_pred of embeddings, perhaps compiled.
 
     Attributes:
         head: names of the projector's parameters.
@@ -83,10 +54,11 @@ class BatchProblem:
         *,
         lower_autocast: torch.dtype | None = None,
         health: bool = False,
+        functions: LossFunctions = PLAIN,
     ) -> None:
         self.learner, self.clips, self.videos = learner, clips, videos
         self.options, self.autocast, self.health = options, autocast, health
-        self.lower_autocast = lower_autocast
+        self.lower_autocast, self.functions = lower_autocast, functions
         self.head = frozenset(f"encoder.{name}" for name in learner.encoder.head_names())
         self.keys: dict[str, Tensor] = {}
         self.log: dict[str, Tensor] = {}
@@ -147,19 +119,11 @@ class BatchProblem:
         return math.ceil(self.options.lower_share * (len(self.clips) // views)) * views
 
     def _predict(self, embeddings: Tensor, twice: bool) -> Tensor:
-        options = self.options
-        return prediction_loss(
-            embeddings, options.koopman, options.prediction, fast=options.fast, twice=twice
-        )
+        compute = predict if twice else self.functions.predict
+        return compute(embeddings, self.options, twice)
 
     def _split(self, embeddings: Tensor, with_lower: bool) -> SplitOutput:
-        options = self.options
-        if options.decouple != "bod":
-            return video_stream(embeddings)
-        streams = koopman_streams(
-            embeddings, options.koopman, options.prediction if with_lower else None, fast=options.fast
-        )
-        return comparable(streams, options.koopman)
+        return self.functions.split(embeddings, self.options, with_lower)
 
     def _contrast(self, params: Params, streams: SplitOutput) -> Tensor:
         batch = ObjectiveInput(streams.embeddings, self.videos, self.options.views, self._targets())

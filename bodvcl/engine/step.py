@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +19,16 @@ from bodvcl.models.streams import SplitOutput
 
 Solve = Callable[[Params, BilevelProblem], Step]
 
+Collect = Callable[[int], AbstractContextManager[None]]
+
 _VALUES = "values for the log"
+
+
+class Parts(Protocol):
+    """The parts of a batch: how many, and for each its share of this rank's videos and its problem."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[float, BatchProblem]]: ...
 
 
 @dataclass(frozen=True)
@@ -40,49 +51,45 @@ class StepGradient:
 def step_gradient(
     solve: Solve,
     params: Params,
-    problems: Iterable[tuple[float, BatchProblem]],
+    problems: Parts,
     ranks: Ranks,
     scale: Callable[[Tensor], Tensor] | None,
     told: Mapping[str, float] | None = None,
     *,
-    apart: bool = False,
+    collect: Collect | None = None,
 ) -> StepGradient:
     """Solve the bi-level problem of each part and average the gradients.
 
     Args:
         solve: the bi-level solver.
-        params: parameters of the learner, by name; with ``apart`` without those of the backbone.
+        params: parameters of the learner, by name; with ``collect`` without those of the backbone.
         problems: for each part, its share of this rank's videos and its problem.
-        ranks: the processes to average over, in one all-reduce.
+        ranks: the processes to average over, in one all-reduce besides what ``collect`` sends.
         scale: scales the loss, and so the gradient that is returned; None: no scaling.
         told: numbers of this rank by name, whose means over the ranks are among the values. None: nothing.
-        apart: the backbone passes by itself, with its own parameters, which collect their gradients in
-            ``.grad`` (:class:`~bodvcl.engine.apart.BackboneApart`).
+        collect: the backbone passes by itself, with its own parameters, which collect their gradients in
+            ``.grad`` (:class:`~bodvcl.engine.apart.BackboneApart`). It is entered with the number of parts
+            and sends these gradients over the ranks. None: the backbone is one of the modules that the
+            solver differentiates.
     """
     gradient: Params = {}
     values: dict[str, Tensor] = {}
     keys: list[Mapping[str, Tensor]] = []
     streams: list[tuple[float, SplitOutput]] = []
-    for share, problem in problems:
-        passed = BackboneApart(problem, params) if apart else None
-        step = (
-            _solve(solve, params, problem, scale)
-            if passed is None
-            else _solve(solve, passed.params, passed, scale)
-        )
-        found = problem.log | {"loss": step.upper}
-        optional = {
-            "loss_pred": step.lower,
-            "inner_step_norm": step.inner_step_norm,
-            "hessian_share": step.hessian_share,
-        }
-        found |= {name: value for name, value in optional.items() if value is not None}
-        values = _add(values, {name: v.detach().double() for name, v in found.items()}, share)
-        direct = step.gradient if passed is None else passed.backward(step.gradient, share)
-        gradient = _add(gradient, direct, share)
-        keys.append(problem.keys)
-        if problem.streams is not None:
-            streams.append((share, problem.streams))
+    with nullcontext() if collect is None else collect(len(problems)):
+        for share, problem in problems:
+            passed = None if collect is None else BackboneApart(problem, params)
+            step = (
+                _solve(solve, params, problem, scale)
+                if passed is None
+                else _solve(solve, passed.params, passed, scale)
+            )
+            values = _add(values, _logged(problem, step), share)
+            direct = step.gradient if passed is None else passed.backward(step.gradient, share)
+            gradient = _add(gradient, direct, share)
+            keys.append(problem.keys)
+            if problem.streams is not None:
+                streams.append((share, problem.streams))
     device = next(iter(values.values())).device
     values |= {
         name: torch.full((), x, dtype=torch.float64, device=device) for name, x in (told or {}).items()
@@ -92,6 +99,17 @@ def step_gradient(
         values = dict(zip(values, shared[_VALUES].unbind()))
     laid_out = {name: _laid_out(shared[name], p) for name, p in params.items()}
     return StepGradient(laid_out, values, keys, streams)
+
+
+def _logged(problem: BatchProblem, step: Step) -> dict[str, Tensor]:
+    found = problem.log | {"loss": step.upper}
+    optional = {
+        "loss_pred": step.lower,
+        "inner_step_norm": step.inner_step_norm,
+        "hessian_share": step.hessian_share,
+    }
+    found |= {name: value for name, value in optional.items() if value is not None}
+    return {name: value.detach().double() for name, value in found.items()}
 
 
 def _solve(

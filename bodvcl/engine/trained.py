@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,30 +21,41 @@ class Trained:
 
     Args:
         params: parameters by name. Some may be cut over the ranks (``DTensor``, as FSDP makes them).
+        apart: parameters whose modules pass by themselves and collect gradients in ``.grad``, by name.
 
     Attributes:
         own: by name, in the same order: the parameter itself, or this rank's part, with the same storage.
-        whole: the parameters that lie whole on every rank.
-        cut: the others.
+        cut: the parameters that are cut.
+        apart: those that collect their gradients.
+        solved: the others, which a solver differentiates.
     """
 
-    def __init__(self, params: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, params: Mapping[str, nn.Parameter], apart: Collection[str] = ()) -> None:
         self.cut = {name: p for name, p in params.items() if own_part(p) is not p}
-        self.whole = {name: p for name, p in params.items() if name not in self.cut}
+        self.apart = {name: p for name, p in params.items() if name in apart}
+        self.solved = {name: p for name, p in params.items() if name not in apart}
         self.own = {name: nn.Parameter(own_part(p)) if name in self.cut else p for name, p in params.items()}
 
     def take(self, gradient: Params) -> None:
         """Set the gradients.
 
         Args:
-            gradient: gradient in :attr:`whole`. Those of the others are taken from where FSDP left them.
+            gradient: gradient in :attr:`solved`. The others have collected theirs.
         """
         for name, p in self.own.items():
-            p.grad = _taken(self.cut[name], p) if name in self.cut else gradient[name]
+            if name in self.cut:
+                p.grad = _taken(self.cut[name], p)
+            elif name in self.solved:
+                p.grad = gradient[name]
+
+    def forget(self) -> None:
+        """Drop the gradients that :attr:`apart` have collected."""
+        for p in self.apart.values():
+            p.grad = None
 
     def norm(self) -> Tensor:
         """Euclidean norm of the whole gradient, a scalar, the same on every rank."""
-        whole = get_total_norm(_gradients(self.own[name] for name in self.whole))
+        whole = get_total_norm(_gradients(p for name, p in self.own.items() if name not in self.cut))
         if not self.cut:
             return whole
         own = get_total_norm(_gradients(self.own[name] for name in self.cut))

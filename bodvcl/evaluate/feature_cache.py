@@ -17,6 +17,7 @@ import torch
 
 import bodvcl
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.tars.held import is_url
 from bodvcl.evaluate.controls import Control
 from bodvcl.evaluate.features import VideoFeatures
 from bodvcl.evaluate.probed_encoder import ProbedEncoder
@@ -47,7 +48,7 @@ def feature_key(
         "normalisation": [probed.augment.mean, probed.augment.std],
         "clips_per_video": clips_per_video,
         "control": control and control.key(),
-        "videos": [_stamp(video.path) for video in videos],
+        "videos": [_stamp(video) for video in videos],
         "device": device.type,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -78,9 +79,13 @@ def save_features(folder: Path, key: str, features: VideoFeatures) -> Path:
     return path
 
 
-def _stamp(path: str) -> list[Any]:
+def _stamp(video: VideoInfo) -> list[Any]:
+    if video.held is not None and is_url(video.held.shard):  # how large it is and where it lies must do
+        return [video.path, *video.held[1:]]
+    path = video.path if video.held is None else video.held.shard
+    inside = [] if video.held is None else [*video.held[1:]]
     try:
         status = os.stat(path)
     except OSError:
-        return [os.path.abspath(path), None, None]
-    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
+        return [os.path.abspath(path), None, None, *inside]
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns, *inside]

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from bodvcl.data.sets import DATA_SETS, built_in
+from bodvcl.data.tars.held import is_url
+from bodvcl.data.tars.names import any_exists
 from bodvcl.errors import DataError
 
 
@@ -26,18 +28,18 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
     Raises:
         DataError: the data do not exist.
     """
-    if built_in(data):
+    if built_in(data) or is_url(data):
         return data, None
     prefix, place = _parts(data)
     path = Path(place).expanduser()
     there = None if trained_in is None else trained_in / path
-    if there is not None and there.exists():
-        if path.exists() and os.path.samefile(path, there):
+    if there is not None and _exists(there):
+        if _exists(path) and os.path.realpath(path) == os.path.realpath(there):
             return data, None
         return f"{prefix}{there}", (
             f"data of the run: {data} in {trained_in}, where training ran (choose other data with --data)"
         )
-    if path.exists():
+    if _exists(path):
         return data, None
     tried = "" if path.is_absolute() else f" in {Path.cwd()}"
     if there is not None and not path.is_absolute() and trained_in != Path.cwd():
@@ -46,6 +48,11 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
         f"{place}: no such file or folder{tried}; these are the data in the configuration of {checkpoint}: "
         "give their new place with --data"
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is this file or folder, or a tar file that it stands for."""
+    return path.exists() or (path.suffix == ".tar" and any_exists(str(path)))
 
 
 def _parts(data: str) -> tuple[str, str]:

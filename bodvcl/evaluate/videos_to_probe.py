@@ -18,7 +18,9 @@ from bodvcl.evaluate.splits import divide, refuse_shared, without_shared
 from bodvcl.text.words import counted
 
 
-def find_videos(options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]) -> list[VideoInfo]:
+def find_videos(
+    options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]
+) -> Sequence[VideoInfo]:
     """The videos of ``--data``, or else of the run, that hold a clip of ``config``.
 
     Raises:

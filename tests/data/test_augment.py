@@ -87,6 +87,22 @@ def test_fast_and_slow_routes_agree(blur):
     torch.testing.assert_close(half.float(), slow, rtol=2**-8, atol=1e-4)
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mix", [False, True])
+@pytest.mark.parametrize("blur", [False, True])
+def test_narrow_clips_are_the_float32_ones_rounded_once(blur, mix, dtype, memory_format):
+    batch = random_batch(blur=blur)
+    if mix:
+        batch.params.share.copy_(torch.linspace(0.2, 1, len(batch.clips)))
+    augment = AugmentConfig(blur=0.5)
+    out = finish(batch, augment, memory_format=memory_format, dtype=dtype)
+    assert out.is_contiguous(memory_format=memory_format)
+    whole = finish(batch, augment, memory_format=memory_format)
+    assert whole.dtype == torch.float32
+    assert torch.equal(out, whole.to(dtype))
+
+
 def test_drawn_blur_is_ignored_where_the_configuration_has_none():
     batch = random_batch(blur=True)
     still = random_batch(blur=False)

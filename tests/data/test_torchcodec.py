@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from replaced import assert_replaced
+from shard_files import held_in_shard
 from smooth_video import MEAN, MOST, VP9, write_waves
 from video_files import cut_without_decoding, read_barcode, write_video
 
@@ -16,6 +17,7 @@ from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.sources.source_choice import can_run_torchcodec
+from bodvcl.errors import DataError
 
 able, why_not = can_run_torchcodec([])
 if not able:
@@ -150,3 +152,14 @@ def test_gpu_gives_the_clips_of_pyav(tmp_path):
     assert ours.clips.device == device
     assert torch.equal(ours.frames, truth.frames)
     assert (ours.clips.cpu().float() - truth.clips.float()).abs().mean() < MEAN
+
+
+def test_videos_in_a_tar_file_give_the_same_clips(videos, tmp_path):
+    inside = held_in_shard(videos, tmp_path / "x.tar")
+    both = zip(source_of(inside).epoch(0), source_of(videos).epoch(0), strict=True)
+    assert all(torch.equal(own.clips, other.clips) for own, other in both)
+    (tmp_path / "x.tar").unlink()
+    source = source_of(inside, max_bad=1)
+    with pytest.raises(DataError, match="No such file or directory"):
+        next(source.epoch(1))
+    assert set(source.failed.values()) == {"No such file or directory"}

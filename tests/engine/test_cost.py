@@ -70,11 +70,13 @@ def test_what_is_saved_for_the_backward_pass_is_counted_as_it_is():
     assert counted == sum(t.untyped_storage().nbytes() for t in saved.values())
 
 
-def estimate(clips=32, bilevel=None, upper=None, lower=None, optimizer="adamw"):
+def estimate(clips=32, bilevel=None, upper=None, lower=None, optimizer="adamw", dtype=torch.float32):
     with torch.device("meta"):
         learner = build_learner(TrainConfig(model=MODEL, clip=CLIP)).train()
     shape = (clips, 3, CLIP.frames, CLIP.size, CLIP.size)
-    return estimate_memory(learner, shape, optimizer=optimizer, bilevel=bilevel, upper=upper, lower=lower)
+    return estimate_memory(
+        learner, shape, optimizer=optimizer, bilevel=bilevel, upper=upper, lower=lower, clips=dtype
+    )
 
 
 def test_the_estimate_follows_clips_optimiser_and_arithmetic():
@@ -88,6 +90,7 @@ def test_the_estimate_follows_clips_optimiser_and_arithmetic():
     half = estimate(upper=torch.bfloat16)
     assert half.activations == pytest.approx(whole.activations / 2, rel=0.1)
     assert "activations" in str(whole)
+    assert estimate(dtype=torch.bfloat16).clips == whole.clips / 2
 
 
 def test_a_lower_level_in_float32_decides_what_is_saved():
@@ -107,6 +110,8 @@ def test_a_run_counts_the_clips_that_pass_together(options, clips):
     alone, shared = (step_memory(config, FP32, FP32, world_size) for world_size in (1, 4))
     assert alone.clips == 4 * clips * 3 * 6 * 32 * 32
     assert shared.clips == alone.clips // 4
+    narrow = step_memory(config, Arithmetic("bf16", torch.bfloat16), FP32)
+    assert narrow.clips == alone.clips // 2
 
 
 def test_further_inner_steps_take_what_their_solver_keeps():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bodvcl.cli.train import main
+from bodvcl.engine import loop
 from bodvcl.engine.loop import Trainer
 
 DEVICE = "cuda"
@@ -67,6 +68,17 @@ def test_every_precision(tiny, tmp_path, precision):
     assert_first_losses_agree(train(tiny, tmp_path / "run", "--precision", precision), want, rel=0.3)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_clips_in_half_precision_begin_with_the_loss_of_float32_clips(
+    tiny, tmp_path, monkeypatch, method, precision
+):
+    options = ("--method", method, *METHODS[method], "--precision", precision)
+    got = train(tiny, tmp_path / "narrow", *options)
+    monkeypatch.setattr(loop, "clip_dtype", lambda *arguments: torch.float32)
+    assert_first_losses_agree(got, train(tiny, tmp_path / "wide", *options), rel=1e-2)
+
+
 @pytest.mark.parametrize("flag", ["--no-fast", "--compile"])
 def test_every_route(tiny, tmp_path, flag):
     want = train(tiny, tmp_path / "fast", "--precision", "fp32")
@@ -105,10 +117,17 @@ def test_a_whole_run_leaves_probe_and_report(tiny, tmp_path):
     assert summary["device"] != "cpu"
 
 
+@pytest.mark.parametrize("method", ["moco", "byol", "swav"])
+def test_other_methods_compiled_begin_with_the_loss_of_the_plain_one(tiny, tmp_path, method):
+    options = ("--method", method, *METHODS[method], "--precision", "fp32")
+    want = train(tiny, tmp_path / "plain", *options)
+    assert_first_losses_agree(train(tiny, tmp_path / "run", *options, "--compile"), want, rel=1e-2)
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, precision):
-    """From the third step on: the first ones allocate memory and choose kernels."""
+@pytest.mark.parametrize("how", ["fp32", "bf16", "fp16", "bf16 --compile"])
+def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, how):
+    """From the third step on: the first ones allocate memory, choose kernels and compile."""
     step, settle = Trainer._train_step, Trainer._settle
 
     def strict(self, *arguments):
@@ -126,4 +145,4 @@ def test_a_step_never_waits_for_the_host(tiny, tmp_path, monkeypatch, method, pr
 
     monkeypatch.setattr(Trainer, "_train_step", strict)
     monkeypatch.setattr(Trainer, "_settle", late)
-    train(tiny, tmp_path / "run", "--method", method, *METHODS[method], "--precision", precision)
+    train(tiny, tmp_path / "run", "--method", method, *METHODS[method], "--precision", *how.split())

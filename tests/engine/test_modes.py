@@ -34,7 +34,7 @@ def test_compile_of_what_is_differentiated_twice_is_refused(tiny, tmp_path, caps
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_backbone_trains_as_the_plain_one(tiny, tmp_path):
+def test_a_compiled_step_trains_as_the_plain_one(tiny, tmp_path):
     options = ["--decouple", "none", "--max-steps", "2", "--optim.name", "sgd", "--optim.lr", "0.002"]
     for flag in ("--compile", "--no-compile"):
         assert main([*tiny, *QUIET, *options, flag, "--run-dir", str(tmp_path / flag)]) == 0

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from bodvcl.cli.train import main
+from bodvcl.data.files.video import BadVideo
+from bodvcl.data.sources import pyav_clips
 from bodvcl.engine.checkpoint import LAST
+from bodvcl.engine.reporter import Reporter
 
 QUIET = ["--log.no-probe", "--log.no-report"]
 
@@ -124,3 +127,38 @@ def test_leave_to_go_on_without_anything_to_go_on_from_is_refused(tiny, tmp_path
     assert main([*tiny, "--resume-with-other-videos", "--run-dir", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err
     assert "resume_with_other_videos: only a resumed run can have other videos; add --resume" in said
+
+
+def test_a_share_that_is_gone_ends_the_run_and_loses_no_step(begun, tiny, tmp_path, capsys, monkeypatch):
+    """As when a network share is lost: from the third step on no file can be read."""
+    data, run = begun
+    away = tmp_path / "away"
+    read = pyav_clips.load_clips
+
+    def load_clips(info, *rest):
+        if lost:
+            raise BadVideo(info.path, "Stale file handle")
+        return read(info, *rest)
+
+    lost = False
+    monkeypatch.setattr(pyav_clips, "load_clips", load_clips)
+    told = Reporter.step
+
+    def step(self, number, *rest):
+        nonlocal lost
+        lost = number == 2
+        return told(self, number, *rest)
+
+    monkeypatch.setattr(Reporter, "step", step)
+    keep = ["--decode.keep", "0", "--workers", "0"]
+    assert main(["--resume", "--run-dir", str(run), "--max-steps", "4", *keep, *QUIET]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "Stale file handle" in error
+    saved = int(torch.load(run / LAST, weights_only=True)["step"])
+    assert saved >= 2
+    monkeypatch.undo()
+    lost = False
+    assert main(["--resume", "--run-dir", str(run), "--max-steps", "4", *keep, *QUIET]) == 0
+    assert main([*tiny, *QUIET, "--data", str(data), "--max-steps", "4", "--run-dir", str(away)]) == 0
+    one, other = (torch.load(r / LAST, weights_only=True)["learner"] for r in (run, away))
+    assert all(torch.equal(one[name], other[name]) for name in one)

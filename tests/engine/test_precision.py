@@ -12,7 +12,7 @@ from bodvcl.bilevel.solvers import make_solver
 from bodvcl.cli.train import main
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.engine.metrics import METRICS
-from bodvcl.engine.precision import Arithmetic, pick_arithmetic, pick_lower, set_float32
+from bodvcl.engine.precision import Arithmetic, clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.scaled import ScaledProblem
 from bodvcl.errors import ConfigError
 from bodvcl.system.global_state import restored
@@ -83,6 +83,32 @@ def test_float16_of_the_lower_level_is_refused_because_nothing_scales_its_loss(s
 def test_tf32_of_the_lower_level_needs_a_gpu():
     with pytest.raises(ConfigError, match="--lower-precision tf32: a CPU has no TF32"):
         lower("tf32", solver="first_order")
+
+
+FP32, TF32 = Arithmetic("fp32"), Arithmetic("tf32")
+BF16, FP16 = Arithmetic("bf16", torch.bfloat16), Arithmetic("fp16", torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "solver", "scope", "fast", "want"),
+    [
+        (FP32, FP32, None, None, True, "float32"),
+        (TF32, TF32, "fd", "all", True, "float32"),
+        (BF16, BF16, None, None, True, "bfloat16"),
+        (FP16, FP16, None, None, True, "float16"),
+        (BF16, BF16, None, None, False, "float32"),
+        (BF16, FP32, "fd", "head", True, "bfloat16"),
+        (FP16, FP32, "itd", "head", True, "float16"),
+        (BF16, FP32, "single", "all", True, "bfloat16"),
+        (BF16, FP32, "fd", "all", True, "float32"),
+        (BF16, TF32, "first_order", "all", True, "float32"),
+        (BF16, BF16, "first_order", "all", True, "bfloat16"),
+        (BF16, BF16, "first_order", "all", False, "float32"),
+    ],
+)
+def test_clips_are_narrow_where_every_pass_over_them_is(upper, lower, solver, scope, fast, want):
+    bilevel = BilevelConfig(solver, scope=scope) if solver else None
+    assert clip_dtype(bilevel, upper, lower, fast) == getattr(torch, want)
 
 
 def test_only_tf32_lets_float32_products_be_rounded():

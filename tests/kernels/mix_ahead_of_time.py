@@ -2,7 +2,7 @@
 
 ``python mix_ahead_of_time.py ARCH DTYPE``, in a process of its own: the interpreter must be off and the cache
 directory set before Triton is imported. For each kernel one line for each memory format, and one for clips of
-one frame.
+one frame. The last line is the mixing of float32 clips into clips of DTYPE.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ CASES = ((True, ("c_stride", "out_c_stride")), (False, ("p_stride", "out_p_strid
 
 
 def source(
-    kernel: triton.JITFunction, dtype: torch.dtype, channels_last: bool, ones: tuple[str, ...]
+    kernel: triton.JITFunction,
+    read: torch.dtype,
+    written: torch.dtype,
+    channels_last: bool,
+    ones: tuple[str, ...],
 ) -> ASTSource:
     """The kernel as the launcher would specialise it."""
     constants = {"CHANNELS_LAST": channels_last, "BLOCK": kernels.BLOCK, **dict.fromkeys(ones, 1)}
@@ -35,7 +39,7 @@ def source(
         if name in constants:
             return "constexpr"
         if name in ("CLIPS", "SCENE", "OUT"):
-            return f"*{NAMES[dtype]}"
+            return f"*{NAMES[read if name == 'CLIPS' else written]}"
         return "*fp32" if name == "STILL" else "i32"
 
     signature = {name: kind(name) for name in names}
@@ -45,16 +49,16 @@ def source(
 
 def main(arch: str, dtype: str) -> None:
     chosen = next(t for t, name in NAMES.items() if name == dtype)
-    for kernel in KERNELS:
-        for channels_last, ones in CASES:
-            compiled = triton.compile(
-                source(kernel, chosen, channels_last, ones),
-                target=GPUTarget("cuda", int(arch), 32),
-                options={"num_warps": 4, "num_stages": 1},
-            )
-            entry = {"kernel": kernel.__name__, "channels_last": channels_last}
-            entry["shared"] = compiled.metadata.shared
-            print(json.dumps(entry | resources(compiled.asm["cubin"])))
+    cases = [(kernel, chosen, *case) for kernel in KERNELS for case in CASES]
+    for kernel, read, channels_last, ones in [*cases, (kernels.mix_kernel, torch.float32, *CASES[0])]:
+        compiled = triton.compile(
+            source(kernel, read, chosen, channels_last, ones),
+            target=GPUTarget("cuda", int(arch), 32),
+            options={"num_warps": 4, "num_stages": 1},
+        )
+        entry = {"kernel": kernel.__name__, "channels_last": channels_last}
+        entry["shared"] = compiled.metadata.shared
+        print(json.dumps(entry | resources(compiled.asm["cubin"])))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_compiles_with_sizes_of_one(tmp_path):
 def test_the_mixing_kernels_compile_ahead_of_time_without_spills(arch, dtype, tmp_path):
     script = FOLDER / "mix_ahead_of_time.py"
     entries = [*map(json.loads, process(script, arch, dtype, TRITON_CACHE_DIR=str(tmp_path)).splitlines())]
-    assert [e["channels_last"] for e in entries] == 2 * [True, False, True]
+    assert [e["channels_last"] for e in entries] == 2 * [True, False, True] + [True]
     for entry in entries:
         assert entry["spills_in_loops"] == 0, entry
         assert entry["stack"] == 0, entry
@@ -113,3 +113,32 @@ class TestOnDevice:
         out = mix_scenes(moved, MixParams(*(x.cuda() for x in params)), backend="triton")
         assert out.is_contiguous(memory_format=memory_format)
         assert (out.cpu().double() - exact).abs().max() <= 2 * torch.finfo(dtype).eps * exact.abs().max()
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+    @pytest.mark.parametrize(("size", "box"), [(20, True), (53, False), (112, True)])
+    def test_a_narrow_result_is_the_float32_one_rounded(self, size, box, memory_format, dtype):
+        """Up to what the compiler fuses in each of the two; a blur has TF32 products for a narrow result."""
+        clips, params = case(size=size, box=box)
+        moved = params._replace(**{k: v.cuda() for k, v in params._asdict().items() if v is not None})
+        whole, out = (
+            augment_clips(
+                clips.cuda(), moved, size, MEAN, STD, t, memory_format, radius=RADIUS, backend="triton"
+            )
+            for t in (torch.float32, dtype)
+        )
+        assert out.is_contiguous(memory_format=memory_format)
+        eps, still = torch.finfo(dtype).eps, moved.sigma == 0
+        assert ((out - whole)[still].abs() <= eps * whole[still].abs() / 2 + 1e-6).all()
+        assert ((out - whole).abs() <= eps * whole.abs() / 2 + 2**-7).all()  # four roundings to TF32
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+    @pytest.mark.parametrize("shape", [(5, 4, 6), (2, 1, 1), (3, 16, 112)])
+    def test_mixed_scenes_of_another_dtype(self, shape, memory_format, dtype):
+        clips, params = mix_case(*shape)
+        moved = clips.cuda().contiguous(memory_format=memory_format)
+        on_device = MixParams(*(x.cuda() for x in params))
+        out = mix_scenes(moved, on_device, dtype=dtype, backend="triton")
+        assert out.is_contiguous(memory_format=memory_format)
+        assert torch.equal(out, mix_scenes(moved, on_device, backend="triton").to(dtype))

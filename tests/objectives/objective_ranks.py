@@ -127,6 +127,9 @@ def shuffled(rank: int) -> dict[str, Tensor]:
     back = shuffled_over_ranks(encode, clips, 0, 6)
     out |= {"clips": clips, "clips back": back, "seen clips": seen[1]}
     assert seen[1].is_contiguous(memory_format=torch.channels_last_3d)
+    for dtype in (torch.bfloat16, torch.float16):
+        narrow = clips.to(dtype)
+        assert torch.equal(shuffled_over_ranks(lambda x: 2 * x, narrow, 0, 6), 2 * narrow)
     return out
 
 

@@ -56,6 +56,20 @@ def test_narrow_results_are_rounded_once(dtype, blur):
     assert ((out.double() - exact).abs() <= torch.finfo(dtype).eps * (exact.abs() + 1e-3)).all()
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("size", "box", "blur"),
+    [(1, False, True), (5, False, True), (20, True, True), (33, False, False), (21, True, False)],
+)
+def test_a_narrow_result_is_the_float32_one_rounded(size, box, blur, dtype, memory_format):
+    """Bit for bit: autocast would round the float32 clips in the same way."""
+    clips, params = case(size=size, box=box, blur=blur)
+    out = run(clips, params, size, dtype=dtype, memory_format=memory_format)
+    assert out.is_contiguous(memory_format=memory_format)
+    assert torch.equal(out, run(clips, params, size, memory_format=memory_format).to(dtype))
+
+
 @pytest.mark.parametrize("size", [1, 8, 20, 45])
 def test_reference_resizes_as_torchvision(size):
     clips, params = case(box=True)

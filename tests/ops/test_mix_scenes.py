@@ -42,6 +42,21 @@ def test_equals_the_reference(dtype, shape, inplace):
         assert torch.equal(clips, before)
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(5, 4, 6), (1, 1, 1), (3, 15, 9)])
+def test_another_dtype_is_the_result_rounded(shape, dtype, memory_format):
+    clips, params = case(*shape)
+    clips = clips.contiguous(memory_format=memory_format)
+    before = clips.clone()
+    out = mix_scenes(clips, params, dtype=dtype)
+    assert out.is_contiguous(memory_format=memory_format)
+    assert torch.equal(out, mix_scenes(clips, params).to(dtype))
+    exact = mix_scenes(clips.double(), params, backend="reference")
+    assert torch.equal(mix_scenes(clips.double(), params, dtype=dtype, backend="reference"), exact.to(dtype))
+    assert torch.equal(clips, before)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_share_changes_nothing(backend):
     clips, _ = case()
@@ -129,6 +144,10 @@ def test_clips_that_do_not_fit_are_refused():
         mix_scenes(torch.zeros(5, 2, 3, 4, 4), plain(5))
     with pytest.raises(ValueError, match="clips requires a gradient"):
         mix_scenes(torch.zeros(5, 3, 2, 4, 4, requires_grad=True), plain(5))
+    with pytest.raises(TypeError, match=r"dtype is torch.int32; expected a floating-point type"):
+        mix_scenes(torch.zeros(5, 3, 2, 4, 4), plain(5), dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"dtype is torch.bfloat16; expected torch.float32, that of the cl"):
+        mix_scenes(torch.zeros(5, 3, 2, 4, 4), plain(5), dtype=torch.bfloat16, inplace=True)
     with pytest.raises(IndexError):
         mix_scenes(torch.zeros(5, 3, 2, 4, 4), plain(5, donor=torch.full((5,), 5)))
     with pytest.raises(BackendError, match="triton"):

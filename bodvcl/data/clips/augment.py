@@ -6,6 +6,8 @@ would take. There, :func:`bodvcl.ops.augment.augment_clips` does the rest in one
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,7 +57,7 @@ def finish(
         augment: mean, std and the widest blur; whether a clip is flipped, blurred or mixed was drawn before.
         device: device of the result.
         memory_format: memory format of the result; channels_last_3d costs no copy.
-        dtype: type of the result.
+        dtype: type of the result. The arithmetic is float32 all the same, and is rounded once, at the end.
         fast: True: one fused kernel on a GPU, vectorised operations on a CPU. False: the reference, frame
             by frame.
 
@@ -64,20 +66,22 @@ def finish(
         scenes are mixed.
     """
     params = batch.params.to(device, non_blocking=True)
+    backend: Literal["auto", "reference"] = "auto" if fast else "reference"
+    videos = len(batch.videos)
+    mixed = videos > 1 and bool(batch.params.share.any())  # there is another video, and it is asked for
     clips = augment_clips(
         batch.clips.to(device, non_blocking=True),
         AugmentParams(params.colour, params.flip, params.sigma),
         batch.clips.shape[2],
         augment.mean,
         augment.std,
-        dtype,
+        torch.promote_types(dtype, torch.float32) if mixed else dtype,
         memory_format,
         radius=blur_radius(augment.blur_sigma[1]) if augment.blur > 0 else 0,
-        backend="auto" if fast else "reference",
+        backend=backend,
     )
-    videos = len(batch.videos)
-    if videos < 2 or not batch.params.share.any():  # no other video, or none is mixed
+    if not mixed:
         return clips
     rows = donors(batch.params.donor, videos).to(device, non_blocking=True)
     mix = MixParams(rows, params.share)
-    return mix_scenes(clips, mix, inplace=True, backend="auto" if fast else "reference")
+    return mix_scenes(clips, mix, dtype=dtype, inplace=dtype == clips.dtype, backend=backend)

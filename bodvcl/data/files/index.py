@@ -26,9 +26,10 @@ Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
 
 _FORMAT = 2  # raise it when the same file would give another entry
-_OF_THE_ROW = frozenset(["path", "labels", "split", "content"])  # fields of VideoInfo that come from the list
+_OF_THE_ROW = frozenset(["path", "labels", "split", "content", "held"])  # fields that come from the list
 _FIELDS = [f.name for f in fields(VideoInfo) if f.name not in _OF_THE_ROW]
-_PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"
+PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"
+"""What results depend on besides the file: results of another prober are not used."""
 _AT_ONCE = 500  # paths per query
 
 
@@ -115,7 +116,7 @@ class VideoIndex:
             marks = ",".join("?" * len(part))
             rows = self._database.execute(
                 f"SELECT path, size, changed, fault, info FROM videos WHERE prober = ? AND path IN ({marks})",
-                (_PROBER, *part),
+                (PROBER, *part),
             )
             for key, size, changed, fault, info in rows:
                 path = paths[key]
@@ -133,9 +134,9 @@ class VideoIndex:
             DataError: the file is damaged.
         """
         rows = [
-            (_key(result.path), *at, _PROBER, result.reason, None)
+            (_key(result.path), *at, PROBER, result.reason, None)
             if isinstance(result, BadVideo)
-            else (_key(result.path), *at, _PROBER, None, _encode(result))
+            else (_key(result.path), *at, PROBER, None, _encode(result))
             for at, result in results
         ]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypedDict
 
 import av
@@ -13,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from bodvcl.data.files.video import BadVideo
+from bodvcl.data.tars.held import Held, ShardError, held_file
 
 
 class Metadata(TypedDict, total=False):
@@ -31,20 +32,26 @@ def pictures(container: InputContainer) -> list[VideoStream]:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str, held: Held | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the first video stream of a file (not cover art), with one decoding thread.
+
+    Args:
+        path: the file.
+        held: the part of a larger file that the video is; None: a file of its own.
 
     Raises:
         BadVideo: the file cannot be opened, or has no video.
     """
     try:
-        if os.path.getsize(path) == 0:
+        if (os.path.getsize(path) if held is None else held.size) == 0:
             raise BadVideo(path, "empty file (0 bytes)")
-        with av.open(os.path.abspath(path), **ANY_METADATA) as container:
+        with ExitStack() as stack:
+            source = os.path.abspath(path) if held is None else stack.enter_context(held_file(held))
+            container = stack.enter_context(av.open(source, **ANY_METADATA))
             found = pictures(container)
             if not found:
-                held = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
-                raise BadVideo(path, f"no video stream in it (only {held or 'a still picture'})")
+                others = ", ".join(sorted({s.type for s in container.streams.get() if s.type != "video"}))
+                raise BadVideo(path, f"no video stream in it (only {others or 'a still picture'})")
             stream = found[0]
             if stream.codec_context is None:
                 raise BadVideo(path, "this FFmpeg has no decoder for its video")
@@ -53,6 +60,8 @@ def opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
             yield container, stream
     except BadVideo:
         raise
+    except ShardError as error:
+        raise BadVideo(path, str(error)) from error
     except FileNotFoundError:
         raise BadVideo(path, "no such file") from None
     except IsADirectoryError:

@@ -16,6 +16,7 @@ from bodvcl.data.files.opening import opened, pictures
 from bodvcl.data.files.orientation import orientation
 from bodvcl.data.files.timeline import Timeline, counted_timeline, plausible_rate, timeline
 from bodvcl.data.files.video import BadVideo, VideoInfo
+from bodvcl.data.tars.held import Held
 from bodvcl.text.words import counted
 
 _NO_SEEK_FORMATS = {"avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
@@ -82,16 +83,20 @@ def _sequential_timeline(
     return found
 
 
-def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> VideoInfo:
     """Find out what a file contains, from its packets and first frame, or by decoding all of it.
 
     All of it is decoded if it has no usable timestamps.
+
+    Args:
+        path: the file.
+        held: the part of a larger file that the video is; None: a file of its own.
 
     Raises:
         BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame.
     """
     path = os.fspath(path)
-    with opened(path) as (container, stream):
+    with opened(path, held) as (container, stream):
         packets = _demux(path, container, stream)
         if not packets.pts:
             raise BadVideo(path, "no video frame in it")
@@ -101,7 +106,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         codec = stream.codec_context.codec.canonical_name
         streams = len(pictures(container))
     stamps, keys = packets.pts, packets.keys
-    with opened(path) as (container, stream):
+    with opened(path, held) as (container, stream):
         decoded = container.decode(stream)
         first = next(decoded, None)
         if first is None:
@@ -146,4 +151,5 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
         mirrored=mirrored,
         gaps=times.gaps,
         jumps=times.jumps,
+        held=held,
     )

@@ -83,7 +83,7 @@ def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]
     """
     height, width = size if info.rotation in (0, 180) else size[::-1]
     reformatter = _local.__dict__.setdefault("reformatter", VideoReformatter())
-    with opened(info.path) as (container, stream):
+    with opened(info.path, info.held) as (container, stream):
         for _, frame in _find(container, stream, info, numbers):
             image = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
             yield upright(image, info.rotation, info.mirrored)

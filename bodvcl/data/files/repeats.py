@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bodvcl.data.files.identity import first_of_each, same_files
+from bodvcl.data.files.identity import same_files
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import VideoRow
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
@@ -46,7 +46,7 @@ class Repeat:
 
 
 def without_repeats(
-    videos: Sequence[VideoInfo], *, progress: bool = True
+    videos: Sequence[VideoInfo], first: Mapping[str, str]
 ) -> tuple[list[VideoInfo], list[Repeat]]:
     """Keep each video once per split, and report what was listed more than once.
 
@@ -55,12 +55,12 @@ def without_repeats(
 
     Args:
         videos: in the order of the data set.
-        progress: see :func:`~bodvcl.data.files.identity.first_of_each`.
+        first: for each path the first path with the same bytes, perhaps itself, as
+            :func:`~bodvcl.data.files.identity.first_of_each` finds it.
 
     Returns:
         The videos that are kept, in order, with :attr:`VideoInfo.content`; the repeats, in order.
     """
-    first = first_of_each(videos, progress=progress)
     rows: dict[str, dict[str, list[VideoInfo]]] = defaultdict(lambda: defaultdict(list))
     for video in videos:
         rows[first[video.path]][video.split].append(video)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.check import check_files
 from bodvcl.data.files.clip_fit import why_unfit
+from bodvcl.data.files.columns import taken, where
+from bodvcl.data.files.identity import first_of_each
 from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
+from bodvcl.data.files.shards.scan import scan_shards
 from bodvcl.data.files.training_part import TrainingPart, training_part
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sets import BuiltInSettings, DatasetRows, VideoRow, open_dataset
@@ -23,20 +27,21 @@ class ScanResult:
 
     Attributes:
         data: what the data set's own files say: splits, classes, missing files.
-        videos: usable videos, sorted by path (folder) or in the order of the lists. In each split a video
-            occurs once, even if it is listed several times or under several names.
+        videos: usable videos, sorted by path (folder) or in the order of the lists or tar files. In each
+            split a video occurs once, even if it is listed several times or under several names.
         skipped: (path, reason) of listed files, or files with the name of a video, that cannot be used.
-        checked: number of files that had to be opened because the index did not know them.
+        checked: number of files (tar files, where the videos are in these) that had to be opened because the
+            index did not know them.
         repeats: videos that are listed more than once, as the same file, a link or a copy.
     """
 
     data: DatasetRows
-    videos: list[VideoInfo]
+    videos: Sequence[VideoInfo]
     skipped: list[tuple[str, str]]
     checked: int = 0
     repeats: list[Repeat] = field(default_factory=list)
 
-    def training(self) -> list[VideoInfo]:
+    def training(self) -> Sequence[VideoInfo]:
         """The videos to train on; see :func:`bodvcl.data.files.training_part.training_part`.
 
         Raises:
@@ -65,9 +70,9 @@ class ScanResult:
                 "right: a mirrored video would have the wrong label; add --augment.flip 0"
             )
 
-    def split(self, name: str) -> list[VideoInfo]:
+    def split(self, name: str) -> Sequence[VideoInfo]:
         """The videos of one split of the list."""
-        return [video for video in self.videos if video.split == name]
+        return taken(self.videos, where(self.videos, "split", name.__eq__))
 
     def summary(self, shown: int = 10) -> list[str]:
         """Lines for the user: what was found, what was skipped and why.
@@ -99,7 +104,8 @@ def scan(
     """Check every video of a data set, and keep the results in the index.
 
     Args:
-        source: a data set by name, a folder or a .csv list; see :func:`bodvcl.data.sets.open_dataset`.
+        source: a data set by name, a folder, a .csv list or tar files; see
+            :func:`bodvcl.data.sets.open_dataset`.
         clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat". None:
             any length is accepted.
         settings: settings of the built-in data sets. None: their defaults.
@@ -110,6 +116,12 @@ def scan(
         DataError: the source does not exist or cannot be read, or holds no usable video.
     """
     data = open_dataset(source, settings, workers=workers, progress=progress)
+    if data.shards:
+        held = scan_shards(data.shards, clip, workers=workers, progress=progress)
+        data = replace(data, classes=held.classes)
+        if not len(held.videos):
+            raise DataError(nothing_usable(data, held.skipped))
+        return ScanResult(data, held.videos, held.skipped, held.checked, held.repeats)
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         results, checked = check_files(paths, index, workers=workers, progress=progress)
@@ -126,5 +138,5 @@ def scan(
     skipped = list(dict.fromkeys(skipped))
     if not videos:
         raise DataError(nothing_usable(data, skipped))
-    kept, repeats = without_repeats(videos, progress=progress)
+    kept, repeats = without_repeats(videos, first_of_each(videos, progress=progress))
     return ScanResult(data, kept, skipped, checked, repeats)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bodvcl.data.files.columns import counts, numbers
 from bodvcl.data.files.repeats import Repeat, repeats_report
 from bodvcl.data.files.training_part import first_of_same
 from bodvcl.data.files.video import VideoInfo
@@ -30,16 +35,16 @@ def summary_lines(
         shown: most files to name under each heading.
     """
     videos = first_of_same(videos)
-    seconds = sum(video.duration for video in videos)
-    sizes = Counter((video.width, video.height) for video in videos)
-    codecs = Counter(video.codec for video in videos)
+    seconds = float(numbers(videos, "duration").sum())
+    sizes = Counter(counts(videos, "width", "height"))
+    codecs = Counter(counts(videos, "codec"))
     (width, height), _ = sizes.most_common(1)[0]
     more = f" and {counted(len(sizes) - 1, 'other size')}" if len(sizes) > 1 else ""
-    frames = [video.frames for video in videos]
+    frames = numbers(videos, "frames")
     lines = [
         f"found {counted(len(videos), 'video')} in {printable(data.name)}: {_duration(seconds)}, "
-        f"{_rates([video.fps for video in videos])}, "
-        f"{_range(frames)} {'frame' if set(frames) == {1} else 'frames'} each, {width}x{height}{more}, "
+        f"{_rates(numbers(videos, 'fps'))}, "
+        f"{_range(frames)} {'frame' if frames.max() == 1 else 'frames'} each, {width}x{height}{more}, "
         + ", ".join(f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common())
     ]
     if data.others:
@@ -68,14 +73,16 @@ def _under(lines: Sequence[str], shown: int) -> list[str]:
 
 def jump_lines(videos: Sequence[VideoInfo], shown: int) -> list[str]:
     """Lines about videos whose timestamps jump; none if there is no such video."""
-    jumping = [video for video in videos if video.jumps]
-    if not jumping:
+    jumping = np.flatnonzero(numbers(videos, "jumps"))
+    if not len(jumping):
         return []
-    of_them = [f"{printable(video.path)}: at {counted(video.jumps, 'frame')}" for video in jumping]
+    named = [videos[place] for place in jumping[:shown].tolist()]
+    more = [f"  and {len(jumping) - shown} more"] if len(jumping) > shown else []
     return [
         f"timestamps repeat, go back or leave a gap in {counted(len(jumping), 'video')}; --clip.fps ignores "
         "these jumps:",
-        *_first(of_them, shown),
+        *(f"  {printable(video.path)}: at {counted(video.jumps, 'frame')}" for video in named),
+        *more,
     ]
 
 
@@ -90,14 +97,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _range(values: Sequence[float]) -> str:
-    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+def _range(values: NDArray[Any]) -> str:
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low}-{high}"
 
 
-def _rates(rates: Sequence[float]) -> str:
-    known = [rate for rate in rates if rate]
-    return f"{_range(known)} fps" if known else "unknown frame rate"
+def _rates(rates: NDArray[Any]) -> str:
+    known = rates[rates > 0]
+    return f"{_range(known)} fps" if len(known) else "unknown frame rate"
 
 
 def nothing_usable(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from bodvcl.data.files.columns import counts, kinds, taken, where
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import DatasetRows
 from bodvcl.data.sets.split_names import TRAIN, of_the_probe, split_role
@@ -17,7 +19,7 @@ from bodvcl.text.words import counted, printable
 class TrainingPart:
     """The training videos, each once, and one line that describes them to the user."""
 
-    videos: list[VideoInfo]
+    videos: Sequence[VideoInfo]
     text: str
 
 
@@ -32,56 +34,52 @@ def training_part(data: DatasetRows, videos: Sequence[VideoInfo]) -> TrainingPar
         DataError: the split train has no usable video, or all videos are for testing or the probe.
     """
     name = printable(data.name)
-    if any(_trains(row.split) for row in data.rows):
-        chosen = [video for video in videos if _trains(video.split)]
+    trains = where(videos, "split", _trains)
+    if any(map(_trains, data.splits)) or trains.any():
+        chosen = trains
         which = f": split {TRAIN}"
-        if not chosen:
+        if not chosen.any():
             raise DataError(
                 f"{name}: no video of its split {TRAIN} can be used (usable: {_counts(videos)}), and no "
                 "other split is used instead; bodvcl data scan says why"
             )
     else:
-        chosen = [video for video in videos if not split_role(video.split) and not of_the_probe(video.split)]
-        which = f": no split is called {TRAIN}, used instead: {_counts(chosen)}" if _named(videos) else ""
-        if _named(chosen):
+        chosen = where(videos, "split", lambda split: not split_role(split) and not of_the_probe(split))
+        which = ""
+        if where(videos, "split", bool).any():
+            which = f": no split is called {TRAIN}, used instead: {_counts(taken(videos, chosen))}"
+        if (chosen & where(videos, "split", bool)).any():
             which += f" (name one split {TRAIN} to leave out the others)"
-        if not chosen:
+        if not chosen.any():
             raise DataError(
                 f"{name}: no video to train on: its splits are {_counts(videos)}, which are never used for "
                 f"training; name the training split {TRAIN}, or give these videos without splits (a "
                 "list without a column split, or their folder itself)"
             )
-    taken = {video.split for video in chosen}
-    rest = [video for video in videos if video.split not in taken]
-    once = first_of_same(chosen)
-    contents = {video.content for video in chosen} - {""}
-    also = [video for video in rest if video.content in contents]
-    apart = [video for video in rest if video.content not in contents]
-    left_out = f"; left out: {_counts(apart)}" if apart else ""
-    left_out += f"; used for training although also in another split: {_counts(also)}" if also else ""
+    contents = set(counts(taken(videos, chosen), "content")) - {""}
+    also = ~chosen & where(videos, "content", contents.__contains__)
+    apart = ~chosen & ~also
+    once = first_of_same(taken(videos, chosen))
+    left_out = f"; left out: {_counts(taken(videos, apart))}" if apart.any() else ""
+    if also.any():
+        left_out += f"; used for training although also in another split: {_counts(taken(videos, also))}"
     of_all = f"{len(once):,} of {counted(len(first_of_same(videos)), 'video')}"
     return TrainingPart(once, f"trains on {of_all}{which}{left_out}")
 
 
-def first_of_same(videos: Iterable[VideoInfo]) -> list[VideoInfo]:
+def first_of_same(videos: Sequence[VideoInfo]) -> Sequence[VideoInfo]:
     """The videos without repeats: the first of those with the same :attr:`VideoInfo.content` is kept."""
-    kept: list[VideoInfo] = []
-    seen: set[str] = set()
-    for video in videos:
-        if not video.content or video.content not in seen:
-            kept.append(video)
-            seen.add(video.content)
-    return kept
+    _, first = kinds(videos, ["content"])
+    repeated = np.ones(len(videos), bool)
+    repeated[first] = False
+    unlike = where(videos, "content", lambda content: not content)
+    return taken(videos, unlike | ~repeated)
 
 
 def _trains(split: str) -> bool:
     return split_role(split) == TRAIN and not of_the_probe(split)
 
 
-def _named(videos: Iterable[VideoInfo]) -> bool:
-    return any(video.split for video in videos)
-
-
 def _counts(videos: Sequence[VideoInfo]) -> str:
-    counts = Counter(video.split for video in videos)
-    return ", ".join(f"{printable(split) or 'no split'} ({count:,})" for split, count in counts.items())
+    found = counts(videos, "split")
+    return ", ".join(f"{printable(split) or 'no split'} ({count:,})" for split, count in found.items())

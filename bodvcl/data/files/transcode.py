@@ -150,6 +150,11 @@ def transcode(
             else, lies inside the source, or cannot be written.
     """
     data = open_dataset(source, workers=workers, progress=progress)
+    if data.shards:
+        raise DataError(
+            f"{data.name}: videos in tar files are not copied; unpack them, and give the folder to "
+            "bodvcl data transcode"
+        )
     if not data.rows:
         raise DataError(f"{data.name}: no video to copy")
     folder = Path(os.path.abspath(Path(destination).expanduser()))

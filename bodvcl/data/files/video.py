@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bodvcl.data.files.timeline import playing_times
+from bodvcl.data.tars.held import Held
 from bodvcl.errors import DataError
 
 
@@ -59,6 +60,7 @@ class VideoInfo:
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
             video has the same bytes.
+        held: the part of a larger file that the video is; None: a file of its own.
     """
 
     path: str
@@ -85,6 +87,17 @@ class VideoInfo:
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
     content: str = ""
+    held: Held | None = None
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether its frame rate is not constant."""
+        return self.pts is not None
+
+    @property
+    def longest_group(self) -> int:
+        """Largest number of frames from one key frame to the next."""
+        return int(np.diff(self.keyframes, append=self.frames).max())
 
     def pts_of(self, frame: int) -> int:
         """Timestamp of a frame, in units of `time_base`."""

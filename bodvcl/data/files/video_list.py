@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Protocol, runtime_checkable
 
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.text.words import printable
@@ -20,7 +22,8 @@ class VideoList:
 
     Attributes:
         root: the deepest folder that contained all of them when the list was made.
-        files: path below ``root``, and bytes, frames, width and height, of each video.
+        files: path below ``root``, and bytes, frames, width and height, of each video; or of each tar file of
+            videos, its bytes and the number of its videos.
     """
 
     root: str
@@ -37,17 +40,31 @@ class VideoList:
         return cls(state["root"], tuple((name, tuple(facts)) for name, facts in state["files"]))
 
 
+@runtime_checkable
+class InTars(Protocol):
+    """Videos in tar files, of which the list names the tar files."""
+
+    def files(self) -> list[tuple[str, Facts]]:
+        """Path or URL of each tar file; its bytes, and how many of these videos it holds."""
+
+
 def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
-    """The list of one or more videos; a file that no longer exists has -1 bytes."""
+    """The list of one or more videos; a file that no longer exists has -1 bytes.
+
+    Videos in tar files are not listed one by one: the files are the tar files, with their bytes and number of
+    videos as facts.
+    """
+    if isinstance(videos, InTars):
+        return _listed(videos.files())
     paths = [os.path.abspath(video.path) for video in videos]
-    root = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return VideoList(
-        root,
-        tuple(
-            (os.path.relpath(path, root), (_size(path), video.frames, video.width, video.height))
-            for path, video in zip(paths, videos)
-        ),
-    )
+    return _listed([(path, (_size(path), v.frames, v.width, v.height)) for path, v in zip(paths, videos)])
+
+
+def _listed(files: Sequence[tuple[str, Facts]]) -> VideoList:
+    folders = [path.split("/")[:-1] for path, _ in files]
+    pairs = zip(min(folders), max(folders))  # what these two share, all share
+    root = "/".join(part for part, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return VideoList(root or "/", tuple((path[len(root) + 1 :], facts) for path, facts in files))
 
 
 def difference(before: VideoList, now: VideoList) -> str | None:

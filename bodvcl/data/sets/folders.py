@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from bodvcl.data.sets.layout import Layout, search_videos
+from bodvcl.data.sets.layout import Found, Layout, search_videos
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow, classes_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
+from bodvcl.data.tars.names import measured
 from bodvcl.errors import DataError
 from bodvcl.text.words import printable
 
@@ -20,14 +21,32 @@ _SHORT = 2  # letters: tr and te are splits, or two languages
 
 
 def read_folder(root: Path) -> DatasetRows:
-    """All videos below a folder, without labels; folders such as train and test, side by side, are splits."""
+    """All videos below a folder, without labels; folders such as train and test, side by side, are splits.
+
+    If there is no video but there are .tar files, these hold the videos.
+    """
     found = search_videos(root)
+    if found.tars and not found.videos:
+        return _shards(root, found)
     places = [_folders(root, video) for video in found.videos]
     rows = [
         VideoRow(video, "" if level is None else place[level])
         for video, place, level in zip(found.videos, places, split_levels(places))
     ]
     return DatasetRows(str(root), str(root), rows, others=found.others, unreadable=found.unreadable)
+
+
+def _shards(root: Path, found: Found) -> DatasetRows:
+    places = [_folders(root, tar) for tar in found.tars]
+    splits = ["" if at is None else place[at] for place, at in zip(places, split_levels(places))]
+    return DatasetRows(
+        str(root),
+        str(root),
+        [],
+        others=found.others - len(found.tars),
+        unreadable=found.unreadable,
+        shards=measured(found.tars, splits),
+    )
 
 
 def _read_class_folders(root: Path, fold: int) -> DatasetRows:

@@ -31,12 +31,14 @@ class Found(NamedTuple):
     Attributes:
         videos: video files, sorted.
         others: number of other files.
+        tars: .tar files, sorted; they count as other files.
         unreadable: (folder, reason) of folders that could not be read and were skipped, sorted.
     """
 
     videos: list[str]
     others: int
     unreadable: list[tuple[str, str]]
+    tars: list[str]
 
 
 def search_videos(folder: Path) -> Found:
@@ -46,6 +48,7 @@ def search_videos(folder: Path) -> Found:
     video if it is named like one; pipes, sockets and devices are never videos.
     """
     videos: list[str] = []
+    tars: list[str] = []
     unreadable: list[tuple[str, str]] = []
     others, seen, waiting = 0, set(), [os.fspath(folder)]
     while waiting:
@@ -67,7 +70,8 @@ def search_videos(folder: Path) -> Found:
                 videos.append(entry.path)
             else:
                 others += 1
-    return Found(sorted(videos), others, sorted(unreadable))
+                tars += [entry.path] if entry.name.endswith(".tar") else []
+    return Found(sorted(videos), others, sorted(unreadable), sorted(tars))
 
 
 def _answer(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]) -> bool:

@@ -19,6 +19,8 @@ from bodvcl.data.sets.rows import DataSet, DatasetRows
 from bodvcl.data.sets.split_names import canonical_split
 from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
+from bodvcl.data.tars.held import is_url
+from bodvcl.data.tars.names import find_shards
 from bodvcl.errors import DataError
 from bodvcl.text.words import suggestion
 
@@ -63,8 +65,9 @@ def open_dataset(
     Args:
         spec: the name of a built-in data set (`scenes`, `digits`, `shapes`); `name:folder` or
             `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth;
-            or a .csv list with a column `path` (relative to the list), an optional column `split`, and label
-            columns. `~` is the home folder.
+            a .csv list with a column `path` (relative to the list), an optional column `split`, and label
+            columns; or tar files of videos: a folder of them, or paths and URLs as in
+            :func:`~bodvcl.data.tars.names.find_shards`. `~` is the home folder.
         settings: settings of the built-in data sets. None: their defaults.
         workers: processes that render a built-in data set. None or 0: one per core.
         progress: show a progress bar while rendering.
@@ -80,7 +83,7 @@ def open_dataset(
 
 
 def _with_canonical_splits(found: DatasetRows) -> DatasetRows:
-    names = {row.split: canonical_split(row.split) for row in found.rows}
+    names = {split: canonical_split(split) for split in sorted(found.splits)}
     read_as = [f"{name!r} is {split or 'no split'}" for name, split in names.items() if name != split]
     return replace(
         found,
@@ -88,6 +91,7 @@ def _with_canonical_splits(found: DatasetRows) -> DatasetRows:
             row if row.split == names[row.split] else replace(row, split=names[row.split])
             for row in found.rows
         ],
+        shards=[replace(shard, split=names[shard.split]) for shard in found.shards],
         notes=[*found.notes, *([f"names of splits: {', '.join(read_as)}"] if read_as else [])],
     )
 
@@ -95,18 +99,24 @@ def _with_canonical_splits(found: DatasetRows) -> DatasetRows:
 def _read(text: str) -> DatasetRows:
     if not text:
         raise DataError("the data is an empty text; give a folder of videos, or . for the current folder")
+    if is_url(text):
+        return DatasetRows(text, text, [], shards=find_shards(text))
     path = Path(text).expanduser()
     if os.path.isdir(path):
         return read_folder(path)
+    if path.suffix == ".tar":
+        return DatasetRows(str(path), str(path.parent), [], shards=find_shards(str(path)))
     if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return read_csv_list(path)
     match = _SPEC.fullmatch(text)
     if match is None or os.path.exists(path):
         if os.path.exists(path):
-            raise DataError(f"{path}: expected a folder of videos, or a .csv list with a column path")
+            raise DataError(
+                f"{path}: expected a folder of videos, a .csv list with a column path, or a .tar file"
+            )
         raise DataError(
-            f"{path}: no such file or folder; give a folder of videos, a .csv list, or a data set by name, "
-            f"such as ucf101:FOLDER (known names: {_names()})"
+            f"{path}: no such file or folder; give a folder of videos, a .csv list, .tar files, or a data "
+            f"set by name, such as ucf101:FOLDER (known names: {_names()})"
         )
     return _read_official(text, match["name"], int(match["fold"] or 1), Path(match["root"]).expanduser())
 

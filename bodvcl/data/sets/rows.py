@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from bodvcl.data.tars.names import Shard
 
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
@@ -60,6 +62,7 @@ class DatasetRows:
         others: number of non-video files seen (folders only).
         unreadable: (folder, reason) of folders that could not be read and were skipped.
         list_file: the .csv list that the rows are from; "" for a folder or an official layout.
+        shards: the tar files that hold the videos; ``rows`` is then empty, and a scan finds the videos.
     """
 
     name: str
@@ -72,6 +75,12 @@ class DatasetRows:
     others: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     list_file: str = ""
+    shards: Sequence[Shard] = ()
+
+    @property
+    def splits(self) -> set[str]:
+        """Names of the splits of the rows, or of the folders of tar files."""
+        return {row.split for row in self.rows} | {shard.split for shard in self.shards}
 
     @property
     def flip_forbidden_by(self) -> str | None:

@@ -29,6 +29,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.base import PlannedSource
 from bodvcl.data.sources.dali_graph import Inputs, clip_graph, corrected
 from bodvcl.data.sources.read_ahead import read_ahead
+from bodvcl.data.tars.held import ShardError, held_bytes
 from bodvcl.data.workers.process import default_workers
 
 _Bytes = Future[np.ndarray | str]
@@ -81,10 +82,15 @@ class _Item:
         return self.encoded, self.frames, self.boxes
 
 
-def _read(path: str) -> np.ndarray | str:
-    """The bytes of a file, or why there are none."""
+def _read(video: VideoInfo) -> np.ndarray | str:
+    """The bytes of a video's file, or why there are none."""
     try:
-        encoded = np.fromfile(path, np.uint8)
+        if video.held is None:
+            encoded = np.fromfile(video.path, np.uint8)
+        else:
+            encoded = np.frombuffer(held_bytes(video.held), np.uint8)
+    except ShardError as error:
+        return str(error)
     except FileNotFoundError:
         return "no such file"
     except OSError as error:
@@ -178,7 +184,7 @@ class DaliSource(PlannedSource):
     def _submit(self, pool: ThreadPoolExecutor, number: int) -> tuple[int, list[tuple[int, _Bytes]]]:
         """The number of a batch, and for each of its videos its number and its bytes to come."""
         indices = self.plan.indices(*divmod(number, self.steps_per_epoch))
-        return number, [(index, pool.submit(_read, self.plan.videos[index].path)) for index in indices]
+        return number, [(index, pool.submit(_read, self.plan.videos[index])) for index in indices]
 
     def _item(self, epoch: int, step: int, reads: list[tuple[int, _Bytes]]) -> _Item:
         item = _Item(epoch, step, spares=self.plan.spares(epoch, step))
@@ -200,7 +206,7 @@ class DaliSource(PlannedSource):
 
     def _spare(self, item: _Item) -> _Item | None:
         """An item with only the next spare video that can be read; None: there is none."""
-        read = (self._one(item, index, _read(self.plan.videos[index].path)) for index in item.spares)
+        read = (self._one(item, index, _read(self.plan.videos[index])) for index in item.spares)
         return next((one for one in read if one is not None), None)
 
     def _batch(self, item: _Item, clips: Tensor) -> ClipBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 from collections.abc import Generator
 
@@ -21,9 +22,14 @@ _PREFETCH = 2  # batches that each worker prepares ahead
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}  # a decoder's own fault
 
 
-def bytes_decoded(plan: ClipPlan) -> int:
-    """Bytes of all videos of a plan, decoded whole."""
-    return sum(bytes_of(info, _decoded(info, plan)) for info in plan.videos)
+def bytes_decoded(plan: ClipPlan, most: float = math.inf) -> float:
+    """Bytes of all videos of a plan, decoded whole; infinity as soon as they are more than ``most``."""
+    total = 0.0
+    for info in plan.videos:
+        total += bytes_of(info, _decoded(info, plan))
+        if total > most:
+            return math.inf
+    return total
 
 
 def _decoded(info: VideoInfo, plan: ClipPlan) -> tuple[int, int]:

@@ -96,5 +96,6 @@ def open_source(
 
 def _affordable(plan: ClipPlan, local_size: int) -> float:
     """Gigabytes for all videos of a plan, if they are a small part of the machine's memory; else 0."""
-    needed = bytes_decoded(plan)
-    return needed / 1e9 if needed * local_size <= _KEPT_SHARE * machine_memory() else 0.0
+    most = _KEPT_SHARE * machine_memory() / local_size
+    needed = bytes_decoded(plan, most)
+    return needed / 1e9 if needed <= most else 0.0

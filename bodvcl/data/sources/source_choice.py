@@ -6,8 +6,10 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 
+from bodvcl.data.files.columns import kinds
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import ConfigError
 from bodvcl.text.words import counted
@@ -19,6 +21,10 @@ Verdict = tuple[bool, str]
 _DALI_CPU = frozenset({"vp8", "vp9", "mjpeg"})
 _DALI_GPU = _DALI_CPU | {"h264", "hevc", "mpeg4", "av1"}
 _EIGHT_BIT_420 = frozenset({"yuv420p", "yuvj420p"})
+_JUDGED_BY = (
+    *("codec", "sequential", "hidden", "rotation", "mirrored"),
+    *("streams", "pixel_format", "colour_space"),
+)  # fields that the reasons below depend on
 _COLOURS = frozenset({1, 2, 5, 6})  # BT.709; unknown, which counts as BT.601; BT.601
 
 
@@ -109,12 +115,14 @@ def _why_not_torchcodec(video: VideoInfo) -> str:
 
 
 def _verdict(library: str, videos: Sequence[VideoInfo], why_not: Callable[[VideoInfo], str]) -> Verdict:
-    reasons = [(video.path, reason) for video in videos if (reason := why_not(video))]
-    if not reasons:
+    codes, first = kinds(videos, _JUDGED_BY)
+    examples = [(place, why_not(videos[place])) for place in first.tolist()]
+    bad = np.array([bool(reason) for _, reason in examples], bool)[codes].sum()
+    if not bad:
         return True, ""
-    path, reason = reasons[0]
+    place, reason = next(example for example in examples if example[1])
     return False, (
-        f"{library} cannot decode {len(reasons)} of {len(videos)} videos exactly, for example {path}: "
+        f"{library} cannot decode {bad} of {len(videos)} videos exactly, for example {videos[place].path}: "
         f"{reason}; `bodvcl data transcode` makes compatible copies"
     )
 

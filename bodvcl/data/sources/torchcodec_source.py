@@ -19,6 +19,7 @@ from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sources.base import PlannedSource
 from bodvcl.data.sources.read_ahead import read_ahead
+from bodvcl.data.tars.held import ShardError, held_bytes
 from bodvcl.data.workers.process import default_workers
 from bodvcl.text.words import counted
 
@@ -33,12 +34,15 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
     """
     views, length = draws.frames.shape
     try:
-        decoder = VideoDecoder(info.path, device=str(device), dimension_order="NHWC", seek_mode="exact")
+        source = info.path if info.held is None else held_bytes(info.held)
+        decoder = VideoDecoder(source, device=str(device), dimension_order="NHWC", seek_mode="exact")
         if len(decoder) != info.frames:
             raise BadVideo(
                 info.path, f"TorchCodec finds {counted(len(decoder), 'frame')}, the scan {info.frames}"
             )
         frames = decoder.get_frames_at(draws.frames.reshape(-1).tolist()).data
+    except ShardError as error:
+        raise BadVideo(info.path, str(error)) from error
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadVideo(info.path, f"TorchCodec cannot decode it ({told})") from error

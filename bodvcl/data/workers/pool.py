@@ -30,6 +30,7 @@ from bodvcl.system.surroundings import as_user_errors
 
 Note = Callable[[int], None]
 
+_END = 5.0  # seconds to wait for a killed process: one that waits for a lost network share does not end
 _LOOK = 0.5  # seconds between two looks at a worker that may hang
 
 
@@ -106,12 +107,12 @@ class WorkerPool:
         try:
             if self._timeout and self._hangs(worker, self._timeout):
                 process.kill()
-                process.join()
+                process.join(_END)
                 raise WorkerDied(process.exitcode, task, self._notes[worker], hung=True)
             trouble, shared = pickle.loads(connection.recv_bytes())
             result = pickle.loads(connection.recv_bytes())
         except (EOFError, OSError):
-            process.join(timeout=5)
+            process.join(_END)
             raise WorkerDied(process.exitcode, task, self._notes[worker]) from None
         if isinstance(trouble, UserError):
             raise trouble
@@ -158,7 +159,7 @@ def _kill(processes: list[BaseProcess], connections: list[Connection], owner: in
     for process in processes:
         process.kill()
     for process in processes:
-        process.join()
+        process.join(_END)
     for connection in connections:
         connection.close()
 

@@ -46,14 +46,21 @@ def choose_augment(backend: str, request: AugmentRequest) -> str:
 
 
 class MixRequest(NamedTuple):
-    """What decides which backend mixes scenes: type of device and dtype of the clips."""
+    """What decides which backend mixes scenes: type of device, dtype of the clips and of the result."""
 
     device: str
     dtype: torch.dtype
+    result: torch.dtype
+
+
+def _why_not_mixing_kernels(request: MixRequest) -> str:
+    return why_not_triton(request.device, request.dtype, "clips") or why_not_triton(
+        request.device, request.result, "dtype"
+    )
 
 
 WHY_NOT_MIX: dict[str, Callable[[MixRequest], str]] = {
-    "triton": lambda request: why_not_triton(request.device, request.dtype, "clips"),
+    "triton": _why_not_mixing_kernels,
     "torch": always,
     "reference": always,
 }

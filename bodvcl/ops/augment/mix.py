@@ -31,7 +31,12 @@ class MixParams(NamedTuple):
 
 
 def mix_scenes(
-    clips: Tensor, params: MixParams, *, inplace: bool = False, backend: Backend = "auto"
+    clips: Tensor,
+    params: MixParams,
+    *,
+    dtype: torch.dtype | None = None,
+    inplace: bool = False,
+    backend: Backend = "auto",
 ) -> Tensor:
     r"""Replace a share a of each clip's scene m by the scene of another clip:
 
@@ -50,31 +55,36 @@ def mix_scenes(
             clips of L frames, as `augment_clips` returns them.
         params: what is done to each clip, on the same device. A donor that does not exist raises IndexError
             on a CPU; on a GPU the device stops with an assertion.
-        inplace: write into ``clips``.
+        dtype: dtype of the result, float32, float16, bfloat16 or float64. The sum is rounded to it once, at
+            the end. None: that of the clips.
+        inplace: write into ``clips``, which have the dtype of the result.
         backend: "auto"; "triton" (two kernels, on a GPU); "torch"; "reference" (clip by clip).
 
     Returns:
-        ``(N, 3, L, S, S)`` in the dtype and memory format of the clips.
+        ``(N, 3, L, S, S)`` in ``dtype`` and in the memory format of the clips.
 
     Raises:
-        TypeError: clips or shares that are not floating point; donors that are not int64.
-        ValueError: shapes or devices that do not fit; an unknown backend; a derivative is asked for.
+        TypeError: clips or shares that are not floating point; donors that are not int64; a ``dtype`` that is
+            not floating point.
+        ValueError: shapes or devices that do not fit; an unknown backend; a derivative is asked for;
+            ``inplace`` with another dtype than that of the clips.
         bodvcl.ops.BackendError: the backend was named and cannot serve the call.
     """
     _check(clips, params)
-    route = choose_mix(backend, MixRequest(clips.device.type, clips.dtype))
+    dtype = clips.dtype if dtype is None else dtype
+    _check_result(clips, dtype, inplace)
+    route = choose_mix(backend, MixRequest(clips.device.type, clips.dtype, dtype))
+    out = clips if inplace else torch.empty_like(clips, dtype=dtype)
     if route == "reference":
         from bodvcl.reference.augment import mix_scenes as reference
 
-        mixed = reference(clips, *params).to(clips.dtype)
-        return clips.copy_(mixed) if inplace else torch.empty_like(clips).copy_(mixed)
-    out = clips if inplace else torch.empty_like(clips)
+        return out.copy_(reference(clips, *params))
     if route == "triton":
         from bodvcl.kernels.mix import add_still, median
 
         return add_still(clips, _change(median(clips), params), out)
     change = _change(median_over_time(clips), params)[:, :, None]
-    if clips.dtype == change.dtype:
+    if clips.dtype == change.dtype == out.dtype:
         return torch.add(clips, change, out=out)
     return out.copy_(clips + change)
 
@@ -83,6 +93,15 @@ def _change(scene: Tensor, params: MixParams) -> Tensor:
     """``(N, 3, S, S)``, what is added to every frame, float32 or wider."""
     wide = scene.to(torch.promote_types(scene.dtype, torch.float32))
     return params.share.to(wide.dtype)[:, None, None, None] * (wide[params.donor] - wide)
+
+
+def _check_result(clips: Tensor, dtype: torch.dtype, inplace: bool) -> None:
+    if not dtype.is_floating_point:
+        raise TypeError(f"mix_scenes: dtype is {dtype}; expected a floating-point type")
+    if inplace and dtype != clips.dtype:
+        raise ValueError(
+            f"mix_scenes: dtype is {dtype}; expected {clips.dtype}, that of the clips, with inplace"
+        )
 
 
 def _check(clips: Tensor, params: MixParams) -> None:

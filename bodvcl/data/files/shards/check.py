@@ -1,0 +1,175 @@
+"""Check the videos of tar files in parallel, and keep what was found: a scan continues where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from bodvcl.data.files.index import PROBER, default_index
+from bodvcl.data.files.probing import probe_video
+from bodvcl.data.files.shards.arrow import read_arrow, write_arrow
+from bodvcl.data.files.shards.contents import Member, members
+from bodvcl.data.files.shards.rows import row_of, table_of
+from bodvcl.data.files.video import BadVideo
+from bodvcl.data.tars.held import Held, ShardError, filesystem, held_bytes, is_url, reason_of
+from bodvcl.data.tars.names import Shard
+from bodvcl.data.workers.each import Lost, each
+from bodvcl.data.workers.process import available_cores
+from bodvcl.errors import DataError
+from bodvcl.text.progress import progress_bar
+from bodvcl.text.words import printable
+
+_FORMAT = 1  # raise it when the same tar file would give other rows
+_TIMEOUT = 3600.0  # seconds for one tar file, which may have to come over a network
+_BAD = b"bodvcl.bad"
+
+
+def folder_of_index() -> Path:
+    """Where the results for tar files are kept: beside the index of files."""
+    return default_index().with_suffix(".shards")
+
+
+def check_shards(
+    shards: Sequence[Shard], *, workers: int | None = None, progress: bool = True
+) -> tuple[list[Path], int]:
+    """What each tar file holds, from earlier scans where it has not changed.
+
+    Each result is written as soon as it is there, so that an interrupted scan continues with the next file.
+
+    Args:
+        shards: the tar files.
+        workers: number of processes. 0: check in this process. None: one per core.
+        progress: show a progress bar.
+
+    Returns:
+        For each tar file the file with its rows, and the number of tar files that had to be opened.
+
+    Raises:
+        DataError: a tar file cannot be read, or the results cannot be written.
+    """
+    folder = folder_of_index()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = set(os.listdir(folder))
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    results = [folder / _name(shard) for shard in shards]
+    unknown = [n for n, path in enumerate(results) if path.name not in known]
+    count = available_cores() if workers is None else workers
+    job = _Check([shards[n] for n in unknown], [results[n] for n in unknown])
+    bar = progress_bar(
+        each(job, len(unknown), workers=count, timeout=_TIMEOUT),
+        desc="checking shards", total=len(unknown), unit="shard", disable=not (progress and unknown),
+    )  # fmt: skip
+    for number, trouble in zip(unknown, bar):
+        if trouble is not None:
+            reason = trouble.reason if isinstance(trouble, Lost) else trouble
+            raise DataError(
+                f"{printable(shards[number].url)}: {reason}; copy it again, or leave it out; what was "
+                "found in other tar files is kept"
+            )
+    return results, len(unknown)
+
+
+def read_result(path: Path) -> tuple[pa.Table, list[tuple[str, str]]]:
+    """The rows of a tar file, whose column ``shard`` is 0, and (name, reason) of videos that cannot be used.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowInvalid: it is damaged.
+    """
+    table = read_arrow(path)
+    return table, [(name, reason) for name, reason in json.loads(table.schema.metadata[_BAD])]
+
+
+def _name(shard: Shard) -> str:
+    facts = json.dumps([_FORMAT, PROBER, _absolute(shard.url), shard.size, shard.mark])
+    return hashlib.blake2b(facts.encode(errors="surrogateescape"), digest_size=16).hexdigest() + ".arrow"
+
+
+def _absolute(url: str) -> str:
+    return url if is_url(url) else os.path.abspath(url)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Checks one of some tar files; the result is why it failed, or None."""
+
+    shards: Sequence[Shard]
+    results: Sequence[Path]
+
+    def __call__(self, number: int) -> str | None:
+        shard, result = self.shards[number], self.results[number]
+        try:
+            with _local(shard) as path:
+                rows, bad = _checked(shard, path)
+            _write(result, rows, bad)
+        except ShardError as error:
+            return str(error)
+        except OSError as error:
+            raise _cannot_write(result.parent, error) from error
+        return None
+
+
+@contextlib.contextmanager
+def _local(shard: Shard) -> Iterator[Path]:
+    """The tar file on this machine; one at a URL is copied to a temporary file."""
+    if not is_url(shard.url):
+        yield Path(shard.url)
+        return
+    with tempfile.TemporaryDirectory(prefix="bodvcl-shard-") as folder:
+        path = Path(folder, "shard.tar")
+        try:
+            system, remote = filesystem(shard.url)
+            system.get_file(remote, str(path))
+        except ShardError:
+            raise
+        except Exception as error:  # each kind of URL has errors of its own
+            raise ShardError(reason_of(error)) from error
+        if path.stat().st_size != shard.size:
+            raise ShardError(f"{path.stat().st_size:,} bytes came instead of {shard.size:,}")
+        yield path
+
+
+def _checked(shard: Shard, path: Path) -> tuple[list[dict[str, object]], list[tuple[str, str]]]:
+    rows: list[dict[str, object]] = []
+    bad: list[tuple[str, str]] = []
+    for member in members(path):
+        name = f"{shard.url}/{member.name}"
+        if is_url(shard.url) and not rows:
+            _refuse_whole_files(shard, member)
+        try:
+            info = probe_video(name, Held(str(path), member.start, member.size))
+        except BadVideo as error:
+            bad.append((member.name, error.reason))
+            continue
+        info = replace(info, labels=member.labels, split=member.split)
+        rows.append(row_of(info, 0, member.name, member.digest))
+    return rows, bad
+
+
+def _refuse_whole_files(shard: Shard, member: Member) -> None:
+    """Check that a server sends the part of a file that is asked for."""
+    part = held_bytes(Held(shard.url, member.start, member.size))
+    if hashlib.blake2b(part, digest_size=16).digest() != member.digest:
+        raise ShardError("its server sends other bytes when asked for a part of the file")
+
+
+def _write(path: Path, rows: list[dict[str, object]], bad: list[tuple[str, str]]) -> None:
+    table = table_of(rows).replace_schema_metadata({_BAD: json.dumps(bad)})
+    write_arrow(path, table.schema, table.to_batches())
+
+
+def _cannot_write(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{folder}: the results of the scan cannot be written ({error.strerror or error}); "
+        "free some room, or set BODVCL_INDEX to a file in another folder"
+    )

@@ -1,0 +1,87 @@
+"""Tar files of videos for tests, and a web server that sends parts of files."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.tars.held import Held
+
+
+def write_shard(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any] | None = None) -> Path:
+    """A tar file: member name to video file; name of a .cls or .json member to its content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as out:
+        for name, video in videos.items():
+            out.add(video, name)
+        for name, content in (notes or {}).items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            out.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+def sharded(videos: Sequence[Path], folder: Path, per_shard: int) -> list[Path]:
+    """The videos in order, so many in each of train-000.tar, train-001.tar ..."""
+    parts = [videos[start : start + per_shard] for start in range(0, len(videos), per_shard)]
+    return [
+        write_shard(folder / f"train-{n:03d}.tar", {video.name: video for video in part})
+        for n, part in enumerate(parts)
+    ]
+
+
+def held_in_shard(videos: Sequence[VideoInfo], path: Path) -> list[VideoInfo]:
+    """The same videos as members of one tar file."""
+    write_shard(path, {Path(video.path).name: Path(video.path) for video in videos})
+    with tarfile.open(path) as archive:
+        places = {entry.name: Held(str(path), entry.offset_data, entry.size) for entry in archive}
+    return [replace(v, path=f"{path}/{Path(v.path).name}", held=places[Path(v.path).name]) for v in videos]
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder; ``?`` and what follows is ignored."""
+
+    ranges = True
+    asked: list[str] = []  # noqa: RUF012  # shared on purpose
+
+    def do_GET(self) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        wanted = self.headers.get("Range") if self.ranges else None
+        self.asked.append(wanted or "all")
+        self.send_response(206 if wanted else 200)
+        if wanted:
+            first, last = (int(n) for n in wanted.removeprefix("bytes=").split("-"))
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            content = content[first : last + 1]
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def web_server(folder: Path, *, ranges: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the list of the ranges that it was asked for."""
+    handler = type("Handler", (_Handler,), {"ranges": ranges, "asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    finally:
+        server.shutdown()
+        server.server_close()
