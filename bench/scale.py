@@ -25,15 +25,14 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bodvcl.bilevel.solvers import make_solver
-from bodvcl.config.passes import backbone_passes_alone, bilevel_of
+from bodvcl.config.passes import bilevel_of
 from bodvcl.config.schema import ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
-from bodvcl.engine.buckets import GradientBuckets
+from bodvcl.engine.machinery import collecting, trained_parameters
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.step import step_gradient
 from bodvcl.engine.sync_norm import synchronise_norms
-from bodvcl.engine.trained import Trained
 
 RANKS = (1, 8, 64, 512, 1000)
 METHODS = ("simclr", "moco", "byol", "swav")
@@ -142,9 +141,8 @@ def step_traffic(config: TrainConfig, videos: int, ranks: int) -> Traffic:
         ids = torch.arange(videos).repeat_interleave(clip.views)
         problem = BatchProblem(learner, clips, ids, loss_options(config), None)
         solve = make_solver(bilevel_of(config), own.mean)
-        apart = learner.backbone_names() if ranks > 1 and backbone_passes_alone(config) else ()
-        trained = Trained(learner.trainable(), apart)
-        collect = GradientBuckets(trained.apart, ranks).sent if apart else None
+        trained = trained_parameters(config, learner, ranks)
+        collect = collecting(trained, ranks)
         with _Counted() as counted:
             found = step_gradient(solve, {**trained.solved}, [(1.0, problem)], own, None, collect=collect)
             learner.after_step(found.keys, 0.0, torch.tensor(True))

@@ -13,53 +13,40 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
-from bodvcl.bilevel.solvers import make_solver
 from bodvcl.config.parse import dump_yaml
-from bodvcl.config.passes import backbone_passes_alone, bilevel_of, differentiates_twice, passes
+from bodvcl.config.passes import bilevel_of, passes
 from bodvcl.config.schema import TrainConfig
-from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.files.video_list import VideoList
 from bodvcl.data.sources.source import ClipSource
-from bodvcl.engine.assemble import build_learner, loss_options, norm_group, synchronises_norms
-from bodvcl.engine.buckets import GradientBuckets
 from bodvcl.engine.checkpoint import (
     LAST,
-    Changing,
-    Shards,
     checkpoint_state,
     load_checkpoint,
     save_encoder,
     seed_rank,
 )
-from bodvcl.engine.compiled import compile_step
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
-from bodvcl.engine.losses import PLAIN
+from bodvcl.engine.machinery import build_machinery
 from bodvcl.engine.metrics import LogError
 from bodvcl.engine.parts import PartProblems
-from bodvcl.engine.precision import clip_dtype, pick_arithmetic, pick_lower, set_float32
 from bodvcl.engine.problem import BatchProblem
 from bodvcl.engine.ranks import PeerFailed, Ranks, World
 from bodvcl.engine.reporter import Reporter
 from bodvcl.engine.saving import Saver
-from bodvcl.engine.sharding import all_finite, cut_backbones, cuts_weights, whole_encoder
+from bodvcl.engine.sharding import all_finite, whole_encoder
 from bodvcl.engine.signals import AgreedStop, StopRequest
-from bodvcl.engine.step import Collect, step_gradient
-from bodvcl.engine.sync_norm import synchronise_norms
-from bodvcl.engine.trained import Trained
+from bodvcl.engine.step import step_gradient
 from bodvcl.engine.upload import uploaded
 from bodvcl.errors import CheckpointError, DataError
 from bodvcl.models.encoder import VideoEncoder
-from bodvcl.models.layout import memory_layout
-from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.guarded import step_unless
-from bodvcl.optim.schedule import batch_factor, learning_rate, rising_steps
+from bodvcl.optim.schedule import learning_rate, rising_steps
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
 
@@ -144,45 +131,9 @@ class Trainer:
         self.config, self.source, self.run_dir, self.videos = config, source, run_dir, videos
         self.device = pick_device(config.device) if ranks is None else ranks.device
         self.ranks = ranks or Ranks(World(), self.device)
-        self.arithmetic = pick_arithmetic(config.precision, config.fast, self.device)
-        bilevel = bilevel_of(config)
-        self.lower = pick_lower(config.lower_precision, bilevel, self.arithmetic, self.device)
-        set_float32(self.arithmetic, self.lower)
-        self._clip_dtype = clip_dtype(bilevel, self.arithmetic, self.lower, config.fast)
-        torch.backends.cudnn.benchmark = config.fast
-        sharded = cuts_weights(config, self.ranks.size)
-        self.layout = memory_layout(config.fast and not sharded)  # FSDP cuts only contiguous parameters
-        self.learner = build_learner(config).to(self.device).to(memory_format=self.layout).train()
-        self._loss_options = loss_options(config)
-        if self.ranks.size > 1 and synchronises_norms(config):
-            plain = self.device.type == "cpu" or differentiates_twice(config)
-            count = norm_group(config, self.ranks.world)
-            synchronise_norms(self.learner, plain, self.ranks.neighbours(count))
-        if sharded:
-            cut_backbones(self.learner, self.device, self.arithmetic.autocast)
-        self._functions = PLAIN
-        if config.compile:
-            self._functions = compile_step(
-                self.learner, self.device, fast=config.fast, twice=differentiates_twice(config)
-            )
-        self._factor = batch_factor(config.optim, config.batch_size)
-        params = self.learner.trainable()
-        apart = self.learner.backbone_names() if self.ranks.size > 1 and backbone_passes_alone(config) else ()
-        self._trained = Trained(params, apart)
-        self._collect = self._collecting(sharded)
-        self.optimizer = make_optimizer(
-            self._trained.own.values(),
-            config.optim,
-            config.optim.lr * self._factor,
-            config.fast,
-            [self._trained.own[name] for name in self._trained.cut],
-        )
-        self._shards: Shards | None = None
-        if sharded:
-            self._shards = Shards(self._trained, self.optimizer, self.learner.state_dict(), self.ranks)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.arithmetic.scaled)
-        self._changing = Changing(self.learner, self.optimizer, self.scaler)
-        self.solve = make_solver(bilevel, self.ranks.mean)
+        self._machinery = build_machinery(config, self.device, self.ranks)
+        self.learner = self._machinery.learner
+        _, self.optimizer, self.scaler = self._machinery.changing
         self.planned = config.epochs * source.steps_per_epoch
         self.total = self.planned if config.max_steps is None else min(self.planned, config.max_steps)
         self.step = 0
@@ -195,20 +146,12 @@ class Trainer:
             source.steps_per_epoch,
             self.total,
             writes=self.ranks.first,
-            shards=self._shards,
+            shards=self._machinery.shards,
         )
         self._overflows = Overflows()
         self._usual_norm: float | None = None
         self._unread: _Unread | None = None
         self._stop = AgreedStop(StopRequest(), self.ranks.size)
-
-    def _collecting(self, sharded: bool) -> Collect | None:
-        """What sends the gradients of a backbone that passes by itself; None: it does not."""
-        if not self._trained.apart:
-            return None
-        if sharded:  # FSDP's own hooks send them
-            return lambda parts: contextlib.nullcontext()
-        return GradientBuckets(self._trained.apart, self.ranks.size).sent
 
     def resume(self) -> list[str]:
         """Continue from the run's checkpoint, if there is one. Returns one line per option that has changed.
@@ -220,19 +163,19 @@ class Trainer:
             return []
         self.step, changed = load_checkpoint(
             self.run_dir,
-            self._changing,
+            self._machinery.changing,
             dump_yaml(self.config),
             self.config.seed,
             self.ranks,
             self.videos,
             accept_other_videos=self.config.resume_with_other_videos,
-            shards=self._shards,
+            shards=self._machinery.shards,
         )
         return changed
 
     def _state(self) -> dict[str, Any]:
         return checkpoint_state(
-            self._changing, self.step, dump_yaml(self.config), self.ranks.size, self.videos
+            self._machinery.changing, self.step, dump_yaml(self.config), self.ranks.size, self.videos
         )
 
     def run(self) -> TrainingOutcome:
@@ -285,7 +228,7 @@ class Trainer:
             step=self.step,
             total=self.total,
             clip_flops=step_flops(forward_flops(config.model, config.clip), passes(bilevel_of(config))),
-            arithmetic=self.arithmetic.name,
+            arithmetic=self._machinery.arithmetic.name,
         )
 
     @contextlib.contextmanager
@@ -329,19 +272,20 @@ class Trainer:
         A step whose loss or gradient is not finite is left out by the device itself. That the host learns
         before the next update, and so it can still save the state before that step.
         """
-        config, trained = self.config, self._trained
+        config, machinery = self.config, self._machinery
+        trained = machinery.trained
         self.learner.step = self.step
         problems = PartProblems(batch, config.accumulate, config.clip.views, self._problem)
-        scale = self.scaler.scale if self.arithmetic.scaled else None
+        scale = self.scaler.scale if self._machinery.arithmetic.scaled else None
         trained.forget()
         found = step_gradient(
-            self.solve,
+            machinery.solve,
             {**trained.solved},
             problems,
             self.ranks,
             scale,
             self._stop.told(),
-            collect=self._collect,
+            collect=machinery.collect,
         )
         lr = self._set_learning_rate()
         trained.take(found.gradient)
@@ -355,7 +299,7 @@ class Trainer:
         step_unless(self.optimizer, broken)
         self.scaler.update()
         self.learner.after_step(found.keys, (self.step + 1) / self.planned, ~broken)
-        if self.arithmetic.scaled:
+        if self._machinery.arithmetic.scaled:
             values["loss_scale"] = self.scaler.scale(torch.ones_like(norm))
         streams = found.streams if self.ranks.first else []
         self._unread = _Unread(
@@ -385,7 +329,7 @@ class Trainer:
         broken = [
             name for name in values if name.startswith(_MUST_BE_FINITE) and not math.isfinite(values[name])
         ]
-        if broken == ["grad_norm"] and self.arithmetic.scaled and self._overflows.tolerated():
+        if broken == ["grad_norm"] and self._machinery.arithmetic.scaled and self._overflows.tolerated():
             report.note(self._overflows.sentence(last.step, values["loss_scale"]))
         elif broken:
             last.problems.undo()
@@ -396,7 +340,7 @@ class Trainer:
             self._overflows.in_a_row = 0
             earlier = values["grad_norm"] if self._usual_norm is None else self._usual_norm
             self._usual_norm = 0.9 * earlier + 0.1 * values["grad_norm"]
-        if self.arithmetic.scaled:
+        if self._machinery.arithmetic.scaled:
             values["skipped_steps"] = self._overflows.count
         try:
             report.step(last.step, values, last.clips)
@@ -408,34 +352,17 @@ class Trainer:
                     self._saver.save()
             raise
 
-    def _clips(self, batch: ClipBatch) -> Tensor:
-        """The clips as the encoder gets them."""
-        config = self.config
-        return finish(
-            batch, config.augment, self.device, self.layout, dtype=self._clip_dtype, fast=config.fast
-        )
-
     def _problem(self, part: ClipBatch) -> BatchProblem:
-        config = self.config
-        return BatchProblem(
-            self.learner,
-            self._clips(part),
-            part.videos.to(self.device, non_blocking=True).repeat_interleave(config.clip.views),
-            self._loss_options,
-            self.arithmetic.autocast,
-            lower_autocast=self.lower.autocast,
-            health=self._is_logged(),
-            functions=self._functions,
-        )
+        return self._machinery.problem(part, health=self._is_logged())
 
     def _set_learning_rate(self) -> float:
         optim = self.config.optim
         lr = learning_rate(
             self.step,
             self.planned,
-            optim.lr * self._factor,
+            optim.lr * self._machinery.factor,
             rising_steps(optim, self.planned, self.source.steps_per_epoch),
-            optim.warmup_lr * self._factor,
+            optim.warmup_lr * self._machinery.factor,
             optim.cosine_from_start,
         )
         for group in self.optimizer.param_groups:
@@ -445,7 +372,7 @@ class Trainer:
     def _diagnosis(self, batch: ClipBatch, values: dict[str, float], kept: str) -> Diverged:
         config, bilevel = self.config, bilevel_of(self.config)
         clips_are_finite, weights_are_finite = self.ranks.least(
-            int(torch.isfinite(self._clips(batch)).all()), int(all_finite(self.learner))
+            int(torch.isfinite(self._machinery.clips(batch)).all()), int(all_finite(self.learner))
         )
         return diagnose(
             self.step + 1,

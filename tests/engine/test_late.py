@@ -14,7 +14,7 @@ from host_reads import HostReads
 
 from bodvcl.cli.train import main
 from bodvcl.config.schema import KoopmanConfig
-from bodvcl.engine import loop
+from bodvcl.engine import loop, machinery
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.late import LateValues, any_not_finite
 from bodvcl.engine.loop import Trainer
@@ -69,7 +69,7 @@ def reads(monkeypatch) -> HostReads:
 
     monkeypatch.setattr(Trainer, "_train_step", counted_step)
     monkeypatch.setattr(Trainer, "_settle", late)
-    monkeypatch.setattr(loop, "finish", augmented)
+    monkeypatch.setattr(machinery, "finish", augmented)
     return counter
 
 
