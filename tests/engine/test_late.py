@@ -53,7 +53,7 @@ def reads(monkeypatch) -> HostReads:
     """Counts the reads of every training step. The values of the step before may be read, and so may clips by
     the augmentation of a CPU, which loops over them; a GPU has a kernel for it."""
     counter = HostReads()
-    step, settle, finish = Trainer._train_step, Trainer._settle, loop.finish
+    step, settle, finish = Trainer._train_step, Trainer._settle, machinery.finish
 
     def counted_step(self: Trainer, *arguments: Any) -> None:
         with counter.counting():
