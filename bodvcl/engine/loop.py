@@ -87,7 +87,7 @@ class TrainingOutcome:
         total: steps of the whole run.
         seconds: time since the start or the last resume.
         signal: number of the signal that stopped the training early; None: it is complete.
-        encoder: the trained encoder. Where its weights are cut, it is whole on rank 0 only.
+        encoder: the trained encoder. Where its weights are cut, only rank 0 has it.
     """
 
     step: int

@@ -8,6 +8,7 @@ objects over gloo.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,6 +133,8 @@ class Ranks:
         if self.size == 1:
             return
         if kind is None:
+            gc.collect()  # modules of FSDP hold groups in circles; their threads should not outlive Python
+            self._objects = None
             dist.destroy_process_group()
         elif issubclass(kind, PeerFailed):
             self._outlive_the_speaker()

@@ -55,7 +55,8 @@ def _no_view(module: nn.Module, inputs: object, features: Tensor) -> Tensor:
 def whole_encoder(encoder: VideoEncoder, model: ModelConfig, ranks: Ranks) -> VideoEncoder:
     """The encoder with whole parameters on rank 0, where one rank alone can use it.
 
-    All ranks call it where the encoder's weights are cut. The others get the encoder back as it is.
+    All ranks call it where the encoder's weights are cut. The others get an encoder without numbers, on the
+    meta device: one of FSDP would keep the connections to the other ranks open.
 
     Args:
         encoder: the encoder, cut or not.
@@ -70,11 +71,10 @@ def whole_encoder(encoder: VideoEncoder, model: ModelConfig, ranks: Ranks) -> Vi
         together = t.full_tensor() if own_part(t) is not t else t
         if ranks.first:
             whole[name] = together
-    if not ranks.first:
-        return encoder
     with torch.device("meta"):
         alone = build_encoder(model)
-    alone.load_state_dict(whole, assign=True)
+    if ranks.first:
+        alone.load_state_dict(whole, assign=True)
     return alone
 
 
