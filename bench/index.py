@@ -25,17 +25,17 @@ import torch
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.scan_summary import summary_lines
-from bodvcl.data.files.shards.arrow import write_arrow
-from bodvcl.data.files.shards.rows import SCHEMA
-from bodvcl.data.files.shards.scan import judged
-from bodvcl.data.files.shards.table import FACTS, VideoTable
+from bodvcl.data.files.tars.arrow import write_arrow
+from bodvcl.data.files.tars.rows import SCHEMA
+from bodvcl.data.files.tars.scan import judged
+from bodvcl.data.files.tars.table import FACTS, VideoTable
 from bodvcl.data.files.training_part import training_part
 from bodvcl.data.files.video_list import list_videos
 from bodvcl.data.sets.rows import DatasetRows
 from bodvcl.data.sources.source_choice import can_run_dali
 
 CPU = torch.device("cpu")
-_PER_SHARD = 1000
+_PER_TAR = 1000
 _AT_ONCE = 50_000
 _KEYS = 20
 """Key frames of a video; a usual one of 10 s has as many or fewer."""
@@ -43,7 +43,7 @@ _KEYS = 20
 
 def write_index(file: Path, videos: int) -> None:
     """An index of made-up videos of 100 to 499 frames, three sizes and two codecs."""
-    urls = [f"/data/train-{n:06d}.tar" for n in range(-(-videos // _PER_SHARD))]
+    urls = [f"/data/train-{n:06d}.tar" for n in range(-(-videos // _PER_TAR))]
     facts = {"urls": urls, "sizes": [10**9] * len(urls), "bad": [], "repeats": [], "classes": {}}
     schema = SCHEMA.with_metadata({FACTS: json.dumps(facts)})
     write_arrow(file, schema, (_rows(first, min(_AT_ONCE, videos - first)) for first in _firsts(videos)))
@@ -59,9 +59,9 @@ def _rows(first: int, count: int) -> pa.RecordBatch:
     size = np.array([[320, 240], [340, 256], [426, 240]])[number % 3]
     keys = frames[:, None] * np.arange(_KEYS) // _KEYS
     plain = {
-        "shard": number // _PER_SHARD,
+        "tar": number // _PER_TAR,
         "name": [f"{n:010d}.mp4" for n in number.tolist()],
-        "start": number % _PER_SHARD * 10**6,
+        "start": number % _PER_TAR * 10**6,
         "size": np.full(count, 10**6),
         "digest": [n.to_bytes(16, "little") for n in number.tolist()],
         "frames": frames,

@@ -130,8 +130,8 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
     if not report["flip_allowed"]:
         print(f"class {found.data.flip_forbidden_by!r} says left or right: train with --augment.flip 0")
     data = found.data
-    what = "tar file" if data.shards else "file"
-    known = (len(data.shards) or len({row.path for row in data.rows})) - found.checked
+    what = "tar file" if data.tars else "file"
+    known = (len(data.tars) or len({row.path for row in data.rows})) - found.checked
     print(f"{counted(found.checked, what)} checked, {known:,} known already; index: {report['index']}")
 
 

@@ -35,8 +35,8 @@ def _data(config: TrainConfig) -> list[str]:
     if built_in(config.data):  # rendered when it is needed
         return []
     found = open_dataset(config.data)
-    if found.shards:
-        return [f"{counted(len(found.shards), 'tar file')} of {found.name}; a dry run opens none"]
+    if found.tars:
+        return [f"{counted(len(found.tars), 'tar file')} of {found.name}; a dry run opens none"]
     if not found.rows:
         scan(config.data, clip=config.clip, workers=0, progress=False)  # which says why there are none
     return [f"{counted(len(found.rows), 'video')} listed in {found.name}; a dry run opens none"]

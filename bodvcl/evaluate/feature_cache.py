@@ -80,9 +80,9 @@ def save_features(folder: Path, key: str, features: VideoFeatures) -> Path:
 
 
 def _stamp(video: VideoInfo) -> list[Any]:
-    if video.held is not None and is_url(video.held.shard):  # how large it is and where it lies must do
+    if video.held is not None and is_url(video.held.whole):  # how large it is and where it lies must do
         return [video.path, *video.held[1:]]
-    path = video.path if video.held is None else video.held.shard
+    path = video.path if video.held is None else video.held.whole
     inside = [] if video.held is None else [*video.held[1:]]
     try:
         status = os.stat(path)

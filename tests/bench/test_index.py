@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from bench.index import measure, write_index
-from bodvcl.data.files.shards.table import VideoTable
+from bodvcl.data.files.tars.table import VideoTable
 
 VIDEOS = 120_000
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from replaced import assert_replaced
-from shard_files import held_in_shard
 from smooth_video import MEAN, MOST, VP9, write_waves
+from tar_files import held_in_tar
 from video_files import cut_without_decoding, read_barcode, write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
@@ -155,7 +155,7 @@ def test_gpu_gives_the_clips_of_pyav(tmp_path):
 
 
 def test_videos_in_a_tar_file_give_the_same_clips(videos, tmp_path):
-    inside = held_in_shard(videos, tmp_path / "x.tar")
+    inside = held_in_tar(videos, tmp_path / "x.tar")
     both = zip(source_of(inside).epoch(0), source_of(videos).epoch(0), strict=True)
     assert all(torch.equal(own.clips, other.clips) for own, other in both)
     (tmp_path / "x.tar").unlink()

@@ -13,7 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from bodvcl.data.files.video import BadVideo
-from bodvcl.data.tars.held import Held, ShardError, held_file
+from bodvcl.data.tars.held import Held, HeldError, held_file
 
 
 class Metadata(TypedDict, total=False):
@@ -60,7 +60,7 @@ def opened(path: str, held: Held | None = None) -> Iterator[tuple[InputContainer
             yield container, stream
     except BadVideo:
         raise
-    except ShardError as error:
+    except HeldError as error:
         raise BadVideo(path, str(error)) from error
     except FileNotFoundError:
         raise BadVideo(path, "no such file") from None

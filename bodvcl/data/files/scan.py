@@ -14,7 +14,7 @@ from bodvcl.data.files.identity import first_of_each
 from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
-from bodvcl.data.files.shards.scan import scan_shards
+from bodvcl.data.files.tars.scan import scan_tars
 from bodvcl.data.files.training_part import TrainingPart, training_part
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sets import BuiltInSettings, DatasetRows, VideoRow, open_dataset
@@ -116,8 +116,8 @@ def scan(
         DataError: the source does not exist or cannot be read, or holds no usable video.
     """
     data = open_dataset(source, settings, workers=workers, progress=progress)
-    if data.shards:
-        held = scan_shards(data.shards, clip, workers=workers, progress=progress)
+    if data.tars:
+        held = scan_tars(data.tars, clip, workers=workers, progress=progress)
         data = replace(data, classes=held.classes)
         if not len(held.videos):
             raise DataError(nothing_usable(data, held.skipped))

@@ -150,7 +150,7 @@ def transcode(
             else, lies inside the source, or cannot be written.
     """
     data = open_dataset(source, workers=workers, progress=progress)
-    if data.shards:
+    if data.tars:
         raise DataError(
             f"{data.name}: videos in tar files are not copied; unpack them, and give the folder to "
             "bodvcl data transcode"

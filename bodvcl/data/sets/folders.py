@@ -27,7 +27,7 @@ def read_folder(root: Path) -> DatasetRows:
     """
     found = search_videos(root)
     if found.tars and not found.videos:
-        return _shards(root, found)
+        return _in_tars(root, found)
     places = [_folders(root, video) for video in found.videos]
     rows = [
         VideoRow(video, "" if level is None else place[level])
@@ -36,7 +36,7 @@ def read_folder(root: Path) -> DatasetRows:
     return DatasetRows(str(root), str(root), rows, others=found.others, unreadable=found.unreadable)
 
 
-def _shards(root: Path, found: Found) -> DatasetRows:
+def _in_tars(root: Path, found: Found) -> DatasetRows:
     places = [_folders(root, tar) for tar in found.tars]
     splits = ["" if at is None else place[at] for place, at in zip(places, split_levels(places))]
     return DatasetRows(
@@ -45,7 +45,7 @@ def _shards(root: Path, found: Found) -> DatasetRows:
         [],
         others=found.others - len(found.tars),
         unreadable=found.unreadable,
-        shards=measured(found.tars, splits),
+        tars=measured(found.tars, splits),
     )
 
 

@@ -20,7 +20,7 @@ from bodvcl.data.sets.split_names import canonical_split
 from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
 from bodvcl.data.tars.held import is_url
-from bodvcl.data.tars.names import find_shards
+from bodvcl.data.tars.names import find_tars
 from bodvcl.errors import DataError
 from bodvcl.text.words import suggestion
 
@@ -67,7 +67,7 @@ def open_dataset(
             `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth;
             a .csv list with a column `path` (relative to the list), an optional column `split`, and label
             columns; or tar files of videos: a folder of them, or paths and URLs as in
-            :func:`~bodvcl.data.tars.names.find_shards`. `~` is the home folder.
+            :func:`~bodvcl.data.tars.names.find_tars`. `~` is the home folder.
         settings: settings of the built-in data sets. None: their defaults.
         workers: processes that render a built-in data set. None or 0: one per core.
         progress: show a progress bar while rendering.
@@ -91,7 +91,7 @@ def _with_canonical_splits(found: DatasetRows) -> DatasetRows:
             row if row.split == names[row.split] else replace(row, split=names[row.split])
             for row in found.rows
         ],
-        shards=[replace(shard, split=names[shard.split]) for shard in found.shards],
+        tars=[replace(tar, split=names[tar.split]) for tar in found.tars],
         notes=[*found.notes, *([f"names of splits: {', '.join(read_as)}"] if read_as else [])],
     )
 
@@ -100,12 +100,12 @@ def _read(text: str) -> DatasetRows:
     if not text:
         raise DataError("the data is an empty text; give a folder of videos, or . for the current folder")
     if is_url(text):
-        return DatasetRows(text, text, [], shards=find_shards(text))
+        return DatasetRows(text, text, [], tars=find_tars(text))
     path = Path(text).expanduser()
     if os.path.isdir(path):
         return read_folder(path)
     if path.suffix == ".tar":
-        return DatasetRows(str(path), str(path.parent), [], shards=find_shards(str(path)))
+        return DatasetRows(str(path), str(path.parent), [], tars=find_tars(str(path)))
     if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return read_csv_list(path)
     match = _SPEC.fullmatch(text)

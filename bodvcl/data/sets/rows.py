@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bodvcl.data.tars.names import Shard
+from bodvcl.data.tars.names import TarFile
 
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
@@ -62,7 +62,7 @@ class DatasetRows:
         others: number of non-video files seen (folders only).
         unreadable: (folder, reason) of folders that could not be read and were skipped.
         list_file: the .csv list that the rows are from; "" for a folder or an official layout.
-        shards: the tar files that hold the videos; ``rows`` is then empty, and a scan finds the videos.
+        tars: the tar files that hold the videos; ``rows`` is then empty, and a scan finds the videos.
     """
 
     name: str
@@ -75,12 +75,12 @@ class DatasetRows:
     others: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     list_file: str = ""
-    shards: Sequence[Shard] = ()
+    tars: Sequence[TarFile] = ()
 
     @property
     def splits(self) -> set[str]:
         """Names of the splits of the rows, or of the folders of tar files."""
-        return {row.split for row in self.rows} | {shard.split for shard in self.shards}
+        return {row.split for row in self.rows} | {tar.split for tar in self.tars}
 
     @property
     def flip_forbidden_by(self) -> str | None:

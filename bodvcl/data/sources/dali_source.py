@@ -29,7 +29,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.base import PlannedSource
 from bodvcl.data.sources.dali_graph import Inputs, clip_graph, corrected
 from bodvcl.data.sources.read_ahead import read_ahead
-from bodvcl.data.tars.held import ShardError, held_bytes
+from bodvcl.data.tars.held import HeldError, held_bytes
 from bodvcl.data.workers.process import default_workers
 
 _Bytes = Future[np.ndarray | str]
@@ -89,7 +89,7 @@ def _read(video: VideoInfo) -> np.ndarray | str:
             encoded = np.fromfile(video.path, np.uint8)
         else:
             encoded = np.frombuffer(held_bytes(video.held), np.uint8)
-    except ShardError as error:
+    except HeldError as error:
         return str(error)
     except FileNotFoundError:
         return "no such file"

@@ -19,7 +19,7 @@ from bodvcl.data.clips.plan import ClipPlan, collect
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sources.base import PlannedSource
 from bodvcl.data.sources.read_ahead import read_ahead
-from bodvcl.data.tars.held import ShardError, held_bytes
+from bodvcl.data.tars.held import HeldError, held_bytes
 from bodvcl.data.workers.process import default_workers
 from bodvcl.text.words import counted
 
@@ -41,7 +41,7 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
                 info.path, f"TorchCodec finds {counted(len(decoder), 'frame')}, the scan {info.frames}"
             )
         frames = decoder.get_frames_at(draws.frames.reshape(-1).tolist()).data
-    except ShardError as error:
+    except HeldError as error:
         raise BadVideo(info.path, str(error)) from error
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]

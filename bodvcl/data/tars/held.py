@@ -1,6 +1,6 @@
-"""A video that is a part of a larger file: a member of a tar file (a shard), on a disk or at a URL.
+"""A video that is a part of a larger file: a member of a tar file, on a disk or at a URL.
 
-Local shards are read in place. Of a shard at a URL exactly the bytes of the member are asked for.
+Local files are read in place. Of a file at a URL exactly the bytes of the member are asked for.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from bodvcl.errors import DataError
 
 _WAITS = (1.0, 4.0)  # seconds before the second and the third try
 _CONNECT, _SILENCE = 30, 60  # seconds that a web server may take to connect, and then to send something
-_BUFFER = 2**16  # bytes read at once from a local shard, at least
+_BUFFER = 2**16  # bytes read at once from a local file, at least
 
 
 class Held(NamedTuple):
     """Where the bytes of a video are.
 
     Attributes:
-        shard: path or URL of the file that holds it.
+        whole: path or URL of the file that holds it.
         start: its first byte there.
         size: number of its bytes.
     """
 
-    shard: str
+    whole: str
     start: int
     size: int
 
 
-class ShardError(DataError):
-    """A shard, or a part of it, cannot be read; the message is one line."""
+class HeldError(DataError):
+    """The larger file, or a part of it, cannot be read; the message is one line."""
 
 
 def is_url(path: str) -> bool:
@@ -45,28 +45,28 @@ def held_file(held: Held) -> io.BufferedIOBase:
     """The bytes as a file that can be read and searched.
 
     Raises:
-        ShardError: they cannot be read.
+        HeldError: they cannot be read.
     """
-    if is_url(held.shard):
+    if is_url(held.whole):
         return io.BytesIO(held_bytes(held))
     try:
         return io.BufferedReader(_Window(held), _BUFFER)
     except OSError as error:
-        raise ShardError(error.strerror or str(error)) from error
+        raise HeldError(error.strerror or str(error)) from error
 
 
 def held_bytes(held: Held) -> bytes:
     """The bytes. A URL that fails is tried three times.
 
     Raises:
-        ShardError: they cannot be read; names the reason only.
+        HeldError: they cannot be read; names the reason only.
     """
-    if is_url(held.shard):
+    if is_url(held.whole):
         return _patiently(held)
     with held_file(held) as file:
         found = file.read()
     if len(found) != held.size:
-        raise ShardError(f"the shard ends {held.size - len(found):,} bytes too early")
+        raise HeldError(f"the tar file ends {held.size - len(found):,} bytes too early")
     return found
 
 
@@ -74,7 +74,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     """fsspec's file system for a URL, and the path in it.
 
     Raises:
-        ShardError: the kind of URL is unknown, or its package is not installed.
+        HeldError: the kind of URL is unknown, or its package is not installed.
     """
     return _filesystem(url, os.getpid())
 
@@ -89,13 +89,13 @@ def _filesystem(url: str, process: int) -> tuple[Any, str]:
         try:
             import aiohttp
         except ImportError:
-            raise ShardError("a web address needs the package aiohttp: pip install aiohttp") from None
+            raise HeldError("a web address needs the package aiohttp: pip install aiohttp") from None
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
         options = {"client_kwargs": {"timeout": limits}}
     try:
         system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
-        raise ShardError(" ".join(str(error).split())) from error
+        raise HeldError(" ".join(str(error).split())) from error
     return system, path
 
 
@@ -112,7 +112,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _patiently(held: Held) -> bytes:
-    system, path = filesystem(held.shard)
+    system, path = filesystem(held.whole)
     for wait in (*_WAITS, None):
         try:
             found: bytes = system.cat_file(path, start=held.start, end=held.start + held.size)
@@ -120,12 +120,12 @@ def _patiently(held: Held) -> bytes:
             missing = isinstance(error, (FileNotFoundError, PermissionError))
             if wait is None or missing:
                 tries = "" if missing else f" ({len(_WAITS) + 1} tries)"
-                raise ShardError(f"{reason_of(error)}{tries}") from error
+                raise HeldError(f"{reason_of(error)}{tries}") from error
             time.sleep(wait)
         else:
             break
     if len(found) != held.size:
-        raise ShardError(
+        raise HeldError(
             f"got {len(found):,} bytes instead of {held.size:,}: the file has changed, or its server sends "
             "only whole files"
         )
@@ -136,7 +136,7 @@ class _Window(io.RawIOBase):
     """The bytes of a member of a local file, as a file of its own."""
 
     def __init__(self, held: Held) -> None:
-        self._file = open(held.shard, "rb", buffering=0)  # noqa: SIM115  # closed in close()
+        self._file = open(held.whole, "rb", buffering=0)  # noqa: SIM115  # closed in close()
         self._first, self._size, self._at = held.start, held.size, 0
 
     @property

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from bodvcl.data.tars.held import ShardError, filesystem, is_url, reason_of
+from bodvcl.data.tars.held import HeldError, filesystem, is_url, reason_of
 from bodvcl.errors import DataError
 from bodvcl.text.words import counted, printable
 
@@ -23,7 +23,7 @@ _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "
 
 
 @dataclass(frozen=True)
-class Shard:
+class TarFile:
     """A tar file of videos.
 
     Attributes:
@@ -39,12 +39,7 @@ class Shard:
     split: str = ""
 
 
-def names_shards(text: str) -> bool:
-    """Whether a specification names tar files, and not a folder, a list or a data set by name."""
-    return is_url(text) or text.endswith(".tar")
-
-
-def find_shards(text: str) -> list[Shard]:
+def find_tars(text: str) -> list[TarFile]:
     """The tar files that a specification names, in the order of the pattern.
 
     Args:
@@ -68,7 +63,7 @@ def any_exists(text: str) -> bool:
     return any(os.path.exists(path) for name in expanded(text) for path in _existing(name))
 
 
-def measured(urls: Sequence[str], splits: Sequence[str] | None = None) -> list[Shard]:
+def measured(urls: Sequence[str], splits: Sequence[str] | None = None) -> list[TarFile]:
     """The tar files with their sizes.
 
     Args:
@@ -80,7 +75,7 @@ def measured(urls: Sequence[str], splits: Sequence[str] | None = None) -> list[S
     """
     with ThreadPoolExecutor(_ASKING) as pool:
         facts = pool.map(_facts, urls)
-        return [Shard(u, *fact, split) for u, fact, split in zip(urls, facts, splits or [""] * len(urls))]
+        return [TarFile(u, *fact, split) for u, fact, split in zip(urls, facts, splits or [""] * len(urls))]
 
 
 def expanded(text: str) -> Iterator[str]:
@@ -123,7 +118,7 @@ def _remote(pattern: str) -> list[str]:
     try:
         system, path = filesystem(pattern)
         return sorted(system.unstrip_protocol(found) for found in system.glob(path))
-    except ShardError as error:
+    except HeldError as error:
         raise DataError(f"{printable(pattern)}: {error}") from error
     except Exception as error:  # each kind of URL has errors of its own
         raise DataError(f"{printable(pattern)}: cannot be listed: {reason_of(error)}") from error
@@ -138,15 +133,15 @@ def _facts(url: str) -> tuple[int, str]:
             return status.st_size, str(status.st_mtime_ns)
         system, path = filesystem(url)
         info: dict[str, Any] = system.info(path)
-    except (ShardError, OSError) as error:
-        reason = str(error) if isinstance(error, ShardError) else error.strerror or reason_of(error)
+    except (HeldError, OSError) as error:
+        reason = str(error) if isinstance(error, HeldError) else error.strerror or reason_of(error)
         raise DataError(f"{printable(url)}: this tar file cannot be read: {reason}") from error
     except DataError:
         raise
     except Exception as error:  # each kind of URL has errors of its own
         raise DataError(f"{printable(url)}: this tar file cannot be read: {reason_of(error)}") from error
     if info.get("size") is None:
-        raise DataError(f"{printable(url)}: its server does not say how large it is, so it cannot be a shard")
+        raise DataError(f"{printable(url)}: its server does not say how large it is, so it cannot be used")
     return int(info["size"]), str(next((info[name] for name in _MARKS if info.get(name)), ""))
 
 

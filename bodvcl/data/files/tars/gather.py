@@ -14,13 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bodvcl.data.files.repeats import Repeat, without_repeats
-from bodvcl.data.files.shards.arrow import write_arrow
-from bodvcl.data.files.shards.check import folder_of_index, read_result
-from bodvcl.data.files.shards.rows import SCHEMA, video_of
-from bodvcl.data.files.shards.table import FACTS, VideoTable
+from bodvcl.data.files.tars.arrow import write_arrow
+from bodvcl.data.files.tars.check import folder_of_index, read_result
+from bodvcl.data.files.tars.rows import SCHEMA, video_of
+from bodvcl.data.files.tars.table import FACTS, VideoTable
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets.split_names import canonical_split
-from bodvcl.data.tars.names import Shard
+from bodvcl.data.tars.names import TarFile
 from bodvcl.errors import DataError
 
 _FORMAT = 1  # raise it when the same results would give another index
@@ -28,23 +28,23 @@ _AT_ONCE = 2**16  # rows of a part of the file, at least
 _BYTES = np.dtype("V16")
 
 
-def gathered(shards: Sequence[Shard], results: Sequence[Path]) -> VideoTable:
+def gathered(tars: Sequence[TarFile], results: Sequence[Path]) -> VideoTable:
     """The usable videos of all tar files, each once per split. The index is made once and then only opened.
 
     Args:
-        shards: the tar files.
-        results: for each the file with its rows, from :func:`bodvcl.data.files.shards.check.check_shards`.
+        tars: the tar files.
+        results: for each the file with its rows, from :func:`bodvcl.data.files.tars.check.check_tars`.
 
     Raises:
         DataError: the index cannot be written, or the tar files hold no usable video.
     """
     folder = folder_of_index()
-    named = [[shard.url, shard.split, result.name] for shard, result in zip(shards, results)]
+    named = [[tar.url, tar.split, result.name] for tar, result in zip(tars, results)]
     facts = json.dumps([_FORMAT, named]).encode(errors="surrogateescape")
     file = folder / f"all-{hashlib.blake2b(facts, digest_size=16).hexdigest()}.arrow"
     if not file.exists():
         try:
-            _gather(file, shards, results)
+            _gather(file, tars, results)
         except OSError as error:
             raise DataError(
                 f"{folder}: the index of the videos cannot be written ({error.strerror or error}); free some "
@@ -63,31 +63,31 @@ def repeats_of(table: VideoTable) -> list[Repeat]:
     ]
 
 
-def _gather(file: Path, shards: Sequence[Shard], results: Sequence[Path]) -> None:
+def _gather(file: Path, tars: Sequence[TarFile], results: Sequence[Path]) -> None:
     bad: list[tuple[str, str]] = []
     digests: list[NDArray[np.void]] = []
     classes: dict[str, set[str]] = {}
-    for shard, result in zip(shards, results):
+    for tar, result in zip(tars, results):
         table, faults = read_result(result)
-        bad += [(f"{shard.url}/{name}", reason) for name, reason in faults]
+        bad += [(f"{tar.url}/{name}", reason) for name, reason in faults]
         digests.append(np.frombuffer(b"".join(table["digest"].to_pylist()), _BYTES))
         labels = table["labels"].combine_chunks()
         for name, value in set(zip(labels.keys.to_pylist(), labels.items.to_pylist())):
             classes.setdefault(name, set()).update([value] if value else [])
-    changes, repeats = _repeats(shards, results, np.concatenate(digests), [len(d) for d in digests])
+    changes, repeats = _repeats(tars, results, np.concatenate(digests), [len(d) for d in digests])
     facts = {
-        "urls": [shard.url for shard in shards],
-        "sizes": [shard.size for shard in shards],
+        "urls": [tar.url for tar in tars],
+        "sizes": [tar.size for tar in tars],
         "bad": bad,
         "repeats": [asdict(repeat) for repeat in repeats],
         "classes": {name: sorted(values) for name, values in classes.items()},
     }
     schema = SCHEMA.with_metadata({FACTS: json.dumps(facts)})
-    write_arrow(file, schema, _batches(shards, results, changes))
+    write_arrow(file, schema, _batches(tars, results, changes))
 
 
 def _repeats(
-    shards: Sequence[Shard], results: Sequence[Path], digests: NDArray[np.void], counts: Sequence[int]
+    tars: Sequence[TarFile], results: Sequence[Path], digests: NDArray[np.void], counts: Sequence[int]
 ) -> tuple[dict[int, VideoInfo | None], list[Repeat]]:
     """For each video with the bytes of another: what it becomes, or None where it is left out."""
     halves = digests.view(np.int64)[::2]
@@ -97,15 +97,15 @@ def _repeats(
     if not len(rows):
         return {}, []
     ends = np.cumsum(counts)
-    urls = [shard.url for shard in shards]
+    urls = [tar.url for tar in tars]
     videos: dict[int, VideoInfo] = {}
     for number in np.unique(np.searchsorted(ends, rows, side="right")).tolist():
         table, _ = read_result(results[number])
         start = int(ends[number]) - counts[number]
         for row in rows[(rows >= start) & (rows < ends[number])].tolist():
             (values,) = table.slice(row - start, 1).to_pylist()
-            video = video_of({**values, "shard": number}, urls)
-            videos[row] = replace(video, split=_split(video.split, shards[number]))
+            video = video_of({**values, "tar": number}, urls)
+            videos[row] = replace(video, split=_split(video.split, tars[number]))
     first: dict[bytes, str] = {}
     firsts = {v.path: first.setdefault(digests[row].tobytes(), v.path) for row, v in videos.items()}
     kept, repeats = without_repeats([*videos.values()], firsts)
@@ -114,19 +114,19 @@ def _repeats(
 
 
 def _batches(
-    shards: Sequence[Shard], results: Sequence[Path], changes: Mapping[int, VideoInfo | None]
+    tars: Sequence[TarFile], results: Sequence[Path], changes: Mapping[int, VideoInfo | None]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of all tar files in parts."""
     waiting: list[pa.Table] = []
     start = 0
-    for number, (shard, result) in enumerate(zip(shards, results)):
+    for number, (tar, result) in enumerate(zip(tars, results)):
         table, _ = read_result(result)
-        splits = [_split(split, shard) for split in table["split"].to_pylist()]
-        rows = _replaced(table, {"shard": [number] * len(table), "split": splits})
+        splits = [_split(split, tar) for split in table["split"].to_pylist()]
+        rows = _replaced(table, {"tar": [number] * len(table), "split": splits})
         own = {row - start: changes[row] for row in range(start, start + len(table)) if row in changes}
         waiting.append(_changed(rows, own) if own else rows)
         start += len(table)
-        if sum(map(len, waiting)) >= _AT_ONCE or number == len(shards) - 1:
+        if sum(map(len, waiting)) >= _AT_ONCE or number == len(tars) - 1:
             yield from pa.concat_tables(waiting).combine_chunks().to_batches()
             waiting = []
 
@@ -152,5 +152,5 @@ def _replaced(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table
     return table.replace_schema_metadata(None)
 
 
-def _split(told: str, shard: Shard) -> str:
-    return canonical_split(told) or shard.split
+def _split(told: str, tar: TarFile) -> str:
+    return canonical_split(told) or tar.split

@@ -39,7 +39,7 @@ _ARRAYS: dict[str, tuple[pa.DataType, type[np.generic]]] = {
 }
 SCHEMA = pa.schema(
     [
-        ("shard", pa.int32()),  # number of the tar file in the list of all
+        ("tar", pa.int32()),  # number of the tar file in the list of all
         ("name", pa.string()),  # path in the tar file
         ("start", pa.int64()),
         ("size", pa.int64()),
@@ -52,19 +52,19 @@ SCHEMA = pa.schema(
 """One row per video. The fields of :class:`~bodvcl.data.files.video.VideoInfo` have their names."""
 
 
-def row_of(info: VideoInfo, shard: int, name: str, digest: bytes) -> dict[str, Any]:
-    """The row of a video in a shard.
+def row_of(info: VideoInfo, tar: int, name: str, digest: bytes) -> dict[str, Any]:
+    """The row of a video in a tar file.
 
     Args:
         info: the video; :attr:`VideoInfo.held` says where it is.
-        shard: number of the tar file.
+        tar: number of the tar file.
         name: path in the tar file.
         digest: 16 bytes that are equal for equal content.
     """
     assert info.held is not None
     arrays = {name: getattr(info, name) for name in _ARRAYS}
     return {
-        **{"shard": shard, "name": name, "start": info.held.start, "size": info.held.size, "digest": digest},
+        **{"tar": tar, "name": name, "start": info.held.start, "size": info.held.size, "digest": digest},
         **{name: getattr(info, name) for name in _PLAIN},
         **{name: None if value is None else value.tolist() for name, value in arrays.items()},
         "labels": list(info.labels.items()),
@@ -81,9 +81,9 @@ def video_of(row: Mapping[str, Any], urls: Sequence[str]) -> VideoInfo:
 
     Args:
         row: one row as Python values.
-        urls: path or URL of each shard.
+        urls: path or URL of each tar file.
     """
-    url = urls[row["shard"]]
+    url = urls[row["tar"]]
     arrays: dict[str, Any] = {
         name: None if row[name] is None else np.array(row[name], kind) for name, (_, kind) in _ARRAYS.items()
     }

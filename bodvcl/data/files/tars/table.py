@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bodvcl.data.files.shards.arrow import read_arrow
-from bodvcl.data.files.shards.rows import video_of
+from bodvcl.data.files.tars.arrow import read_arrow
+from bodvcl.data.files.tars.rows import video_of
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.tars.held import is_url
 from bodvcl.errors import DataError
@@ -29,7 +29,7 @@ class VideoTable(Sequence[VideoInfo]):
     A copy that is sent to another process opens the same file there.
 
     Args:
-        file: an Arrow file of :data:`~bodvcl.data.files.shards.rows.SCHEMA` with :data:`FACTS`.
+        file: an Arrow file of :data:`~bodvcl.data.files.tars.rows.SCHEMA` with :data:`FACTS`.
         rows: int32 numbers of the rows that count, in order. None: all.
 
     Attributes:
@@ -132,16 +132,16 @@ class VideoTable(Sequence[VideoInfo]):
     def files(self) -> list[tuple[str, tuple[int, ...]]]:
         """Path or URL of each tar file with one of the videos; its bytes, and how many of them it holds."""
         urls, sizes = self.facts["urls"], self.facts["sizes"]
-        each = np.bincount(self.numbers("shard"), minlength=len(urls)).tolist()
+        each = np.bincount(self.numbers("tar"), minlength=len(urls)).tolist()
         places = [url if is_url(url) else os.path.abspath(url) for url in urls]
         return [(place, (size, count)) for place, size, count in zip(places, sizes, each) if count]
 
     def paths(self) -> list[str]:
         """:attr:`VideoInfo.path` of each video."""
         names = self._table["name"] if self._rows is None else self._table["name"].take(pa.array(self._rows))
-        shards = self.numbers("shard").tolist()
+        tars = self.numbers("tar").tolist()
         urls = self.facts["urls"]
-        return [f"{urls[shard]}/{name}" for shard, name in zip(shards, names.to_pylist())]
+        return [f"{urls[tar]}/{name}" for tar, name in zip(tars, names.to_pylist())]
 
 
 def _longest_groups(batch: pa.RecordBatch) -> NDArray[np.int64]:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.repeats import Repeat
-from bodvcl.data.tars.names import Shard
+from bodvcl.data.tars.names import TarFile
 from bodvcl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bodvcl.data.files.shards.table import VideoTable
+    from bodvcl.data.files.tars.table import VideoTable
 
 
 @dataclass(frozen=True)
-class ShardScan:
+class TarScan:
     """What tar files hold.
 
     Attributes:
@@ -39,13 +39,13 @@ class ShardScan:
     classes: dict[str, tuple[str, ...]]
 
 
-def scan_shards(
-    shards: Sequence[Shard], clip: ClipConfig | None, *, workers: int | None, progress: bool
-) -> ShardScan:
+def scan_tars(
+    tars: Sequence[TarFile], clip: ClipConfig | None, *, workers: int | None, progress: bool
+) -> TarScan:
     """Check every video of some tar files, except in those that an earlier scan has checked.
 
     Args:
-        shards, workers, progress: as in :func:`bodvcl.data.files.shards.check.check_shards`.
+        tars, workers, progress: as in :func:`bodvcl.data.files.tars.check.check_tars`.
         clip: clips that a video must hold. None: any length is accepted.
 
     Raises:
@@ -53,15 +53,15 @@ def scan_shards(
         DataError: a tar file cannot be read, or the results cannot be written.
     """
     if find_spec("pyarrow") is None:
-        raise ConfigError("videos in tar files need the package pyarrow: pip install 'bodvcl[shards]'")
-    from bodvcl.data.files.shards.check import check_shards
-    from bodvcl.data.files.shards.gather import gathered, repeats_of
+        raise ConfigError("videos in tar files need the package pyarrow: pip install 'bodvcl[tar]'")
+    from bodvcl.data.files.tars.check import check_tars
+    from bodvcl.data.files.tars.gather import gathered, repeats_of
 
-    results, checked = check_shards(shards, workers=workers, progress=progress)
-    videos = gathered(shards, results)
+    results, checked = check_tars(tars, workers=workers, progress=progress)
+    videos = gathered(tars, results)
     skipped = [(path, reason) for path, reason in videos.facts["bad"]]
     fits, unfit = (np.ones(len(videos), bool), []) if clip is None else judged(videos, clip)
-    return ShardScan(
+    return TarScan(
         videos if fits.all() else videos.taken(fits),
         skipped + unfit,
         checked,

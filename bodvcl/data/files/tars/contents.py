@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bodvcl.data.sets.layout import is_video_name
-from bodvcl.data.tars.held import ShardError
+from bodvcl.data.tars.held import HeldError
 from bodvcl.text.words import counted
 
 LABEL = "label"
@@ -49,7 +49,7 @@ def members(path: Path) -> list[Member]:
     """The videos of a tar file, in order.
 
     Raises:
-        ShardError: it is no tar file, it is compressed, or it ends too early.
+        HeldError: it is no tar file, it is compressed, or it ends too early.
     """
     videos: dict[str, tuple[int, int]] = {}
     notes: dict[str, dict[str, str]] = {}
@@ -64,7 +64,7 @@ def members(path: Path) -> list[Member]:
                     notes.setdefault(_key(name), {}).update(_read_note(name, raw.read(entry.size)))
             return [_member(raw, name, at, notes.get(_key(name), {})) for name, at in videos.items()]
     except OSError as error:
-        raise ShardError(error.strerror or str(error)) from error
+        raise HeldError(error.strerror or str(error)) from error
 
 
 def _entries(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -79,11 +79,11 @@ def _entries(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
             end = archive.offset
     except tarfile.TarError as error:
         what = "truncated or damaged" if count else "not a tar file, or a compressed one: unpack it"
-        raise ShardError(f"{what} (after {counted(count, 'file')}: {error})") from error
+        raise HeldError(f"{what} (after {counted(count, 'file')}: {error})") from error
     raw.seek(end)
     block = raw.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE or any(block):
-        raise ShardError(f"truncated: it ends after {counted(count, 'file')} without the mark of its end")
+        raise HeldError(f"truncated: it ends after {counted(count, 'file')} without the mark of its end")
 
 
 def _member(raw: BinaryIO, name: str, at: tuple[int, int], note: dict[str, str]) -> Member:

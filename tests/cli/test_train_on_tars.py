@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from shard_files import sharded
+from tar_files import in_tars
 
 from bodvcl.cli.main import main
 from bodvcl.engine.checkpoint import LAST
@@ -31,7 +31,7 @@ def data(shapes_cache, finished_run, tmp_path) -> Path:
         Path(shutil.copyfile(video, tmp_path / "plain" / f"v{number}.mp4"))
         for number, video in enumerate(sorted(shapes_cache.rglob("*.mp4"))[:8])
     ]
-    sharded(videos, tmp_path / "tars", 3)
+    in_tars(videos, tmp_path / "tars", 3)
     return tmp_path / "tars"
 
 
@@ -69,7 +69,7 @@ def test_bad_tar_files_end_with_one_line_and_code_2(tiny, data, tmp_path, capsys
     broken.write_bytes(broken.read_bytes()[:5000])
     assert train(tiny, "--data", str(data), "--run-dir", str(tmp_path / "r")) == 2
     bar, *_, told = capsys.readouterr().err.strip().splitlines()
-    assert bar.startswith("checking shards")
+    assert bar.startswith("checking tar files")
     assert "train-001.tar: truncated" in told
     assert not (tmp_path / "r" / LAST).exists()
     assert main(["data", "transcode", str(data), str(tmp_path / "copy")]) == 2
@@ -77,9 +77,9 @@ def test_bad_tar_files_end_with_one_line_and_code_2(tiny, data, tmp_path, capsys
 
 
 def test_without_pyarrow_it_says_what_to_install(tiny, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bodvcl.data.files.shards.scan.find_spec", lambda name: None)
+    monkeypatch.setattr("bodvcl.data.files.tars.scan.find_spec", lambda name: None)
     assert train(tiny, "--data", str(data), "--run-dir", str(tmp_path / "r")) == 2
-    assert "pip install 'bodvcl[shards]'" in capsys.readouterr().err
+    assert "pip install 'bodvcl[tar]'" in capsys.readouterr().err
 
 
 def test_scan_show_and_dry_run(tiny, data, tmp_path, capsys):

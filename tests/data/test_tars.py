@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shard_files import sharded, web_server, write_shard
+from tar_files import in_tars, web_server, write_tar
 from video_files import write_video
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
@@ -25,7 +25,7 @@ from bodvcl.data.files.video_list import difference, list_videos
 from bodvcl.data.sets import open_dataset
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.data.tars import held
-from bodvcl.data.tars.held import Held, ShardError, held_bytes, held_file
+from bodvcl.data.tars.held import Held, HeldError, held_bytes, held_file
 from bodvcl.data.tars.names import expanded
 from bodvcl.errors import DataError
 
@@ -62,7 +62,7 @@ def films(tmp_path_factory) -> list[Path]:
 def tars(films, tmp_path_factory) -> Path:
     """Folder of three tar files of three videos each, in the order of the folder."""
     folder = tmp_path_factory.mktemp("tars")
-    sharded(films, folder, 3)
+    in_tars(films, folder, 3)
     return folder
 
 
@@ -91,15 +91,15 @@ def test_the_batches_are_those_of_the_folder(films, tars, workers):
 
 
 def test_a_video_in_a_tar_file_is_known_as_well_as_one_in_a_folder(films, tars):
-    shards = found(tars).videos
+    tars = found(tars).videos
     folder = found(films[0].parent).videos
-    assert [Path(v.path).name for v in shards] == [Path(v.path).name for v in folder]
-    for inside, alone in zip(shards, folder):
+    assert [Path(v.path).name for v in tars] == [Path(v.path).name for v in folder]
+    for inside, alone in zip(tars, folder):
         for field in dataclasses.fields(alone):
             if field.name not in ("path", "held"):
                 assert np.array_equal(getattr(inside, field.name), getattr(alone, field.name)), field.name
         assert inside.held.size == os.path.getsize(alone.path)
-        assert inside.path == f"{inside.held.shard}/{Path(alone.path).name}"
+        assert inside.path == f"{inside.held.whole}/{Path(alone.path).name}"
 
 
 def test_columns_of_a_table_are_those_of_a_list(tars):
@@ -148,7 +148,7 @@ def test_too_short_videos_are_found_as_one_by_one(tars, fps, frames):
 
 
 def test_labels_and_splits_stand_beside_the_videos(films, tmp_path):
-    write_shard(
+    write_tar(
         tmp_path / "x.tar",
         {"dir/one.mp4": films[0], "two.mp4": films[1], "three.avi": films[2], "four.mkv": films[3]},
         {
@@ -174,17 +174,17 @@ def test_labels_and_splits_stand_beside_the_videos(films, tmp_path):
 
 
 def test_folders_of_tar_files_are_splits(films, tmp_path):
-    sharded(films[:4], tmp_path / "train", 2)
-    sharded(films[4:], tmp_path / "test", 3)
+    in_tars(films[:4], tmp_path / "train", 2)
+    in_tars(films[4:], tmp_path / "test", 3)
     scanned = found(tmp_path)
     assert columns.counts(scanned.videos, "split") == {"test": 5, "train": 4}
     assert len(scanned.training()) == 4
 
 
 def test_a_video_that_is_there_twice_trains_once(films, tmp_path):
-    write_shard(tmp_path / "1.tar", {"a.mp4": films[0], "b.mp4": films[1]}, {"a.cls": "x"})
-    write_shard(tmp_path / "2.tar", {"c.mp4": films[0], "d.avi": films[2]}, {"c.json": {"label": "x"}})
-    write_shard(tmp_path / "3.tar", {"e.mp4": films[0]}, {"e.json": {"label": "y", "split": "test"}})
+    write_tar(tmp_path / "1.tar", {"a.mp4": films[0], "b.mp4": films[1]}, {"a.cls": "x"})
+    write_tar(tmp_path / "2.tar", {"c.mp4": films[0], "d.avi": films[2]}, {"c.json": {"label": "x"}})
+    write_tar(tmp_path / "3.tar", {"e.mp4": films[0]}, {"e.json": {"label": "y", "split": "test"}})
     scanned = found(tmp_path / "*.tar")
     assert [Path(v.path).name for v in scanned.videos] == ["a.mp4", "b.mp4", "d.avi", "e.mp4"]
     (repeat,) = scanned.repeats
@@ -228,7 +228,7 @@ def test_a_tar_file_that_ends_too_early_is_refused_and_the_others_stay_known(tar
 def test_a_tar_file_cut_between_two_videos_is_refused(tars, tmp_path):
     first = found(tars).videos[0].held
     cut = tmp_path / "cut.tar"
-    cut.write_bytes(Path(first.shard).read_bytes()[: -(-(first.start + first.size) // 512) * 512])
+    cut.write_bytes(Path(first.whole).read_bytes()[: -(-(first.start + first.size) // 512) * 512])
     with pytest.raises(DataError, match="truncated: it ends after 1 file without the mark of its end"):
         found(cut)
 
@@ -242,9 +242,9 @@ def test_a_compressed_tar_file_is_refused(tars, tmp_path):
 
 
 def test_a_changed_tar_file_is_checked_again(films, tmp_path):
-    tar = write_shard(tmp_path / "x.tar", {"a.mp4": films[0]})
+    tar = write_tar(tmp_path / "x.tar", {"a.mp4": films[0]})
     assert found(tar).checked == 1
-    write_shard(tar, {"b.mp4": films[1]})
+    write_tar(tar, {"b.mp4": films[1]})
     os.utime(tar, (1, 1))
     scanned = found(tar)
     assert scanned.checked == 1
@@ -254,7 +254,7 @@ def test_a_changed_tar_file_is_checked_again(films, tmp_path):
 def test_a_damaged_video_in_a_good_tar_file_is_skipped(films, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
-    write_shard(tmp_path / "x.tar", {"a.mp4": films[0], "bad.mp4": bad, "read.txt": bad})
+    write_tar(tmp_path / "x.tar", {"a.mp4": films[0], "bad.mp4": bad, "read.txt": bad})
     ((path, reason),) = found(tmp_path / "x.tar").skipped
     assert path.endswith("x.tar/bad.mp4")
     assert "not readable as a video" in reason
@@ -309,7 +309,7 @@ def test_the_window_of_a_member_is_a_file(tmp_path):
         assert file.read(100) == bytes(range(65, 70))
         assert file.seek(30) == 30
         assert file.read() == b""
-    with pytest.raises(ShardError, match="ends 50 bytes too early"):
+    with pytest.raises(HeldError, match="ends 50 bytes too early"):
         held_bytes(Held(str(path), 150, 100))
 
 
@@ -344,7 +344,7 @@ class TestUrls:
     def test_a_server_that_stops_answering(self, tars):
         with web_server(tars) as (address, _):
             videos = found(f"{address}/train-000.tar").videos
-        with pytest.raises(ShardError, match=r"\(3 tries\)"):
+        with pytest.raises(HeldError, match=r"\(3 tries\)"):
             held_bytes(videos[0].held)
         with pytest.raises(DataError, match=r"train-000\.tar: this tar file cannot be read"):
             found(f"{address}/train-000.tar")

@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from bodvcl.data.files.index import PROBER, default_index
 from bodvcl.data.files.probing import probe_video
-from bodvcl.data.files.shards.arrow import read_arrow, write_arrow
-from bodvcl.data.files.shards.contents import Member, members
-from bodvcl.data.files.shards.rows import row_of, table_of
+from bodvcl.data.files.tars.arrow import read_arrow, write_arrow
+from bodvcl.data.files.tars.contents import Member, members
+from bodvcl.data.files.tars.rows import row_of, table_of
 from bodvcl.data.files.video import BadVideo
-from bodvcl.data.tars.held import Held, ShardError, filesystem, held_bytes, is_url, reason_of
-from bodvcl.data.tars.names import Shard
+from bodvcl.data.tars.held import Held, HeldError, filesystem, held_bytes, is_url, reason_of
+from bodvcl.data.tars.names import TarFile
 from bodvcl.data.workers.each import Lost, each
 from bodvcl.data.workers.process import available_cores
 from bodvcl.errors import DataError
@@ -34,18 +34,18 @@ _BAD = b"bodvcl.bad"
 
 def folder_of_index() -> Path:
     """Where the results for tar files are kept: beside the index of files."""
-    return default_index().with_suffix(".shards")
+    return default_index().with_suffix(".tars")
 
 
-def check_shards(
-    shards: Sequence[Shard], *, workers: int | None = None, progress: bool = True
+def check_tars(
+    tars: Sequence[TarFile], *, workers: int | None = None, progress: bool = True
 ) -> tuple[list[Path], int]:
     """What each tar file holds, from earlier scans where it has not changed.
 
     Each result is written as soon as it is there, so that an interrupted scan continues with the next file.
 
     Args:
-        shards: the tar files.
+        tars: the tar files.
         workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
 
@@ -61,26 +61,26 @@ def check_shards(
         known = set(os.listdir(folder))
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    results = [folder / _name(shard) for shard in shards]
+    results = [folder / _name(tar) for tar in tars]
     unknown = [n for n, path in enumerate(results) if path.name not in known]
     count = available_cores() if workers is None else workers
-    job = _Check([shards[n] for n in unknown], [results[n] for n in unknown])
+    job = _Check([tars[n] for n in unknown], [results[n] for n in unknown])
     bar = progress_bar(
         each(job, len(unknown), workers=count, timeout=_TIMEOUT),
-        desc="checking shards", total=len(unknown), unit="shard", disable=not (progress and unknown),
+        desc="checking tar files", total=len(unknown), unit="file", disable=not (progress and unknown),
     )  # fmt: skip
     for number, trouble in zip(unknown, bar):
         if trouble is not None:
             reason = trouble.reason if isinstance(trouble, Lost) else trouble
             raise DataError(
-                f"{printable(shards[number].url)}: {reason}; copy it again, or leave it out; what was "
+                f"{printable(tars[number].url)}: {reason}; copy it again, or leave it out; what was "
                 "found in other tar files is kept"
             )
     return results, len(unknown)
 
 
 def read_result(path: Path) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """The rows of a tar file, whose column ``shard`` is 0, and (name, reason) of videos that cannot be used.
+    """The rows of a tar file, whose column ``tar`` is 0, and (name, reason) of videos that cannot be used.
 
     Raises:
         OSError: the file cannot be read.
@@ -90,8 +90,8 @@ def read_result(path: Path) -> tuple[pa.Table, list[tuple[str, str]]]:
     return table, [(name, reason) for name, reason in json.loads(table.schema.metadata[_BAD])]
 
 
-def _name(shard: Shard) -> str:
-    facts = json.dumps([_FORMAT, PROBER, _absolute(shard.url), shard.size, shard.mark])
+def _name(tar: TarFile) -> str:
+    facts = json.dumps([_FORMAT, PROBER, _absolute(tar.url), tar.size, tar.mark])
     return hashlib.blake2b(facts.encode(errors="surrogateescape"), digest_size=16).hexdigest() + ".arrow"
 
 
@@ -103,16 +103,16 @@ def _absolute(url: str) -> str:
 class _Check:
     """Checks one of some tar files; the result is why it failed, or None."""
 
-    shards: Sequence[Shard]
+    tars: Sequence[TarFile]
     results: Sequence[Path]
 
     def __call__(self, number: int) -> str | None:
-        shard, result = self.shards[number], self.results[number]
+        tar, result = self.tars[number], self.results[number]
         try:
-            with _local(shard) as path:
-                rows, bad = _checked(shard, path)
+            with _local(tar) as path:
+                rows, bad = _checked(tar, path)
             _write(result, rows, bad)
-        except ShardError as error:
+        except HeldError as error:
             return str(error)
         except OSError as error:
             raise _cannot_write(result.parent, error) from error
@@ -120,32 +120,32 @@ class _Check:
 
 
 @contextlib.contextmanager
-def _local(shard: Shard) -> Iterator[Path]:
+def _local(tar: TarFile) -> Iterator[Path]:
     """The tar file on this machine; one at a URL is copied to a temporary file."""
-    if not is_url(shard.url):
-        yield Path(shard.url)
+    if not is_url(tar.url):
+        yield Path(tar.url)
         return
-    with tempfile.TemporaryDirectory(prefix="bodvcl-shard-") as folder:
-        path = Path(folder, "shard.tar")
+    with tempfile.TemporaryDirectory(prefix="bodvcl-tar-") as folder:
+        path = Path(folder, "whole.tar")
         try:
-            system, remote = filesystem(shard.url)
+            system, remote = filesystem(tar.url)
             system.get_file(remote, str(path))
-        except ShardError:
+        except HeldError:
             raise
         except Exception as error:  # each kind of URL has errors of its own
-            raise ShardError(reason_of(error)) from error
-        if path.stat().st_size != shard.size:
-            raise ShardError(f"{path.stat().st_size:,} bytes came instead of {shard.size:,}")
+            raise HeldError(reason_of(error)) from error
+        if path.stat().st_size != tar.size:
+            raise HeldError(f"{path.stat().st_size:,} bytes came instead of {tar.size:,}")
         yield path
 
 
-def _checked(shard: Shard, path: Path) -> tuple[list[dict[str, object]], list[tuple[str, str]]]:
+def _checked(tar: TarFile, path: Path) -> tuple[list[dict[str, object]], list[tuple[str, str]]]:
     rows: list[dict[str, object]] = []
     bad: list[tuple[str, str]] = []
     for member in members(path):
-        name = f"{shard.url}/{member.name}"
-        if is_url(shard.url) and not rows:
-            _refuse_whole_files(shard, member)
+        name = f"{tar.url}/{member.name}"
+        if is_url(tar.url) and not rows:
+            _refuse_whole_files(tar, member)
         try:
             info = probe_video(name, Held(str(path), member.start, member.size))
         except BadVideo as error:
@@ -156,11 +156,11 @@ def _checked(shard: Shard, path: Path) -> tuple[list[dict[str, object]], list[tu
     return rows, bad
 
 
-def _refuse_whole_files(shard: Shard, member: Member) -> None:
+def _refuse_whole_files(tar: TarFile, member: Member) -> None:
     """Check that a server sends the part of a file that is asked for."""
-    part = held_bytes(Held(shard.url, member.start, member.size))
+    part = held_bytes(Held(tar.url, member.start, member.size))
     if hashlib.blake2b(part, digest_size=16).digest() != member.digest:
-        raise ShardError("its server sends other bytes when asked for a part of the file")
+        raise HeldError("its server sends other bytes when asked for a part of the file")
 
 
 def _write(path: Path, rows: list[dict[str, object]], bad: list[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.tars.held import Held
 
 
-def write_shard(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any] | None = None) -> Path:
+def write_tar(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any] | None = None) -> Path:
     """A tar file: member name to video file; name of a .cls or .json member to its content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as out:
@@ -32,18 +32,18 @@ def write_shard(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any]
     return path
 
 
-def sharded(videos: Sequence[Path], folder: Path, per_shard: int) -> list[Path]:
+def in_tars(videos: Sequence[Path], folder: Path, per_tar: int) -> list[Path]:
     """The videos in order, so many in each of train-000.tar, train-001.tar ..."""
-    parts = [videos[start : start + per_shard] for start in range(0, len(videos), per_shard)]
+    parts = [videos[start : start + per_tar] for start in range(0, len(videos), per_tar)]
     return [
-        write_shard(folder / f"train-{n:03d}.tar", {video.name: video for video in part})
+        write_tar(folder / f"train-{n:03d}.tar", {video.name: video for video in part})
         for n, part in enumerate(parts)
     ]
 
 
-def held_in_shard(videos: Sequence[VideoInfo], path: Path) -> list[VideoInfo]:
+def held_in_tar(videos: Sequence[VideoInfo], path: Path) -> list[VideoInfo]:
     """The same videos as members of one tar file."""
-    write_shard(path, {Path(video.path).name: Path(video.path) for video in videos})
+    write_tar(path, {Path(video.path).name: Path(video.path) for video in videos})
     with tarfile.open(path) as archive:
         places = {entry.name: Held(str(path), entry.offset_data, entry.size) for entry in archive}
     return [replace(v, path=f"{path}/{Path(v.path).name}", held=places[Path(v.path).name]) for v in videos]
