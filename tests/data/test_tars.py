@@ -20,6 +20,7 @@ from bodvcl.data.files import columns
 from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.scan_summary import summary_lines
+from bodvcl.data.files.tars import check
 from bodvcl.data.files.training_part import first_of_same
 from bodvcl.data.files.video_list import difference, list_videos
 from bodvcl.data.sets import open_dataset
@@ -258,6 +259,20 @@ def test_a_damaged_video_in_a_good_tar_file_is_skipped(films, tmp_path):
     ((path, reason),) = found(tmp_path / "x.tar").skipped
     assert path.endswith("x.tar/bad.mp4")
     assert "not readable as a video" in reason
+
+
+def test_a_video_that_crashes_the_decoder_is_skipped_alone(tars, monkeypatch):
+    probe = check.probe_video
+
+    def crashes(name, place):
+        if name.endswith("/b.mp4"):
+            os._exit(11)
+        return probe(name, place)
+
+    monkeypatch.setattr(check, "probe_video", crashes)
+    scanned = found(tars, workers=2)
+    assert scanned.skipped == [(f"{tars}/train-000.tar/b.mp4", "crashes the decoder (exit code 11)")]
+    assert len(scanned.videos) == 8
 
 
 @pytest.mark.parametrize(

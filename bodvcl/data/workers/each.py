@@ -21,10 +21,12 @@ class Lost:
     Attributes:
         reason: how the worker ended, in one line.
         lasting: it would happen again: neither a time limit nor a lack of memory was the cause.
+        hung: it took too long.
     """
 
     reason: str
     lasting: bool
+    hung: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def each(
 
 def _lost(death: WorkerDied, timeout: float | None) -> Lost:
     if death.hung:
-        return Lost(f"not read within {timeout:g} seconds", False)
+        return Lost(f"not read within {timeout:g} seconds", False, hung=True)
     code = death.exitcode or 0
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return Lost(f"crashes the decoder ({how})", code != -signal.SIGKILL)

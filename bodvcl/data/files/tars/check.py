@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.tars.arrow import read_arrow, write_arrow
 from bodvcl.data.files.tars.contents import Member, members
 from bodvcl.data.files.tars.rows import row_of, table_of
-from bodvcl.data.files.video import BadVideo
+from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.tars.held import Held, HeldError, filesystem, held_bytes, is_url, reason_of
 from bodvcl.data.tars.names import TarFile
 from bodvcl.data.workers.each import Lost, each
@@ -29,6 +29,7 @@ from bodvcl.text.words import printable
 
 _FORMAT = 1  # raise it when the same tar file would give other rows
 _TIMEOUT = 3600.0  # seconds for one tar file, which may have to come over a network
+_TIMEOUT_OF_ONE = 600.0  # seconds for one video
 _BAD = b"bodvcl.bad"
 
 
@@ -70,11 +71,12 @@ def check_tars(
         desc="checking tar files", total=len(unknown), unit="file", disable=not (progress and unknown),
     )  # fmt: skip
     for number, trouble in zip(unknown, bar):
+        if isinstance(trouble, Lost):
+            trouble = _check_apart(tars[number], results[number])
         if trouble is not None:
-            reason = trouble.reason if isinstance(trouble, Lost) else trouble
             raise DataError(
-                f"{printable(tars[number].url)}: {reason}; copy it again, or leave it out; what was "
-                "found in other tar files is kept"
+                f"{printable(tars[number].url)}: {trouble}; copy it again, or leave it out; what was found "
+                "in other tar files is kept"
             )
     return results, len(unknown)
 
@@ -99,6 +101,9 @@ def _absolute(url: str) -> str:
     return url if is_url(url) else os.path.abspath(url)
 
 
+Outcome = VideoInfo | BadVideo
+
+
 @dataclass(frozen=True)
 class _Check:
     """Checks one of some tar files; the result is why it failed, or None."""
@@ -110,8 +115,10 @@ class _Check:
         tar, result = self.tars[number], self.results[number]
         try:
             with _local(tar) as path:
-                rows, bad = _checked(tar, path)
-            _write(result, rows, bad)
+                found = members(path)
+                if is_url(tar.url) and found:
+                    _refuse_whole_files(tar, found[0])
+                _write(result, found, map(_Probe(tar, path, found), range(len(found))))
         except HeldError as error:
             return str(error)
         except OSError as error:
@@ -139,21 +146,47 @@ def _local(tar: TarFile) -> Iterator[Path]:
         yield path
 
 
-def _checked(tar: TarFile, path: Path) -> tuple[list[dict[str, object]], list[tuple[str, str]]]:
-    rows: list[dict[str, object]] = []
-    bad: list[tuple[str, str]] = []
-    for member in members(path):
-        name = f"{tar.url}/{member.name}"
-        if is_url(tar.url) and not rows:
-            _refuse_whole_files(tar, member)
+@dataclass(frozen=True)
+class _Probe:
+    """Finds out what one of the videos of a tar file contains, or why it cannot be used."""
+
+    tar: TarFile
+    path: Path
+    members: Sequence[Member]
+
+    def __call__(self, number: int) -> Outcome:
+        member = self.members[number]
+        name = f"{self.tar.url}/{member.name}"
         try:
-            info = probe_video(name, Held(str(path), member.start, member.size))
+            return probe_video(name, Held(str(self.path), member.start, member.size))
         except BadVideo as error:
-            bad.append((member.name, error.reason))
-            continue
-        info = replace(info, labels=member.labels, split=member.split)
-        rows.append(row_of(info, 0, member.name, member.digest))
-    return rows, bad
+            return error
+
+
+def _check_apart(tar: TarFile, result: Path) -> str | None:
+    """Check a tar file whose check ended its process: now every video has a process of its own.
+
+    Returns:
+        Why it failed; None: it did not, and videos that crash or hang the decoder count as bad.
+    """
+    try:
+        with _local(tar) as path:
+            found = members(path)
+            outcomes: list[Outcome] = []
+            probe = _Probe(tar, path, found)
+            for member, outcome in zip(found, each(probe, len(found), workers=1, timeout=_TIMEOUT_OF_ONE)):
+                if not isinstance(outcome, Lost):
+                    outcomes.append(outcome)
+                elif outcome.lasting or outcome.hung:
+                    outcomes.append(BadVideo(member.name, outcome.reason))
+                else:
+                    return f"{member.name} {outcome.reason}, perhaps for lack of memory"
+        _write(result, found, outcomes)
+    except HeldError as error:
+        return str(error)
+    except OSError as error:
+        raise _cannot_write(result.parent, error) from error
+    return None
 
 
 def _refuse_whole_files(tar: TarFile, member: Member) -> None:
@@ -163,7 +196,15 @@ def _refuse_whole_files(tar: TarFile, member: Member) -> None:
         raise HeldError("its server sends other bytes when asked for a part of the file")
 
 
-def _write(path: Path, rows: list[dict[str, object]], bad: list[tuple[str, str]]) -> None:
+def _write(path: Path, found: Sequence[Member], outcomes: Iterable[Outcome]) -> None:
+    rows: list[dict[str, object]] = []
+    bad: list[tuple[str, str]] = []
+    for member, outcome in zip(found, outcomes):
+        if isinstance(outcome, BadVideo):
+            bad.append((member.name, outcome.reason))
+        else:
+            info = replace(outcome, labels=member.labels, split=member.split)
+            rows.append(row_of(info, 0, member.name, member.digest))
     table = table_of(rows).replace_schema_metadata({_BAD: json.dumps(bad)})
     write_arrow(path, table.schema, table.to_batches())
 
