@@ -227,6 +227,8 @@ STEPS = (
             "--ignore=tests/kernels",
             "--ignore=tests/data/test_dali.py",
             *(f"--ignore={path}" for path in ALONE),
+            "-k",
+            "not compile",
         ),
         TESTING,
     ),
@@ -269,6 +271,13 @@ STEPS = (
         200,
         benchmark("test_compiled_step"),
         TIMING,
+    ),
+    Step(
+        "tests-compile",
+        "training steps that are compiled",
+        150,
+        gpu_tests("tests/engine/test_gpu_training.py", "-k", "compile"),
+        TESTING,
     ),
     Step(
         "bench-tiles",
