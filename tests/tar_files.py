@@ -53,9 +53,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     """Files of a folder; ``?`` and what follows is ignored."""
 
     ranges = True
+    answers = True
     asked: list[str] = []  # noqa: RUF012  # shared on purpose
 
     def do_GET(self) -> None:
+        if not self.answers:
+            threading.Event().wait(20)
+            return
         content = Path(self.translate_path(self.path)).read_bytes()
         wanted = self.headers.get("Range") if self.ranges else None
         self.asked.append(wanted or "all")
@@ -74,9 +78,15 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def web_server(folder: Path, *, ranges: bool = True) -> Iterator[tuple[str, list[str]]]:
-    """Its address, and the list of the ranges that it was asked for."""
-    handler = type("Handler", (_Handler,), {"ranges": ranges, "asked": []})
+def web_server(folder: Path, *, ranges: bool = True, answers: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the list of the ranges that it was asked for.
+
+    Args:
+        folder: its files.
+        ranges: it sends parts of files; else always the whole.
+        answers: it answers; else it accepts a question and is silent.
+    """
+    handler = type("Handler", (_Handler,), {"ranges": ranges, "answers": answers, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -364,6 +364,14 @@ class TestUrls:
         with pytest.raises(DataError, match=r"train-000\.tar: this tar file cannot be read"):
             found(f"{address}/train-000.tar")
 
+    def test_a_server_that_is_silent(self, tars, monkeypatch):
+        monkeypatch.setattr(held, "_SILENCE", 0.5)
+        with (
+            web_server(tars, answers=False) as (address, _),
+            pytest.raises(HeldError, match=r"no answer in time \(3 tries\)"),
+        ):
+            held_bytes(Held(f"{address}/train-000.tar", 0, 100))
+
     def test_a_missing_file(self, tars):
         with web_server(tars) as (address, _), pytest.raises(DataError, match="no such file"):
             found(f"{address}/gone.tar")
