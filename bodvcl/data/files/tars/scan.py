@@ -53,7 +53,7 @@ def scan_tars(
         DataError: a tar file cannot be read, or the results cannot be written.
     """
     if find_spec("pyarrow") is None:
-        raise ConfigError("videos in tar files need the package pyarrow: pip install 'bodvcl[tar]'")
+        raise ConfigError("videos in tar files need the package pyarrow: pip install pyarrow")
     from bodvcl.data.files.tars.check import check_tars
     from bodvcl.data.files.tars.gather import gathered, repeats_of
 
