@@ -16,7 +16,7 @@ from bodvcl.config.schema import (
     SwavConfig,
     TrainConfig,
 )
-from bodvcl.engine import loop
+from bodvcl.engine import machinery
 from bodvcl.engine.assemble import build_learner, loss_options
 from bodvcl.engine.precision import Arithmetic, clip_dtype
 from bodvcl.engine.problem import BatchProblem
@@ -149,7 +149,7 @@ def test_a_training_hands_the_encoder_such_clips(tiny, tmp_path, monkeypatch, op
             seen.add(clips.dtype)
             super().__init__(learner, clips, *rest, **options)
 
-    monkeypatch.setattr(loop, "BatchProblem", Watched)
+    monkeypatch.setattr(machinery, "BatchProblem", Watched)
     quiet = ["--log.no-probe", "--log.no-report", "--max-steps", "1", "--run-dir", str(tmp_path / "r")]
     assert main([*tiny, *options.split(), *quiet]) == 0
     assert seen == {want}
