@@ -111,11 +111,11 @@ def _count_reads() -> None:
     """Print, on rank 0, where a step reads numbers of the device; clips are finished on a CPU by reading."""
     from engine.host_reads import HostReads
 
-    from bodvcl.engine import loop
+    from bodvcl.engine import machinery
     from bodvcl.engine.loop import Trainer
 
     counter = HostReads()
-    step, settle, finish = Trainer._train_step, Trainer._settle, loop.finish
+    step, settle, finish = Trainer._train_step, Trainer._settle, machinery.finish
 
     def counted(self, *arguments):
         with counter.counting():
@@ -129,7 +129,7 @@ def _count_reads() -> None:
 
         return call
 
-    Trainer._train_step, Trainer._settle, loop.finish = counted, allowed(settle), allowed(finish)
+    Trainer._train_step, Trainer._settle, machinery.finish = counted, allowed(settle), allowed(finish)
 
 
 def small_vit() -> None:

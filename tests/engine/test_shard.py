@@ -130,18 +130,12 @@ def test_two_processes_with_cut_weights_train_as_with_whole_ones(cut, whole):
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        ("--decouple none", 1e-3),
-        ("--bilevel.solver single --decouple pred", 1e-3),
-        ("--method moco --moco.queue 48 --sync-norm False", 1e-3),
-        ("--method byol", 1e-3),
-        ("--method swav --accumulate 2", 1e-3),
-        ("--optim.name adamw --optim.lr 1e-4 --optim.clip-norm 1", 5e-2),
-        ("--optim.name lars --optim.lr 1", 1e-3),
-        ("--optim.name lamb --optim.lr 1e-3", 5e-2),
-        ("--no-fast --optim.name adamw --optim.lr 1e-4", 5e-2),
+        ("--method byol --accumulate 2 --optim.name adamw --optim.lr 1e-4 --optim.clip-norm 1", 5e-2),
+        ("--method moco --moco.queue 48 --sync-norm False --optim.name lars --optim.lr 1", 1e-3),
+        ("--method swav --bilevel.solver single --optim.name lamb --optim.lr 1e-3", 5e-2),
     ],
 )
-def test_every_method_and_optimiser_trains_as_with_whole_weights(small, tmp_path, options, tolerance):
+def test_methods_and_optimisers_train_as_with_whole_weights(small, tmp_path, options, tolerance):
     options = [*small, *options.split()]
     assert_same_training(
         trained(tmp_path / "cut", [*options, "--shard"]), trained(tmp_path / "whole", options), tolerance
@@ -212,7 +206,7 @@ def test_as_many_processes_continue_bit_for_bit(cut, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "size", "option"),
-    [("cut", 3, "--shard"), ("cut", 4, "--shard"), ("cut", 2, "--no-shard"), ("whole", 3, "--shard")],
+    [("cut", 4, "--shard"), ("cut", 2, "--no-shard"), ("whole", 3, "--shard")],
 )
 def test_any_processes_continue_with_weights_whole_or_cut(cut, whole, tmp_path, start, size, option):
     """Three and four processes hold parts of different sizes."""
