@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+
+import pytest
 
 PATIENCE = 30 * 60.0
 """Seconds after which something counts as hanging."""
@@ -24,3 +27,7 @@ def wait_until(condition: Callable[[], object], ended: Callable[[], bool] = lamb
         assert not (ended() and not condition()), "ended before it came to this"
         assert time.monotonic() < deadline, "hangs"
         time.sleep(0.05)
+
+
+LONG = pytest.mark.skipif(not os.environ.get("BODVCL_LONG"), reason="takes long: BODVCL_LONG=1 runs it")
+"""For variants of slow tests that CI has no time for."""

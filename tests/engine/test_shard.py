@@ -12,6 +12,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from patience import LONG
 from same_training import assert_same_movement
 
 from bodvcl.cli.train import main
@@ -131,8 +132,14 @@ def test_two_processes_with_cut_weights_train_as_with_whole_ones(cut, whole):
     ("options", "tolerance"),
     [
         ("--method byol --accumulate 2 --optim.name adamw --optim.lr 1e-4 --optim.clip-norm 1", 5e-2),
-        ("--method moco --moco.queue 48 --sync-norm False --optim.name lars --optim.lr 1", 1e-3),
-        ("--method swav --bilevel.solver single --optim.name lamb --optim.lr 1e-3", 5e-2),
+        pytest.param(
+            "--method moco --moco.queue 48 --sync-norm False --optim.name lars --optim.lr 1",
+            1e-3,
+            marks=LONG,
+        ),
+        pytest.param(
+            "--method swav --bilevel.solver single --optim.name lamb --optim.lr 1e-3", 5e-2, marks=LONG
+        ),
     ],
 )
 def test_methods_and_optimisers_train_as_with_whole_weights(small, tmp_path, options, tolerance):
@@ -143,6 +150,7 @@ def test_methods_and_optimisers_train_as_with_whole_weights(small, tmp_path, opt
 
 
 @pytest.mark.slow
+@LONG
 def test_bfloat16_travels_and_trains_nearly_the_same(small, tmp_path):
     options = [*small, "--decouple", "none", "--precision", "bf16"]
     runs = trained(tmp_path / "cut", [*options, "--shard"]), trained(tmp_path / "whole", options)
@@ -206,7 +214,7 @@ def test_as_many_processes_continue_bit_for_bit(cut, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "size", "option"),
-    [("cut", 4, "--shard"), ("cut", 2, "--no-shard"), ("whole", 3, "--shard")],
+    [("cut", 4, "--shard"), ("cut", 2, "--no-shard"), pytest.param("whole", 3, "--shard", marks=LONG)],
 )
 def test_any_processes_continue_with_weights_whole_or_cut(cut, whole, tmp_path, start, size, option):
     """Three and four processes hold parts of different sizes."""
