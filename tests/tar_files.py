@@ -7,15 +7,20 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sources.source import ClipSource
 from bodvcl.data.tars.held import Held
+from bodvcl.errors import DataError
 
 
 def write_tar(path: Path, videos: Mapping[str, Path], notes: Mapping[str, Any] | None = None) -> Path:
@@ -47,6 +52,20 @@ def held_in_tar(videos: Sequence[VideoInfo], path: Path) -> list[VideoInfo]:
     with tarfile.open(path) as archive:
         places = {entry.name: Held(str(path), entry.offset_data, entry.size) for entry in archive}
     return [replace(v, path=f"{path}/{Path(v.path).name}", held=places[Path(v.path).name]) for v in videos]
+
+
+def assert_a_tar_gives_the_same(
+    source_of: Callable[..., ClipSource], videos: Sequence[VideoInfo], tar: Path
+) -> None:
+    """A source gives the same clips of videos in a tar file, and names them when the file is gone."""
+    inside = held_in_tar(videos, tar)
+    both = zip(source_of(inside).epoch(0), source_of(videos).epoch(0), strict=True)
+    assert all(torch.equal(own.clips, other.clips) for own, other in both)
+    tar.unlink()
+    source = source_of(inside, max_bad=1)
+    with pytest.raises(DataError, match="No such file or directory"):
+        next(iter(source.epoch(1)))
+    assert set(source.failed.values()) == {"No such file or directory"}
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

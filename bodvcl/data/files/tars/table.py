@@ -107,10 +107,7 @@ class VideoTable(Sequence[VideoInfo]):
 
     def label_names(self, column: str) -> set[str]:
         """See :func:`bodvcl.data.files.columns.label_names`."""
-        rows = (
-            self._table["labels"] if self._rows is None else self._table["labels"].take(pa.array(self._rows))
-        )
-        chosen = pc.map_lookup(rows, column, "first")
+        chosen = pc.map_lookup(self._column("labels"), column, "first")
         return set(pc.unique(chosen).to_pylist()) - {None, ""}
 
     def kinds(self, names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -119,15 +116,19 @@ class VideoTable(Sequence[VideoInfo]):
             codes = self._codes(names[0])
             for name in names[1:]:
                 own = self._codes(name)
-                codes = _encoded(pa.array(codes * (np.int64(own.max(initial=0)) + 1) + own))
+                pairs = codes.astype(np.int64) * (int(own.max(initial=0)) + 1) + own
+                codes = _encoded(pa.array(pairs))
             first = np.zeros(codes.max(initial=-1) + 1, np.int32)
             first[codes[::-1]] = np.arange(len(codes), dtype=np.int32)[::-1]
             self._kinds = {tuple(names): (codes, first)}  # the last is often asked for again
         return self._kinds[tuple(names)]
 
+    def _column(self, name: str) -> pa.ChunkedArray:
+        column = self._table[name]
+        return column if self._rows is None else column.take(pa.array(self._rows))
+
     def _codes(self, name: str) -> NDArray[np.int32]:
-        column = self._table[name].combine_chunks()
-        return _encoded(column if self._rows is None else column.take(pa.array(self._rows)))
+        return _encoded(self._column(name).combine_chunks())
 
     def files(self) -> list[tuple[str, tuple[int, ...]]]:
         """Path or URL of each tar file with one of the videos; its bytes, and how many of them it holds."""
@@ -138,10 +139,9 @@ class VideoTable(Sequence[VideoInfo]):
 
     def paths(self) -> list[str]:
         """:attr:`VideoInfo.path` of each video."""
-        names = self._table["name"] if self._rows is None else self._table["name"].take(pa.array(self._rows))
-        tars = self.numbers("tar").tolist()
+        tars, names = self.numbers("tar").tolist(), self._column("name").to_pylist()
         urls = self.facts["urls"]
-        return [f"{urls[tar]}/{name}" for tar, name in zip(tars, names.to_pylist())]
+        return [f"{urls[tar]}/{name}" for tar, name in zip(tars, names)]
 
 
 def _longest_groups(batch: pa.RecordBatch) -> NDArray[np.int64]:
