@@ -79,7 +79,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         if not self.answers:
             threading.Event().wait(20)
             return
-        content = Path(self.translate_path(self.path)).read_bytes()
+        file = Path(self.translate_path(self.path))
+        if not file.is_file():
+            self.send_error(404)
+            return
+        content = file.read_bytes()
         wanted = self.headers.get("Range") if self.ranges else None
         self.asked.append(wanted or "all")
         self.send_response(206 if wanted else 200)

@@ -104,7 +104,9 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
         return "no answer in time"
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        cause = error.__cause__  # fsspec raises it, too, where a web server cannot be reached
+        reached = cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) == 404
+        return "no such file" if reached or cause is None else reason_of(cause)
     if isinstance(error, PermissionError):
         return "no permission to read it"
     told = " ".join(str(error).split())
