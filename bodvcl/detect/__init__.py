@@ -1,0 +1,1 @@
+"""Action detection on AVA: who does what, where and when."""

@@ -1,0 +1,1 @@
+"""Training with labels from a checkpoint: fine-tuning and linear evaluation, and their tests."""

@@ -1,0 +1,29 @@
+"""The commit that the running code is of."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def code_commit() -> str:
+    """Short hash of the commit of this code, with ``-dirty`` where files differ from it.
+
+    Of an installed wheel it is the commit that it was built from. Empty: not known.
+    """
+    if (_PACKAGE.parent / ".git").exists():
+        command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--dirty", "--exclude", "*"]
+        try:
+            found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+            return found.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+    try:
+        return str(json.loads((_PACKAGE / "build.json").read_text(encoding="utf-8")).get("commit", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
