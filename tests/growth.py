@@ -31,7 +31,12 @@ def resident() -> int:
 def growth(use: Callable[[int], object], rounds: int, measure: Callable[[], int] = resident) -> float:
     """By how much ``measure()`` grows in a round ``use(number)``: the median, after a third to warm up."""
     marks = []
-    for number in range(rounds):
-        use(number)
-        marks.append(measure())
+    gc.collect()
+    gc.freeze()  # so that `resident` looks through new objects only, not through all that other tests left
+    try:
+        for number in range(rounds):
+            use(number)
+            marks.append(measure())
+    finally:
+        gc.unfreeze()
     return statistics.median(b - a for a, b in itertools.pairwise(marks[rounds // 3 :]))

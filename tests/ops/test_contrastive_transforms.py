@@ -7,6 +7,7 @@ import torch
 from contrastive_cases import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import LONG
 from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, naming, plain_gradient, random_like, slope
@@ -331,7 +332,7 @@ def test_opcheck_of_the_tangent_of_the_keys():
     )
 
 
-@pytest.mark.parametrize("way", ["jvp", "vmap(jvp)", "dual"])
+@pytest.mark.parametrize("way", [pytest.param("jvp", marks=LONG), "vmap(jvp)", "dual"])
 def test_the_compiler_keeps_the_tangent_or_refuses(way):
     f, z = case("cosines", "chunked")
     f = rows_of("chunked", packed()[1], check_finite=False) if way == "dual" else f

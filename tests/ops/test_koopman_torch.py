@@ -64,7 +64,9 @@ def test_first_and_second_derivatives_pass_gradcheck(shape, options):
     x = near_orthonormal(2, *shape).requires_grad_()
     run = outputs("torch", **options)
     assert gradcheck(run, x, eps=1e-5, rtol=1e-5, atol=1e-7)
-    assert gradgradcheck(run, x, eps=1e-5, rtol=1e-4, atol=1e-6)
+    # along random directions: every column of the second derivative takes minutes, and the tests of the
+    # transforms compare whole ones
+    assert gradgradcheck(run, x, eps=1e-5, rtol=1e-4, atol=1e-6, fast_mode=True)
 
 
 @pytest.mark.parametrize("options", [o for o in OPTIONS if "estimator" not in o], ids=str)

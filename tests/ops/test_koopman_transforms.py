@@ -22,6 +22,7 @@ from koopman_cases import (
     put,
     walk,
 )
+from patience import LONG
 from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, linearize, vmap
 from transform_cases import FORWARD, REVERSE, SECOND, dual, naming, plain_gradient, random_like, slope
@@ -94,6 +95,8 @@ CASES = {
     "operator, tls": (operator, {"rank": 2, "estimator": "tls"}, (4, 5)),
 }
 TORCH_ONLY = {"tls", "losses, tls", "operator", "operator, tls"}
+SIMILAR = {"rank", "losses, tls", "narrow", "losses, rank", "operator, tls"}
+"""Cases whose parts are all in other cases too."""
 
 
 def pairs(backends: list) -> list:
@@ -133,7 +136,9 @@ def test_reverse_mode_is_that_of_autograd(case, backend):
             close(way(f, x, w), want, 1e-9)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[LONG] if case in SIMILAR else []) for case in CASES]
+)
 def test_the_torch_route_is_twice_differentiable_in_every_order(case):
     f, x = prepared(case, "torch")
     w = random_like(f(x))
@@ -398,7 +403,7 @@ def test_linearize_is_the_tangent(backend):
 
 
 @pytest.mark.parametrize("backend", ["torch", NATIVE])
-@pytest.mark.parametrize("way", ["jvp", "vmap(jvp)", "dual"])
+@pytest.mark.parametrize("way", [pytest.param("jvp", marks=LONG), "vmap(jvp)", "dual"])
 def test_the_compiler_keeps_the_tangent_or_refuses(way, backend):
     f, x = prepared("smooth", backend)
     u = random_like(x)
