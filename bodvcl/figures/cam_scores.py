@@ -17,16 +17,16 @@ Z_M the static and the dynamic stream of the embeddings g(h_t) (Eq. 21, with the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from bodvcl.config.schema import KoopmanConfig
+from bodvcl.figures.options import CamOf
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.models.streams import koopman_streams
 
-CamOf = Literal["class", "match", "static", "dynamic"]
 Score = Callable[[Tensor], Tensor]
 """Per-frame features ``(N, T, D)`` of the backbone to S ``(N,)``."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bodvcl.runs.contents import RunFolder
 from bodvcl.viz.figures import (
     Curve,
+    LagCurve,
     eigenvalue_plane,
     outside_plane,
     picture_uri,
@@ -161,6 +162,8 @@ def similarity(run: RunFolder) -> Markup | None:
     if run.analysis is None:
         return None
     after, before = run.analysis.after, run.analysis.before
+    lags = [] if before is None else [LagCurve("untrained", before, BEFORE, band=False)]
+    lags.append(LagCurve("pre-trained", after, STATIC))
     panels = [
         chart(
             "similarity-matrix",
@@ -172,7 +175,7 @@ def similarity(run: RunFolder) -> Markup | None:
         chart(
             "similarity-lag",
             "Similarity by lag",
-            similarity_over_lag(after, before),
+            similarity_over_lag(lags),
             "A line that falls with the lag means that features change with time; a flat line at 1 means "
             "that all frames look the same to the encoder. The band covers 80% of the clips.",
         ),

@@ -1,0 +1,83 @@
+"""The folder of a page: figures as files, and their numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bodvcl.data.made.rendered import encode
+from bodvcl.errors import UserError
+from bodvcl.evaluate.probe_plot import save_plot
+from bodvcl.runs.folder import create_folder, write_atomically
+
+FORMATS = (".svg", ".pdf")
+"""Every drawn figure is written in these formats."""
+
+
+class FigureFolder:
+    """Writes the files of a page, each atomically.
+
+    Args:
+        path: the folder; it is created.
+
+    Attributes:
+        files: names of the files written since :meth:`begin`.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: list[str] = []
+        create_folder(path, "--out")
+        try:
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {path}: {error.strerror or error}; choose another --out"
+            ) from error
+
+    def begin(self) -> None:
+        """Begin a new list of files."""
+        self.files = []
+
+    def save_figure(self, name: str, figure: Figure) -> None:
+        """Write a figure as ``name.svg`` and ``name.pdf``."""
+        for ending in FORMATS:
+            save_plot(figure, self.path / f"{name}{ending}")
+            self.files.append(f"{name}{ending}")
+
+    def save_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows with the same keys as ``name.csv``."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+        self.save(f"{name}.csv", text.getvalue().encode())
+
+    def save_video(self, name: str, frames: NDArray[np.uint8], fps: int) -> bytes:
+        """Write frames (n, height, width, 3) as H.264 in ``name.mp4``; returns the file's bytes."""
+        part = self.path / f".{name}.mp4.{os.getpid()}.part"
+        try:
+            encode(part, frames, fps)
+            content = part.read_bytes()
+        finally:
+            part.unlink(missing_ok=True)
+        self.save(f"{name}.mp4", content)
+        return content
+
+    def save(self, name: str, content: bytes) -> None:
+        """Write a file."""
+        write_atomically(self.path / name, content)
+        self.files.append(name)
