@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,3 +82,8 @@ class FigureFolder:
         """Write a file."""
         write_atomically(self.path / name, content)
         self.files.append(name)
+
+
+def file_name(*parts: str) -> str:
+    """Names of runs and labels as a part of a file's name, and of an id on the page."""
+    return "-".join(re.sub(r"[^A-Za-z0-9-]+", "_", part).strip("_") or "_" for part in parts)

@@ -13,6 +13,7 @@ from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import CheckpointError
 from bodvcl.evaluate.options import ClipOptions
 from bodvcl.evaluate.probed_encoder import ProbedEncoder
+from bodvcl.figures.folder import file_name
 from bodvcl.models.encoder import VideoEncoder
 from bodvcl.runs.contents import RunFolder, read_run
 from bodvcl.viz.svg import DYNAMIC, EXTRA, STATIC
@@ -31,6 +32,7 @@ class OpenedRun(NamedTuple):
         encoder: its trained encoder.
         contents: what its folder holds.
         colour: its colour.
+        key: its number and name, as a part of a file's name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class OpenedRun(NamedTuple):
     encoder: VideoEncoder
     contents: RunFolder
     colour: str
+    key: str
 
     def probed(self, encoder: VideoEncoder | None = None, name: str = "") -> ProbedEncoder:
         """An encoder of this run with what its features depend on.
@@ -48,7 +51,9 @@ class OpenedRun(NamedTuple):
             name: what messages call it. Empty: as the run.
         """
         c = self.config
-        return ProbedEncoder(name or self.name, encoder or self.encoder, c.model, c.clip, c.augment, c.koopman)
+        return ProbedEncoder(
+            name or self.name, encoder or self.encoder, c.model, c.clip, c.augment, c.koopman
+        )
 
 
 def open_runs(paths: Sequence[Path], names: Sequence[str], clip: ClipOptions) -> list[OpenedRun]:
@@ -65,13 +70,16 @@ def open_runs(paths: Sequence[Path], names: Sequence[str], clip: ClipOptions) ->
     """
     for path in paths:
         if not path.is_dir():
-            raise CheckpointError(f"{path} is not a folder; expected the folder of a run, such as runs/<name>")
+            raise CheckpointError(
+                f"{path} is not a folder; expected the folder of a run, such as runs/<name>"
+            )
     runs = []
     for number, (path, name) in enumerate(zip(paths, names or folder_names(paths))):
         encoder, config = load_run(path)
         config = validate(dataclasses.asdict(dataclasses.replace(config, clip=clip.override(config.clip))))
         colour = COLOURS[number % len(COLOURS)]
-        runs.append(OpenedRun(name, path, config, encoder, read_run(path), colour))
+        key = file_name(str(number + 1), name)
+        runs.append(OpenedRun(name, path, config, encoder, read_run(path), colour, key))
     return runs
 
 

@@ -78,10 +78,14 @@ def refuse_contradictions(options: FigureOptions) -> None:
     """Raise :class:`~bodvcl.errors.ConfigError` for options that contradict each other."""
     refuse_two_caches(options)
     if options.names and len(options.names) != len(options.runs):
-        raise ConfigError(f"--names: expected {len(options.runs)} names, one per run, got {len(options.names)}")
+        raise ConfigError(
+            f"--names: expected {len(options.runs)} names, one per run, got {len(options.names)}"
+        )
     if len(set(options.names)) < len(options.names):
         raise ConfigError("--names: two runs have the same name; expected different names")
     if options.cam_class is not None and options.explained != "class":
         raise ConfigError(f"--cam-class applies only to --cam-of class, not to {options.explained}")
     if options.figures and "cam" not in options.figures and options.is_asked_for("cam"):
-        raise ConfigError("--cam, --cam-of, --cam-class and --cam-depth apply only to the figure cam; add it to --figures")
+        raise ConfigError(
+            "--cam, --cam-of, --cam-class and --cam-depth apply only to the figure cam; add it to --figures"
+        )

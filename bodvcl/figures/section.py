@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,8 +45,3 @@ class FigureSection(NamedTuple):
         made = Markup("<br>".join(escape(line) for line in lines))
         source = Markup(f'<p class="read"><small>{made}</small></p>')
         return section(self.name, self.title, paragraph(self.text), *self.parts, source)
-
-
-def file_name(*parts: str) -> str:
-    """Names of runs and labels as a part of a file's name and of an id."""
-    return "-".join(re.sub(r"[^A-Za-z0-9_+.-]+", "_", part).strip("_.") or "_" for part in parts)

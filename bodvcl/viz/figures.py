@@ -31,8 +31,7 @@ class Curve(NamedTuple):
     label: str
     values: NDArray[np.float64]
     colour: str
-    steps: NDArray[np.float64] | None = None
-    """Steps of these values; None: those of the chart."""
+    steps: NDArray[np.float64]
 
 
 class LagCurve(NamedTuple):
@@ -65,7 +64,6 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @styled
 def training_curves(
-    steps: NDArray[np.float64],
     curves: Sequence[Curve],
     ylabel: str,
     *,
@@ -79,12 +77,13 @@ def training_curves(
     """
     figure, axes = new_figure()
     for curve in curves:
-        x = steps if curve.steps is None else curve.steps
-        if len(x) > 20:
-            axes.plot(x, curve.values, color=curve.colour, linewidth=0.8, alpha=0.35)
-            axes.plot(x, smooth(curve.values), color=curve.colour, label=curve.label)
+        if len(curve.steps) > 20:
+            axes.plot(curve.steps, curve.values, color=curve.colour, linewidth=0.8, alpha=0.35)
+            axes.plot(curve.steps, smooth(curve.values), color=curve.colour, label=curve.label)
         else:
-            axes.plot(x, curve.values, color=curve.colour, label=curve.label, marker="o", markersize=3)
+            axes.plot(
+                curve.steps, curve.values, color=curve.colour, label=curve.label, marker="o", markersize=3
+            )
     values = np.concatenate([curve.values for curve in curves])
     values = values[np.isfinite(values)]
     axes.set_xlabel("step")

@@ -71,7 +71,7 @@ def test_large_sets_of_eigenvalues_are_thinned() -> None:
     ],
 )
 def test_logarithmic_axis_only_where_it_helps(values: list[float], options: dict, scale: str) -> None:
-    figure = training_curves(np.array([1.0, 2.0]), [Curve("x", np.array(values), STATIC)], "y", **options)
+    figure = training_curves([Curve("x", np.array(values), STATIC, np.array([1.0, 2.0]))], "y", **options)
     assert figure.axes[0].get_yscale() == scale
 
 
