@@ -1,32 +1,27 @@
-"""The figure ``cam``: where each encoder looks (Fig. 8), and how much of that moves."""
+"""The figure ``cam``: where each encoder looks, on the frames of single clips (Fig. 8)."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.files.video import VideoInfo
-from bodvcl.evaluate.columns import LabelChoice
-from bodvcl.evaluate.features import video_clips
-from bodvcl.evaluate.intervals import bootstrap_interval
-from bodvcl.evaluate.reading import read_clips
-from bodvcl.figures.cam_class import class_probe
+from bodvcl.errors import DataError
 from bodvcl.figures.cam_clips import CamVideo, pictures, read_pair
-from bodvcl.figures.cam_question import Answer, ClassProbe, answer, map_sizes, useful_depth
+from bodvcl.figures.cam_question import Answer, answer
+from bodvcl.figures.cam_scores import COMPARING
 from bodvcl.figures.cam_sheet import SheetClip, SheetRow, cam_sheet, side_by_side
 from bodvcl.figures.folder import FigureFolder, file_name
+from bodvcl.figures.looking import Looking
 from bodvcl.figures.motion import motion_share, moving_pixels
-from bodvcl.figures.opened import OpenedRun
-from bodvcl.figures.options import FigureOptions
+from bodvcl.figures.options import CamOf, FigureOptions
 from bodvcl.figures.overlay import overlay, relative
 from bodvcl.text.words import counted, printable
 from bodvcl.viz.html import Markup, escape, grid
@@ -35,52 +30,13 @@ from bodvcl.viz.sheet import png
 MOST_FPS = 4
 """Most frames per second of the moving pictures; at the video's own rate a clip is over in a second."""
 _SIDE = 224
-"""Pixels of a frame in the moving pictures, unless the video is smaller."""
+"""Fewest rows and columns of a frame in the moving pictures, in pixels."""
 ZERO = "the map is zero: no place raises the score"
-
-
-class _Looking(NamedTuple):
-    """How one run is asked."""
-
-    run: OpenedRun
-    depth: int
-    cells: tuple[int, int]
-    classes: ClassProbe | None
-
-
-def looking(
-    options: FigureOptions,
-    runs: Sequence[OpenedRun],
-    first: CamVideo,
-    labelled: tuple[Sequence[VideoInfo], LabelChoice] | None,
-    device: torch.device,
-    say: Callable[[str], None],
-) -> list[_Looking]:
-    """Depth of every run, and the probes that ``--cam-of class`` needs.
-
-    Args:
-        options: what is asked.
-        runs: the runs; their encoders are moved to the device.
-        first: a clip, for the sizes of the feature maps.
-        labelled: labelled videos and their columns, for the classes.
-        device: where the encoders run.
-        say: takes lines for the user.
-    """
-    made = []
-    for run in runs:
-        run.encoder.to(device)
-        clip = finish(read_pair(first, run.config.clip), run.config.augment, device)[:1]
-        depth, cells = useful_depth(run, clip)
-        if options.cam_depth is not None:
-            depth, cells = options.cam_depth, map_sizes(run, clip)[options.cam_depth - 1]
-        classes = None if labelled is None else class_probe(run, *labelled, options, device, say)
-        made.append(_Looking(run, depth, cells, classes))
-    return made
 
 
 def draw_clips(
     options: FigureOptions,
-    lookings: Sequence[_Looking],
+    lookings: Sequence[Looking],
     videos: Sequence[CamVideo],
     folder: FigureFolder,
     device: torch.device,
@@ -90,6 +46,7 @@ def draw_clips(
     Returns:
         The pictures for the page.
     """
+    refuse_single_clips(options.explained, videos, lookings[0].run.config.clip)
     parts: list[Markup] = []
     rows: list[dict[str, Any]] = []
     for number, video in enumerate(videos, start=1):
@@ -104,80 +61,23 @@ def draw_clips(
     return parts
 
 
-def measure_motion(
-    options: FigureOptions,
-    lookings: Sequence[_Looking],
-    videos: Sequence[VideoInfo],
-    folder: FigureFolder,
-    device: torch.device,
-) -> Markup:
-    """The share of the maps on moving pixels over many clips: ``cam-motion.csv``, a table for the page."""
-    lines, rows = [], []
-    for look in lookings:
-        shares, areas = [], []
-        for clips, others, moving in _pairs(look.run, videos, options.workers, device):
-            found = answer(look.run, options.explained, look.depth, clips, others, look.classes)
-            share, area = motion_share(found.attention.maps, moving)
-            usable = torch.isfinite(share) & (area > 0)
-            shares.append(share[usable])
-            areas.append(area[usable])
-        row = {"run": look.run.name, "of": options.explained, "depth": look.depth, "videos": len(videos)}
-        row |= _summary(torch.cat(shares).numpy(), torch.cat(areas).numpy(), options.seed)
-        rows.append(row)
-        lines.append(
-            f"<tr><td>{escape(look.run.name)}</td>"
-            + "".join(f'<td class="n">{text}</td>' for text in _motion_cells(row))
-            + "</tr>"
-        )
-    folder.save_table("cam-motion", rows)
-    heads = ("on moving pixels", "95% interval", "their area", "more than the area", "clips")
-    head = "<th>run</th>" + "".join(f'<th class="n">{name}</th>' for name in heads)
-    return Markup(
-        f'<div class="card"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
-
-
-def _summary(share: NDArray[np.float64], area: NDArray[np.float64], seed: int) -> dict[str, float | int]:
-    """Means over clips with their 95% intervals; NaN where there is no clip."""
-    keys = ("share", "low", "high", "area", "more", "more_low", "more_high")
-    if not len(share):
-        return {"clips": 0} | dict.fromkeys(keys, np.nan)
-    more = share - area
-    of_share = bootstrap_interval(share, (0.0, 1.0), seed)
-    of_more = bootstrap_interval(more, (-1.0, 1.0), seed)
-    values = (share.mean(), *of_share, area.mean(), more.mean(), *of_more)
-    return {"clips": len(share)} | {key: float(value) for key, value in zip(keys, values)}
-
-
-def _motion_cells(row: dict[str, Any]) -> list[str]:
-    if not row["clips"]:
-        return ["–"] * 4 + ["0"]
-    margin = (row["more_high"] - row["more_low"]) / 2
-    return [
-        f"{100 * row['share']:.1f}%",
-        f"{100 * row['low']:.1f} to {100 * row['high']:.1f}%",
-        f"{100 * row['area']:.1f}%",
-        f"{100 * row['more']:+.1f} ± {100 * margin:.1f}",
-        f"{row['clips']}",
-    ]
-
-
-def _pairs(
-    run: OpenedRun, videos: Sequence[VideoInfo], workers: int | None, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Two clips of each video, and which pixels of the first one move."""
-    for batch in read_clips(videos, run.config.clip, clips_per_video=2, workers=workers):
-        clips = video_clips(batch, run.config.augment, device)
-        yield clips[:, 0], clips[:, 1], moving_pixels(batch.clips[::2])
+def refuse_single_clips(of: CamOf, videos: Sequence[CamVideo], clip: ClipConfig) -> None:
+    """Raise :class:`~bodvcl.errors.DataError` for a video without a second clip, where two are compared."""
+    for video in videos:
+        this, other = video.draws(clip).frames
+        if of in COMPARING and (this == other).all():
+            raise DataError(
+                f"{video.info.path} holds only one clip, and --cam-of {of} compares two; choose class or "
+                "dynamic, or shorter clips with --clip.frames and --clip.stride"
+            )
 
 
 def _sheet_clip(
-    options: FigureOptions, lookings: Sequence[_Looking], video: CamVideo, device: torch.device
+    options: FigureOptions, lookings: Sequence[Looking], video: CamVideo, device: torch.device
 ) -> tuple[SheetClip, list[dict[str, Any]]]:
     info, config = video.info, lookings[0].run.config.clip
     sizes = [look.run.config.clip.size for look in lookings]
-    frames = pictures(video, config, max(*sizes, min(_SIDE, info.width, info.height)))
+    frames = pictures(video, config, max(*sizes, _SIDE))
     numbers = video.draws(config).frames[0]
     made, rows = [], []
     for look in lookings:
@@ -209,10 +109,11 @@ def _sheet_clip(
         *([f"{info.fps:.4g} frames per second"] if info.fps else []),
         *(f"{name} {value}" for name, value in info.labels.items()),
     ]
-    return SheetClip(printable(info.path), ", ".join(facts), numbers, frames, made), rows
+    name = printable("/".join(Path(info.path).parts[-2:]))
+    return SheetClip(name, ", ".join(facts), numbers, frames, made), rows
 
 
-def _lines(look: _Looking, found: Answer, share: float, area: float) -> list[str]:
+def _lines(look: Looking, found: Answer, share: float, area: float) -> list[str]:
     lines = [
         found.asked[0],
         f"S = {float(found.attention.scores[0]):.3g}",
@@ -221,7 +122,7 @@ def _lines(look: _Looking, found: Answer, share: float, area: float) -> list[str
     if np.isnan(share):
         return [*lines, ZERO]
     if area:
-        lines.append(f"{share:.0%} on moving pixels ({area:.0%} of the area)")
+        lines.append(f"{share:.0%} on what moves ({area:.0%} of the area)")
     return lines
 
 

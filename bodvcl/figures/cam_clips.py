@@ -76,8 +76,8 @@ def same_clip(runs: Sequence[OpenedRun]) -> ClipConfig:
         if _timing(run.config.clip) != _timing(first.config.clip):
             raise ConfigError(
                 f"cam shows the same frames for all runs, but {first.name} has "
-                f"{_in_words(first.config.clip)} and {run.name} has {_in_words(run.config.clip)}: choose the same for all with "
-                "--clip.frames, --clip.stride and --clip.fps"
+                f"{_in_words(first.config.clip)} and {run.name} has {_in_words(run.config.clip)}: choose "
+                "the same for all with --clip.frames, --clip.stride and --clip.fps"
             )
     return first.config.clip
 

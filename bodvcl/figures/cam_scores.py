@@ -32,6 +32,9 @@ Score = Callable[[Tensor], Tensor]
 PER_FRAME: frozenset[CamOf] = frozenset({"dynamic"})
 """Scores that only depend on change: their weights are taken per frame."""
 
+COMPARING: frozenset[CamOf] = frozenset({"match", "static"})
+"""Scores that compare two clips of a video."""
+
 
 def class_score(weights: Tensor, biases: Tensor) -> Score:
     """S of one class per clip.

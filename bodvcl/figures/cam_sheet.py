@@ -19,7 +19,7 @@ from bodvcl.viz.svg import MUTED
 MOST_FRAMES = 8
 """Largest number of frames of a clip on the sheet; of a longer clip, evenly spread ones are shown."""
 SCALE_TEXT = "share of the strongest place of this clip, of each run by itself"
-_TEXT_WIDTH = 220
+_TEXT_WIDTH = 236
 _HEADING, _VIDEO_GAP, _LABEL, _FOOT = 46, 30, 17, 44
 _LONGEST = 30
 _BAR = 32
@@ -113,7 +113,7 @@ def side_by_side(clip: SheetClip) -> NDArray[np.uint8]:
     width = len(panels) * (size + GAP) - GAP
     figure, axes = blank(width + width % 2, _BAR)
     for number, (name, _) in enumerate(panels):
-        write(axes, number * (size + GAP) + 4, 8, shortened(name, max(size // 8, 8)), size=9, weight="bold")
+        write(axes, number * (size + GAP) + 4, 8, shortened(name, size // 8), size=9, weight="bold")
     canvas = FigureCanvasAgg(figure)
     canvas.print_figure(picture := io.BytesIO(), format="rgba", dpi=DPI)
     names = np.frombuffer(picture.getvalue(), np.uint8).reshape(_BAR, -1, 4)[..., :3]

@@ -28,25 +28,29 @@ class FigureFolder:
     """Writes the files of a page, each atomically.
 
     Args:
-        path: the folder; it is created.
+        path: the folder.
 
     Attributes:
         files: names of the files written since :meth:`begin`.
-
-    Raises:
-        UserError: it cannot be written to.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files: list[str] = []
-        create_folder(path, "--out")
+
+    def create(self) -> None:
+        """Create the folder, unless it is there.
+
+        Raises:
+            UserError: it cannot be created or written to.
+        """
+        create_folder(self.path, "--out")
         try:
-            with tempfile.TemporaryFile(dir=path):
+            with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
             raise UserError(
-                f"cannot write to {path}: {error.strerror or error}; choose another --out"
+                f"cannot write to {self.path}: {error.strerror or error}; choose another --out"
             ) from error
 
     def begin(self) -> None:

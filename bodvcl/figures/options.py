@@ -27,7 +27,6 @@ class FigureOptions(LabelledData):
 
     runs: Annotated[
         Positional[tuple[UserPath, ...]],
-        Field(min_length=1),
         AfterValidator(each_once),
         argument(metavar="RUN [RUN ...]"),
     ]
@@ -77,6 +76,8 @@ class FigureOptions(LabelledData):
 def refuse_contradictions(options: FigureOptions) -> None:
     """Raise :class:`~bodvcl.errors.ConfigError` for options that contradict each other."""
     refuse_two_caches(options)
+    if not options.runs:
+        raise ConfigError("missing: RUN; expected the folders of one or more runs; see bodvcl figures --help")
     if options.names and len(options.names) != len(options.runs):
         raise ConfigError(
             f"--names: expected {len(options.runs)} names, one per run, got {len(options.names)}"

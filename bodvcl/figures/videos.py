@@ -53,7 +53,7 @@ def common_videos(
 
 
 def held_out(videos: Sequence[VideoInfo], count: int) -> list[VideoInfo]:
-    """At most ``count`` videos, evenly spread: of the test split, else of the validation split, else of all."""
+    """At most ``count`` videos, evenly spread: of the test split, else of val, else of all."""
     parts = ([video for video in videos if split_role(video.split) == role] for role in (TEST, VAL))
     return spread(next(filter(None, parts), list(videos)), count)
 
