@@ -53,7 +53,7 @@ def draw_clips(
         clip, found = _sheet_clip(options, lookings, video, device)
         rows += found
         name = f"cam-{number}-{file_name(Path(video.info.path).stem)}"
-        sheet = png(cam_sheet([clip]))
+        sheet = png(cam_sheet(clip))
         folder.save(f"{name}.png", sheet)
         moving = folder.save_video(name, side_by_side(clip), _rate(video.info, lookings[0].run.config.clip))
         parts.append(_pictures(clip, sheet, moving))

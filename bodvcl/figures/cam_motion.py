@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.errors import DataError
 from bodvcl.evaluate.features import video_clips
 from bodvcl.evaluate.intervals import bootstrap_interval
 from bodvcl.evaluate.reading import read_clips
@@ -43,6 +44,8 @@ def measure_motion(
                 usable &= differ
             shares.append(share[usable])
             areas.append(area[usable])
+        if not shares:
+            raise DataError(f"none of {len(videos)} videos could be read")
         row = {"run": look.run.name, "of": options.explained, "depth": look.depth, "videos": len(videos)}
         row |= _summary(torch.cat(shares).numpy(), torch.cat(areas).numpy(), options.seed)
         rows.append(row)
@@ -74,14 +77,14 @@ def _summary(share: NDArray[np.float64], area: NDArray[np.float64], seed: int) -
 
 def _motion_cells(row: dict[str, Any]) -> list[str]:
     if not row["clips"]:
-        return ["–"] * 4 + ["0"]
+        return ["–"] * 4 + [f"0 of {row['videos']}"]
     margin = (row["more_high"] - row["more_low"]) / 2
     return [
         f"{100 * row['share']:.1f}%",
         f"{100 * row['low']:.1f} to {100 * row['high']:.1f}%",
         f"{100 * row['area']:.1f}%",
         f"{100 * row['more']:+.1f} ± {100 * margin:.1f}",
-        f"{row['clips']}",
+        f"{row['clips']} of {row['videos']}",
     ]
 
 

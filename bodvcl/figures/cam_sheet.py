@@ -20,7 +20,7 @@ MOST_FRAMES = 8
 """Largest number of frames of a clip on the sheet; of a longer clip, evenly spread ones are shown."""
 SCALE_TEXT = "share of the strongest place of this clip, of each run by itself"
 _TEXT_WIDTH = 236
-_HEADING, _VIDEO_GAP, _LABEL, _FOOT = 46, 30, 17, 44
+_HEADING, _LABEL, _FOOT = 46, 17, 44
 _LONGEST = 30
 _BAR = 32
 
@@ -57,17 +57,14 @@ class SheetClip(NamedTuple):
     rows: Sequence[SheetRow]
 
 
-def cam_sheet(clips: Sequence[SheetClip]) -> Figure:
-    """Draw clips with equally many frames below each other; columns are frames, the same in all rows."""
-    shown = shown_frames(len(clips[0].numbers))
+def cam_sheet(clip: SheetClip) -> Figure:
+    """Draw a clip; columns are its frames, the same in all rows."""
+    shown = shown_frames(len(clip.numbers))
     width = 2 * MARGIN + _TEXT_WIDTH + len(shown) * (CELL + GAP) - GAP
-    heights = [_HEADING + _LABEL + (1 + len(clip.rows)) * (CELL + GAP) for clip in clips]
-    figure, axes = blank(width, 2 * MARGIN + sum(heights) + _VIDEO_GAP * (len(clips) - 1) + _FOOT)
-    top = MARGIN
-    for clip, height in zip(clips, heights):
-        _draw_clip(axes, clip, shown, top)
-        top += height + _VIDEO_GAP
-    _draw_scale(axes, MARGIN + _TEXT_WIDTH, top - _VIDEO_GAP + 14)
+    height = _HEADING + _LABEL + (1 + len(clip.rows)) * (CELL + GAP)
+    figure, axes = blank(width, 2 * MARGIN + height + _FOOT)
+    _draw_clip(axes, clip, shown, MARGIN)
+    _draw_scale(axes, MARGIN + _TEXT_WIDTH, MARGIN + height + 14)
     return figure
 
 

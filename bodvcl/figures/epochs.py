@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from bodvcl.evaluate.video_features import video_features
 from bodvcl.figures.folder import FigureFolder, file_name
 from bodvcl.figures.opened import OpenedRun
 from bodvcl.figures.options import FigureOptions
+from bodvcl.models.encoder import VideoEncoder
 from bodvcl.viz.figures import legend_above
 from bodvcl.viz.html import Markup, chart, grid
 from bodvcl.viz.svg import MUTED, new_figure, styled
@@ -79,11 +80,7 @@ def probe_epochs(
         device: where the encoders run.
         say: takes lines for the user.
     """
-    return [
-        _probe(options, run, encoder, place, videos, choice, device, say)
-        for run in runs
-        for encoder, place in _encoders(run)
-    ]
+    return [point for run in runs for point in _probe_run(options, run, videos, choice, device, say)]
 
 
 def draw_epochs(
@@ -135,46 +132,52 @@ def accuracy_chart(points: Sequence[tuple[Probed, Score]]) -> Figure:
     return figure
 
 
-class _Place(NamedTuple):
-    checkpoint: str
-    step: int
-    epoch: float
-
-
-def _encoders(run: OpenedRun) -> list[tuple[ProbedEncoder, _Place]]:
-    """The encoders of a run in the order of their steps, each step once."""
-    paths = [*kept_checkpoints(run.path), run.path / ENCODER]
-    loaded = {path: load_kept(path) for path in paths}
-    steps_per_epoch = _steps_per_epoch(run, {path: kept.step for path, kept in loaded.items()})
-    by_step = {kept.step: (path, kept.encoder) for path, kept in loaded.items()}
-    found = [(path.name, step, encoder) for step, (path, encoder) in sorted(by_step.items())]
-    if run.config.model.weights is None:  # the file of published weights may not be here
-        found.insert(0, (UNTRAINED, 0, untrained_encoder(run.config.model, run.config.seed)))
-    return [
-        (run.probed(encoder, f"{run.name}, {name}"), _Place(name, step, step / steps_per_epoch))
-        for name, step, encoder in found
-    ]
-
-
-def _steps_per_epoch(run: OpenedRun, steps: dict[Path, int]) -> float:
-    """From a checkpoint that is named by its epoch, else from the planned length; NaN: not known."""
-    for path, step in steps.items():
-        if path.name.startswith("epoch-"):
-            return step / int(path.stem.removeprefix("epoch-"))
-    planned = run.contents.summary.get("planned steps")
-    return planned / run.config.epochs if isinstance(planned, int) else np.nan
-
-
-def _probe(
+def _probe_run(
     options: FigureOptions,
     run: OpenedRun,
-    encoder: ProbedEncoder,
-    place: _Place,
     videos: Sequence[VideoInfo],
     choice: LabelChoice,
     device: torch.device,
     say: Callable[[str], None],
-) -> Probed:
+) -> list[Probed]:
+    """The points of one run in the order of their steps, each step once; one encoder is in memory at a time."""
+    points: dict[int, tuple[str, list[Score]]] = {}
+    for name, step, encoder in _encoders(run):
+        if step not in points:
+            probed = run.probed(encoder, f"{run.name}, {name}")
+            points[step] = name, _scores(options, probed, videos, choice, device, say)
+    per_epoch = _steps_per_epoch(run, {name: step for step, (name, _) in points.items()})
+    return [
+        Probed(run, name, step, step / per_epoch, scores) for step, (name, scores) in sorted(points.items())
+    ]
+
+
+def _encoders(run: OpenedRun) -> Iterator[tuple[str, int, VideoEncoder]]:
+    """Name, steps and encoder of every checkpoint, and of the network before the first step."""
+    if run.config.model.weights is None:  # the file of published weights may not be here
+        yield UNTRAINED, 0, untrained_encoder(run.config.model, run.config.seed)
+    for path in (*kept_checkpoints(run.path), run.path / ENCODER):
+        kept = load_kept(path)
+        yield path.name, kept.step, kept.encoder
+
+
+def _steps_per_epoch(run: OpenedRun, steps: Mapping[str, int]) -> float:
+    """From a checkpoint that is named by its epoch, else from the planned length; NaN: not known."""
+    for name, step in steps.items():
+        if name.startswith("epoch-"):
+            return step / int(Path(name).stem.removeprefix("epoch-"))
+    planned = run.contents.summary.get("planned steps")
+    return planned / run.config.epochs if isinstance(planned, int) else np.nan
+
+
+def _scores(
+    options: FigureOptions,
+    encoder: ProbedEncoder,
+    videos: Sequence[VideoInfo],
+    choice: LabelChoice,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> list[Score]:
     rows = choice.division.rows
     features = video_features(
         encoder,
@@ -187,7 +190,7 @@ def _probe(
     )
     features = VideoFeatures(rows[features.rows], features.kinds)
     scores = score_labels(features, choice, options.features, (options.probe,), seed=options.seed)
-    return Probed(run, *place, [score for score in scores if score.metric == "top1"])
+    return [score for score in scores if score.metric == "top1"]
 
 
 def _row(probed: Probed, score: Score) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.errors import DataError
 from bodvcl.evaluate.analysis import analyse
 from bodvcl.evaluate.features import video_clips
 from bodvcl.evaluate.reading import read_clips
@@ -35,7 +37,11 @@ def analyse_run(
         DataError: no video can be read, or a decoding process died.
     """
     read = read_clips(videos, run.config.clip, clips_per_video=1, workers=workers)
-    clips = (video_clips(batch, run.config.augment, device) for batch in read)
+    first = next(read, None)
+    if first is None:
+        raise DataError(f"none of {len(videos)} videos could be read")
+    batches = itertools.chain([first], read)
+    clips = (video_clips(batch, run.config.augment, device) for batch in batches)
     return analyse(run.encoder.to(device), clips, device, run.config.koopman)
 
 

@@ -16,7 +16,7 @@ from bodvcl.figures.work import FigureWork
 from bodvcl.system.commit import code_commit
 from bodvcl.system.global_state import restored
 from bodvcl.text.words import counted
-from bodvcl.viz.html import Markup, facts, section
+from bodvcl.viz.html import Markup, escape, section
 from bodvcl.viz.report import page, problem_list, run_title
 
 PAGE = "figures.html"
@@ -76,5 +76,10 @@ def make_figures(options: FigureOptions, command: str, say: Callable[[str], None
 
 
 def _about(runs: Sequence[OpenedRun]) -> Markup:
-    lines = {run.name: f"{run_title(run.contents.config)}; {run.path.resolve()}" for run in runs}
-    return section("runs", "Runs", facts(lines))
+    """Which runs these are. The description list of the report would change their names."""
+    rows = "".join(
+        f"<dt>{escape(run.name)}</dt><dd>{escape(run_title(run.contents.config))}<br>"
+        f"<small>{escape(run.path.resolve())}</small></dd>"
+        for run in runs
+    )
+    return section("runs", "Runs", Markup(f'<div class="card"><dl class="facts">{rows}</dl></div>'))

@@ -92,7 +92,7 @@ def test_all_figures_of_two_runs(figures, kept_runs: list[Path]) -> None:
     lags = [row for row in table(out / "distinctiveness.csv") if row["lag"] == "0"]
     assert [float(row["mean"]) for row in lags] == pytest.approx([1, 1], abs=1e-6)
     epochs = [row for row in table(out / "epochs.csv") if row["label"] == "background"]
-    places = [("untrained", "0", "0.0"), ("epoch-0001.pt", "3", "1.0"), ("encoder.pt", "6", "2.0")]
+    places = [("untrained", "0", "0.0"), ("epoch-0001.pt", "3", "1.0"), ("epoch-0002.pt", "6", "2.0")]
     assert [(row["checkpoint"], row["step"], row["epoch"]) for row in epochs] == 2 * places
     assert epochs[0]["accuracy"] == epochs[3]["accuracy"]  # the untrained network of both runs is the same
     assert {row["metric"] for row in table(out / "curves.csv")} >= {"loss_video", "loss_pred", "grad_norm"}
@@ -115,7 +115,7 @@ def test_the_last_epoch_is_what_the_probe_reads(figures, kept_runs: list[Path], 
         for row in json.loads((tmp_path / "probe.json").read_text())["rows"]
         if row["metric"] == "top1"
     }
-    last = [row for row in table(out / "epochs.csv") if row["checkpoint"] == "encoder.pt"]
+    last = [row for row in table(out / "epochs.csv") if row["checkpoint"] == "epoch-0002.pt"]
     assert {row["features"]: float(row["accuracy"]) for row in last} == {
         kind: wanted[kind] for kind in ("backbone", "dynamic")
     }
