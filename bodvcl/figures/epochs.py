@@ -140,7 +140,7 @@ def _probe_run(
     device: torch.device,
     say: Callable[[str], None],
 ) -> list[Probed]:
-    """The points of one run in the order of their steps, each step once; one encoder is in memory at a time."""
+    """The points of one run by their steps, each step once; one encoder is in memory at a time."""
     points: dict[int, tuple[str, list[Score]]] = {}
     for name, step, encoder in _encoders(run):
         if step not in points:

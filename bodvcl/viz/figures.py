@@ -23,6 +23,8 @@ MAX_POINTS = 2000
 """Largest number of eigenvalues that are drawn; of more, a random part is drawn."""
 PLANE = 1.3
 """The complex plane is shown from -PLANE to PLANE on both axes."""
+_BESIDE, _KEY, _LETTER = 0.6, 0.55, 0.085
+"""Inches beside a legend, of a key with its spaces, and of a letter of a name."""
 
 
 class Curve(NamedTuple):
@@ -210,8 +212,18 @@ def _mask_contours(axes: Axes, power: int) -> None:
 
 
 def legend_above(axes: Axes) -> None:
-    """A legend in rows above a panel."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, borderaxespad=0.2, labelcolor=INK)
+    """A legend above a panel, in as many columns as fit: a wider one would squeeze the panel."""
+    names = [str(name) for name in axes.get_legend_handles_labels()[1]]
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    columns = int((figure.get_figwidth() - _BESIDE) / (_KEY + _LETTER * max(map(len, names))))
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=min(max(columns, 1), 4),
+        borderaxespad=0.2,
+        labelcolor=INK,
+    )
 
 
 def _plain(value: float, _position: float) -> str:
