@@ -86,6 +86,8 @@ def draw_eigenvalues(
         caption = f"{len(analysis.eigenvalues)} clips; on average {modes} static modes each."
         if hidden := outside_plane(analysis):
             caption += f" {hidden} of {analysis.eigenvalues.size} eigenvalues lie outside the picture."
+        if run.config.koopman.mask == "smooth":
+            caption += " On the dashed lines, 10, 50 and 90% of a mode go to the static stream."
         if run.config.decouple == "none":
             caption += " The split played no part in the training of this run."
         panels.append(chart(name, run.name, figure, caption))
