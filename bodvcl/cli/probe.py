@@ -17,7 +17,7 @@ from bodvcl.errors import ConfigError
 from bodvcl.evaluate.options import ProbeOptions
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ProbeCommand(ProbeOptions):
     """Probe the frozen features of a trained encoder."""
 

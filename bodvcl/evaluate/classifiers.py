@@ -8,12 +8,12 @@ are finite float64 arrays; every class number from 0 to C - 1 occurs.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,14 +34,41 @@ _SGD = 101
 _CHUNK = 1024  # test videos whose similarities are in memory at a time
 
 
-def ridge_scores(train: Array, classes: Classes, test: Array) -> Array:
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted linear classifier.
+
+    Attributes:
+        weights: ``(C, D)``, of features as they are, not standardised.
+        biases: ``(C,)``.
+    """
+
+    weights: Array
+    biases: Array
+
+    def scores(self, features: Array) -> Array:
+        """Scores ``(M, C)`` of features ``(M, D)``."""
+        scores: Array = features @ self.weights.T + self.biases
+        return scores
+
+
+def fit_ridge(train: Array, classes: Classes) -> LinearProbe:
     """Ridge regression of standardised features on targets of +-1, one per class.
 
     The penalty is the one of ``RIDGES`` with the smallest leave-one-out error on the training part.
     """
-    model = make_pipeline(StandardScaler(), RidgeClassifierCV(RIDGES)).fit(train, classes)
-    scores = model.decision_function(test)
-    return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+    scaler = StandardScaler().fit(train)
+    model = RidgeClassifierCV(RIDGES).fit(scaler.transform(train), classes)
+    coefficients, biases = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    if len(biases) == 1:  # of two classes only the second one has a target of its own
+        coefficients, biases = np.concatenate([-coefficients, coefficients]), np.append(-biases, biases)
+    weights = coefficients / scaler.scale_
+    return LinearProbe(weights, biases - weights @ scaler.mean_)
+
+
+def ridge_scores(train: Array, classes: Classes, test: Array) -> Array:
+    """Ridge regression of standardised features on targets of +-1, one per class; see :func:`fit_ridge`."""
+    return fit_ridge(train, classes).scores(test)
 
 
 def sgd_scores(train: Array, classes: Classes, test: Array, seed: int = 0) -> Array:

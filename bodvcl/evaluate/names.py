@@ -8,5 +8,6 @@ Probe = Literal["ridge", "sgd", "knn", "retrieval"]
 PROBES: tuple[Probe, ...] = get_args(Probe)
 ControlName = Literal["none", "static", "dynamic"]
 FlowName = Literal["auto", "raft", "tvl1"]
-FEATURE_KINDS = ("backbone", "backbone+std", "projector", "static", "dynamic")
+FeatureKind = Literal["backbone", "backbone+std", "projector", "static", "dynamic"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 """Kinds of features, as :func:`bodvcl.evaluate.features.extract_features` names them."""

@@ -1,4 +1,4 @@
-"""Options of a probe: all of ``bodvcl probe`` but where it writes its results."""
+"""Options of evaluations on frozen features, and all of ``bodvcl probe`` but where it writes its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ UNTRAINED = "untrained"
 T = TypeVar("T")
 
 
-def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
+def each_once(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values without repetitions, in their order."""
     return tuple(dict.fromkeys(values))
 
 
@@ -53,19 +54,47 @@ class ClipOptions:
         return dataclasses.replace(clip, **given)
 
 
-@dataclass
-class ProbeOptions:
+@dataclass(kw_only=True)
+class LabelledData:
+    """Labelled videos, and how their frozen features are computed."""
+
+    __pydantic_config__ = STRICT
+
+    data: Annotated[str | None, argument(metavar="DATA")] = None
+    """Labelled videos: a .csv list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run."""
+    labels: Annotated[tuple[str, ...], argument(metavar="COLUMN [COLUMN ...]")] = ()
+    """Label columns to probe. Without this option: every column that looks like a label."""
+    drop_overlap: Flag = False
+    """Leave videos that also train out of the test. Without it such data are refused."""
+    clips_per_video: Annotated[int, Field(ge=1)] = 3
+    """Clips per video; their features are averaged."""
+    clip: ClipOptions = field(default_factory=ClipOptions)
+    cache: Annotated[UserPath | None, argument(metavar="FOLDER")] = None
+    """Folder where features are kept. None: bodvcl/features in the user's cache folder."""
+    no_cache: Flag = False
+    """Compute all features anew and keep none."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Decoding processes. 0: decode in this process. None: chosen from the number of cores."""
+    seed: Seed = 0
+    """Seed of all that is drawn: halves, controls, and the order of videos in sgd."""
+
+    @property
+    def feature_folder(self) -> Path | None:
+        """Folder where features are kept; None: they are not kept."""
+        return None if self.no_cache else self.cache or cache_folder("features")
+
+
+@dataclass(kw_only=True)
+class ProbeOptions(LabelledData):
     """Probe the frozen features of a trained encoder."""
 
     __pydantic_config__ = STRICT
 
     checkpoint: Annotated[UserPath, argument(metavar="RUN|FILE")]
     """Folder of a run, or its encoder.pt."""
-    data: Annotated[str | None, argument(metavar="DATA")] = None
-    """Labelled videos: a .csv list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run."""
-    labels: Annotated[tuple[str, ...], argument(metavar="COLUMN [COLUMN ...]")] = ()
-    """Label columns to probe. Without this option: every column that looks like a label."""
-    probe: Annotated[tuple[Probe, ...], Field(min_length=1), AfterValidator(_each_once)] = (
+    probe: Annotated[tuple[Probe, ...], Field(min_length=1), AfterValidator(each_once)] = (
         "ridge",
         "knn",
         "retrieval",
@@ -87,35 +116,20 @@ class ProbeOptions:
     ] = None
     """Second encoder to compare with, on the same videos: a run, a file, or untrained, which is the encoder
     before its first step."""
-    drop_overlap: Flag = False
-    """Leave videos that also train out of the test. Without it such data are refused."""
-    clips_per_video: Annotated[int, Field(ge=1)] = 3
-    """Clips per video; their features are averaged."""
-    clip: ClipOptions = field(default_factory=ClipOptions)
     k: Annotated[int, Field(ge=1)] = 200
     """Neighbours that vote in knn."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """Temperature of the votes in knn."""
-    cache: Annotated[UserPath | None, argument(metavar="FOLDER")] = None
-    """Folder where features are kept. None: bodvcl/features in the user's cache folder."""
-    no_cache: Flag = False
-    """Compute all features anew and keep none."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Decoding processes. 0: decode in this process. None: chosen from the number of cores."""
-    seed: Seed = 0
-    """Seed of drawn halves, of sgd and of the controls."""
-
-    @property
-    def feature_folder(self) -> Path | None:
-        """Folder where features are kept; None: they are not kept."""
-        return None if self.no_cache else self.cache or cache_folder("features")
 
 
 def refuse_contradictions(options: ProbeOptions) -> None:
     """Raise :class:`~bodvcl.errors.ConfigError` for options that contradict each other."""
     if options.flow != "auto" and options.control != "dynamic":
         raise ConfigError(f"--flow {options.flow} applies only to --control dynamic; add --control dynamic")
+    refuse_two_caches(options)
+
+
+def refuse_two_caches(options: LabelledData) -> None:
+    """Raise :class:`~bodvcl.errors.ConfigError` where a cache is both named and switched off."""
     if options.no_cache and options.cache is not None:
         raise ConfigError("--cache and --no-cache contradict each other; drop one of them")

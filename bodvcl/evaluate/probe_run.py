@@ -59,7 +59,7 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     if options.against is not None:
         encoders.append(_probed(options.against, *_other(options.against, options.clip, config)))
     flow = choose_flow(options.flow, device) if options.control == "dynamic" else None
-    videos = find_videos(options, config, say)
+    videos = find_videos(options, options.checkpoint, config, say)
     for other in encoders[1:]:
         videos = long_enough(videos, other.clip, say)
     if options.drop_overlap:

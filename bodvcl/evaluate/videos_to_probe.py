@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bodvcl.config.schema import ClipConfig, TrainConfig
 from bodvcl.data.files.clip_fit import required_frames
@@ -12,23 +13,29 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import BuiltInSettings, built_in, open_dataset
 from bodvcl.engine.checkpoint import training_folder
 from bodvcl.errors import DataError
-from bodvcl.evaluate.options import ProbeOptions
+from bodvcl.evaluate.options import LabelledData
 from bodvcl.evaluate.run_data import data_of_run
 from bodvcl.evaluate.splits import divide, refuse_shared, without_shared
 from bodvcl.text.words import counted
 
 
 def find_videos(
-    options: ProbeOptions, config: TrainConfig, say: Callable[[str], None]
+    options: LabelledData, checkpoint: Path, config: TrainConfig, say: Callable[[str], None]
 ) -> Sequence[VideoInfo]:
     """The videos of ``--data``, or else of the run, that hold a clip of ``config``.
+
+    Args:
+        options: which data.
+        checkpoint: folder of the run, or its encoder.pt.
+        config: clips, and the data of the run.
+        say: takes lines for the user.
 
     Raises:
         DataError: no video can be used.
     """
     data = options.data
     if data is None:
-        data, line = data_of_run(config.data, options.checkpoint, training_folder(options.checkpoint))
+        data, line = data_of_run(config.data, checkpoint, training_folder(checkpoint))
         if line is not None:
             say(line)
     settings = BuiltInSettings.of(config)
@@ -38,7 +45,7 @@ def find_videos(
     return found.videos
 
 
-def refuse_listed_overlap(options: ProbeOptions) -> None:
+def refuse_listed_overlap(options: LabelledData) -> None:
     """Refuse a list that names a file both to train on and to test on, before anything is opened.
 
     Raises:

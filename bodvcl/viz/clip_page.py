@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from bodvcl.data.show import SeenVideo, drawn_lines
 from bodvcl.text.words import counted, printable
-from bodvcl.viz.clip_sheet import DPI, LEGEND, SheetVideo, SheetView, draw_sheet
+from bodvcl.viz.clip_sheet import LEGEND, SheetVideo, SheetView, draw_sheet
+from bodvcl.viz.sheet import png
 
 MOST_FRAMES = 8
 """Largest number of frames of a clip on the sheet; of a longer clip, evenly spread ones are shown."""
@@ -41,7 +40,7 @@ def sheet_video(seen: SeenVideo) -> SheetVideo:
 
 def sheet_png(title: str, videos: Sequence[SheetVideo]) -> bytes:
     """The sheet as one PNG picture."""
-    return _png(draw_sheet(title, videos))
+    return png(draw_sheet(title, videos))
 
 
 def sheet_html(title: str, videos: Sequence[SheetVideo]) -> bytes:
@@ -49,7 +48,7 @@ def sheet_html(title: str, videos: Sequence[SheetVideo]) -> bytes:
     readers."""
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(LEGEND)}</p>"]
     for video in videos:
-        picture = base64.b64encode(_png(draw_sheet("", [video]))).decode()
+        picture = base64.b64encode(png(draw_sheet("", [video]))).decode()
         text = "; ".join(f"{view.name}: {', '.join(view.lines)}" for view in video.views)
         alt = html.escape(f"{video.name}, {video.facts}. {text}", quote=True)
         parts.append(f'<p><img src="data:image/png;base64,{picture}" alt="{alt}"></p>')
@@ -59,9 +58,3 @@ def sheet_html(title: str, videos: Sequence[SheetVideo]) -> bytes:
         f"<title>{html.escape(title)}</title>\n<style>{style} img {{ max-width: 100%; }}</style>\n</head>\n"
         "<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     ).encode()
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=DPI)
-    return out.getvalue()

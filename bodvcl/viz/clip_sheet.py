@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as vision
 
-from bodvcl.viz.svg import DYNAMIC, INK, MUTED, PAPER
+from bodvcl.viz.sheet import CELL, GAP, LINE, MARGIN, blank, place, shortened, write
+from bodvcl.viz.svg import DYNAMIC, MUTED
 
-DPI = 100
-CELL = 112
-"""Height of a frame on the sheet in pixels."""
 LEGEND = "Upper row: whole frames with the crop. Lower row: what the network gets."
-_MARGIN, _GAP, _ROW_GAP = 24, 6, 8
+_ROW_GAP = 8
 _TEXT_WIDTH = 250
-_LINE, _HEADING, _TITLE, _LABEL = 19, 50, 62, 18
+_HEADING, _TITLE, _LABEL = 50, 62, 18
 _VIEW_GAP, _VIDEO_GAP = 22, 34
-_LONGEST_NAME = 110
 
 
 class SheetView(NamedTuple):
@@ -57,7 +52,7 @@ class SheetVideo(NamedTuple):
 def draw_sheet(title: str, videos: Sequence[SheetVideo]) -> Figure:
     """Draw the clips of every video, below each other, each before and after augmentation.
 
-    Save it with ``dpi=DPI``: then one pixel of the figure is one pixel of the file.
+    Save it with :func:`bodvcl.viz.sheet.png`: then one pixel of the figure is one pixel of the file.
 
     Args:
         title: heading of the sheet; "" for none.
@@ -66,19 +61,19 @@ def draw_sheet(title: str, videos: Sequence[SheetVideo]) -> Figure:
     views = [view for video in videos for view in video.views]
     columns = max(len(view.labels) for view in views)
     width_of_cell = max(CELL, *(round(CELL * v.before.shape[2] / v.before.shape[1]) for v in views))
-    width = 2 * _MARGIN + _TEXT_WIDTH + columns * (width_of_cell + _GAP) - _GAP
-    top = _MARGIN + (_TITLE if title else 0)
-    height = top - _VIDEO_GAP + _MARGIN
+    width = 2 * MARGIN + _TEXT_WIDTH + columns * (width_of_cell + GAP) - GAP
+    top = MARGIN + (_TITLE if title else 0)
+    height = top - _VIDEO_GAP + MARGIN
     for video in videos:
         height += _HEADING + sum(_height(view) + _VIEW_GAP for view in video.views)
         height += _VIDEO_GAP - _VIEW_GAP
-    figure, axes = _blank(width, height)
+    figure, axes = blank(width, height)
     if title:
-        _write(axes, _MARGIN, _MARGIN, title, size=14, weight="bold")
-        _write(axes, _MARGIN, _MARGIN + 26, LEGEND, size=9, color=MUTED)
+        write(axes, MARGIN, MARGIN, title, size=14, weight="bold")
+        write(axes, MARGIN, MARGIN + 26, LEGEND, size=9, color=MUTED)
     for video in videos:
-        _write(axes, _MARGIN, top, _shortened(video.name), size=11, weight="bold")
-        _write(axes, _MARGIN, top + _LINE, video.facts, size=9, color=MUTED)
+        write(axes, MARGIN, top, shortened(video.name), size=11, weight="bold")
+        write(axes, MARGIN, top + LINE, video.facts, size=9, color=MUTED)
         top += _HEADING
         for view in video.views:
             _draw_view(axes, view, top, width_of_cell)
@@ -88,46 +83,22 @@ def draw_sheet(title: str, videos: Sequence[SheetVideo]) -> Figure:
 
 
 def _height(view: SheetView) -> int:
-    return max(_LABEL + 2 * CELL + _ROW_GAP, _LINE * (1 + len(view.lines)))
-
-
-def _blank(width: int, height: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    return figure, axes
+    return max(_LABEL + 2 * CELL + _ROW_GAP, LINE * (1 + len(view.lines)))
 
 
 def _draw_view(axes: Axes, view: SheetView, top: int, width_of_cell: int) -> None:
-    _write(axes, _MARGIN, top, view.name, size=10, weight="bold")
+    write(axes, MARGIN, top, view.name, size=10, weight="bold")
     for i, line in enumerate(view.lines, start=1):
-        _write(axes, _MARGIN, top + i * _LINE, line, size=9, color=MUTED)
+        write(axes, MARGIN, top + i * LINE, line, size=9, color=MUTED)
     before, after = top + _LABEL, top + _LABEL + CELL + _ROW_GAP
     shown = round(CELL * view.before.shape[2] / view.before.shape[1])
     for i, label in enumerate(view.labels):
-        left = _MARGIN + _TEXT_WIDTH + i * (width_of_cell + _GAP)
-        _write(axes, left, top, label, size=8, color=MUTED)
-        _place(axes, view.before[i], left, before, shown, CELL)
-        _place(axes, view.after[i], left, after, CELL, CELL)
+        left = MARGIN + _TEXT_WIDTH + i * (width_of_cell + GAP)
+        write(axes, left, top, label, size=8, color=MUTED)
+        place(axes, view.before[i], left, before, shown, CELL)
+        place(axes, view.after[i], left, after, CELL, CELL)
         y, x, height, width = view.box
         corner = (left + x * shown, before + y * CELL)
         axes.add_patch(
             Rectangle(corner, width * shown, height * CELL, fill=False, edgecolor=DYNAMIC, linewidth=1.5)
         )
-
-
-def _place(axes: Axes, image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> None:
-    planar = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    scaled = vision.resize(planar, [height, width], antialias=True).permute(1, 2, 0).numpy()
-    axes.imshow(
-        scaled, extent=(left, left + width, top + height, top), interpolation="nearest", aspect="auto"
-    )
-
-
-def _write(axes: Axes, x: float, y: float, text: str, *, color: str = INK, **style: Any) -> None:
-    axes.text(x, y, text, verticalalignment="top", parse_math=False, color=color, **style)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]

@@ -17,12 +17,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from numpy.typing import NDArray
 
 from bodvcl.runs.analysis import Analysis
-from bodvcl.viz.svg import BEFORE, DYNAMIC, GRID, INK, MUTED, STATIC, new_figure, styled
+from bodvcl.viz.svg import DYNAMIC, GRID, INK, MUTED, STATIC, new_figure, styled
 
 MAX_POINTS = 2000
 """Largest number of eigenvalues that are drawn; of more, a random part is drawn."""
 PLANE = 1.3
 """The complex plane is shown from -PLANE to PLANE on both axes."""
+_BESIDE, _KEY, _LETTER = 0.6, 0.55, 0.085
+"""Inches beside a legend, of a key with its spaces, and of a letter of a name."""
 
 
 class Curve(NamedTuple):
@@ -31,6 +33,23 @@ class Curve(NamedTuple):
     label: str
     values: NDArray[np.float64]
     colour: str
+    steps: NDArray[np.float64]
+
+
+class LagCurve(NamedTuple):
+    """One line of a chart of frame similarity over the lag.
+
+    Attributes:
+        label: its name.
+        analysis: what is drawn.
+        colour: its colour.
+        band: draw a band from the 10th to the 90th percentile of the clips; without it the line is dashed.
+    """
+
+    label: str
+    analysis: Analysis
+    colour: str
+    band: bool = True
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,7 +66,6 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @styled
 def training_curves(
-    steps: NDArray[np.float64],
     curves: Sequence[Curve],
     ylabel: str,
     *,
@@ -61,11 +79,13 @@ def training_curves(
     """
     figure, axes = new_figure()
     for curve in curves:
-        if len(steps) > 20:
-            axes.plot(steps, curve.values, color=curve.colour, linewidth=0.8, alpha=0.35)
-            axes.plot(steps, smooth(curve.values), color=curve.colour, label=curve.label)
+        if len(curve.steps) > 20:
+            axes.plot(curve.steps, curve.values, color=curve.colour, linewidth=0.8, alpha=0.35)
+            axes.plot(curve.steps, smooth(curve.values), color=curve.colour, label=curve.label)
         else:
-            axes.plot(steps, curve.values, color=curve.colour, label=curve.label, marker="o", markersize=3)
+            axes.plot(
+                curve.steps, curve.values, color=curve.colour, label=curve.label, marker="o", markersize=3
+            )
     values = np.concatenate([curve.values for curve in curves])
     values = values[np.isfinite(values)]
     axes.set_xlabel("step")
@@ -82,7 +102,7 @@ def training_curves(
     elif values.min() > 0 and values.max() > 30 * values.min():
         _log_axis(axes)
     if len(curves) > 1:
-        _legend_above(axes)
+        legend_above(axes)
     return figure
 
 
@@ -115,16 +135,21 @@ def eigenvalue_plane(analysis: Analysis, koopman: dict[str, Any]) -> Figure:
     axes.set_xticks([-1, 0, 1])
     axes.set_yticks([-1, 0, 1], ["-i", "0", "i"])
     axes.grid(visible=False)
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
 @styled
-def similarity_matrix(similarity: NDArray[np.float32]) -> Figure:
-    """Mean cosine similarity ``(T, T)`` between a clip's frames (Figure 11a); with numbers up to T = 10."""
+def similarity_matrix(similarity: NDArray[np.float32], low: float | None = None) -> Figure:
+    """Mean cosine similarity ``(T, T)`` between a clip's frames (Figure 11a); with numbers up to T = 10.
+
+    Args:
+        similarity: the matrix.
+        low: value of the darkest colour; the brightest is 1. None: the smallest similarity.
+    """
     figure, axes = new_figure(4.6, 4.0)
     frames = len(similarity)
-    low = min(float(np.nanmin(similarity)), 0.999)
+    low = min(float(np.nanmin(similarity)) if low is None else low, 0.999)
     picture = axes.imshow(similarity, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest")
     ticks = np.unique(np.linspace(0, frames - 1, min(frames, 8)).round().astype(int))
     axes.set_xticks(ticks, ticks + 1)
@@ -142,18 +167,20 @@ def similarity_matrix(similarity: NDArray[np.float32]) -> Figure:
 
 
 @styled
-def similarity_over_lag(after: Analysis, before: Analysis | None) -> Figure:
-    """Mean frame similarity by lag (Figure 11b), with a band from the 10th to the 90th percentile."""
+def similarity_over_lag(curves: Sequence[LagCurve]) -> Figure:
+    """Mean frame similarity by lag (Figure 11b)."""
     figure, axes = new_figure(4.6, 4.0)
-    lags = np.arange(len(after.lag_mean))
-    if before is not None:
-        axes.plot(lags, before.lag_mean, color=BEFORE, linestyle=(0, (4, 2)), label="untrained")
-    axes.fill_between(lags, after.lag_low, after.lag_high, color=STATIC, alpha=0.15, linewidth=0)
-    axes.plot(lags, after.lag_mean, color=STATIC, marker="o", markersize=4, label="pre-trained")
+    for label, analysis, colour, band in curves:
+        lags = np.arange(len(analysis.lag_mean))
+        if not band:
+            axes.plot(lags, analysis.lag_mean, color=colour, linestyle=(0, (4, 2)), label=label)
+            continue
+        axes.fill_between(lags, analysis.lag_low, analysis.lag_high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(lags, analysis.lag_mean, color=colour, marker="o", markersize=4, label=label)
     axes.set(xlabel="lag in frames", ylabel="cosine similarity")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    if before is not None:
-        _legend_above(axes)
+    if len(curves) > 1:
+        legend_above(axes)
     return figure
 
 
@@ -184,8 +211,19 @@ def _mask_contours(axes: Axes, power: int) -> None:
             axes.text(*place[:2], f"{level:.0%}", fontsize=8, color=MUTED, ha=place[2], va="center")
 
 
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, borderaxespad=0.2, labelcolor=INK)
+def legend_above(axes: Axes) -> None:
+    """A legend above a panel, in as many columns as fit: a wider one would squeeze the panel."""
+    names = [str(name) for name in axes.get_legend_handles_labels()[1]]
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    columns = int((figure.get_figwidth() - _BESIDE) / (_KEY + _LETTER * max(map(len, names))))
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=min(max(columns, 1), 4),
+        borderaxespad=0.2,
+        labelcolor=INK,
+    )
 
 
 def _plain(value: float, _position: float) -> str:

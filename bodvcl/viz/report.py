@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -53,17 +54,36 @@ def render_report(run: RunFolder) -> str:
             sections.append(build(run))
         except Exception as error:  # the rest of the report is worth more than this section
             problems.append(f"section {build.__name__}: {type(error).__name__}: {error}")
-    sections.append(_problems(problems))
-    template = resources.files("bodvcl.viz").joinpath("report.html").read_text(encoding="utf-8")
-    return Template(template).substitute(
-        title=escape(run.path.resolve().name or "run"),
-        lead=escape(_lead(run.config)),
-        sections=join(part for part in sections if part is not None),
-        footer=escape(f"Written by bodvcl {bodvcl.__version__} from {run.path.resolve()}"),
+    sections.append(problem_list(problems))
+    return page(
+        title=run.path.resolve().name or "run",
+        lead=run_title(run.config),
+        sections=[part for part in sections if part is not None],
+        footer=f"Written by bodvcl {bodvcl.__version__} from {run.path.resolve()}",
     )
 
 
-def _lead(config: dict[str, Any]) -> str:
+def page(*, title: str, lead: str, sections: Iterable[str], footer: str) -> str:
+    """A whole page in the style of the report, light and dark. It needs no other file and no network.
+
+    Args:
+        title: its heading.
+        lead: the line below.
+        sections: its content.
+        footer: its last line.
+    """
+    template = resources.files("bodvcl.viz").joinpath("report.html").read_text(encoding="utf-8")
+    return Template(template).substitute(
+        title=escape(title), lead=escape(lead), sections=join(sections), footer=escape(footer)
+    )
+
+
+def run_title(config: Mapping[str, Any]) -> str:
+    """Method, data and seed of a run in one line.
+
+    Args:
+        config: its configuration; empty: not known.
+    """
     if not config:
         return "Report of a pre-training run."
     method, decouple = str(config.get("method", "")), str(config.get("decouple", ""))
@@ -71,8 +91,8 @@ def _lead(config: dict[str, Any]) -> str:
     return f"{what} on {config.get('data', 'videos')}, seed {config.get('seed', '?')}"
 
 
-def _problems(lines: list[str]) -> Markup | None:
-    """What is missing from the page although its file exists."""
+def problem_list(lines: Sequence[str]) -> Markup | None:
+    """A section with what is missing from a page, and why; None: nothing is."""
     if not lines:
         return None
     text = "".join(f"<li>{escape(line)}</li>" for line in lines)

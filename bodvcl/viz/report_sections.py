@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bodvcl.runs.contents import RunFolder
 from bodvcl.viz.figures import (
     Curve,
+    LagCurve,
     eigenvalue_plane,
     outside_plane,
     picture_uri,
@@ -105,7 +106,6 @@ def losses(run: RunFolder) -> Markup | None:
     upper = upper or _curves(run, ("loss_video", "contrastive", INK)) or _curves(run, ("loss", "loss", INK))
     panels = [
         _training_chart(
-            run,
             "loss-contrastive",
             "Contrastive loss",
             upper,
@@ -114,7 +114,6 @@ def losses(run: RunFolder) -> Markup | None:
             "whose loss stays flat is not learned.",
         ),
         _training_chart(
-            run,
             "loss-pred",
             "Prediction loss L_pred",
             _curves(run, ("loss_pred", "L_pred", EXTRA)),
@@ -161,6 +160,8 @@ def similarity(run: RunFolder) -> Markup | None:
     if run.analysis is None:
         return None
     after, before = run.analysis.after, run.analysis.before
+    lags = [] if before is None else [LagCurve("untrained", before, BEFORE, band=False)]
+    lags.append(LagCurve("pre-trained", after, STATIC))
     panels = [
         chart(
             "similarity-matrix",
@@ -172,7 +173,7 @@ def similarity(run: RunFolder) -> Markup | None:
         chart(
             "similarity-lag",
             "Similarity by lag",
-            similarity_over_lag(after, before),
+            similarity_over_lag(lags),
             "A line that falls with the lag means that features change with time; a flat line at 1 means "
             "that all frames look the same to the encoder. The band covers 80% of the clips.",
         ),
@@ -190,7 +191,6 @@ def health(run: RunFolder) -> Markup | None:
         note = []
     panels = [
         _training_chart(
-            run,
             "static-modes",
             "Static modes per clip",
             _curves(run, ("static_modes", "static modes", STATIC)),
@@ -199,7 +199,6 @@ def health(run: RunFolder) -> Markup | None:
             from_zero=True,
         ),
         _training_chart(
-            run,
             "empty-streams",
             "Clips with an empty stream",
             empty,
@@ -215,7 +214,6 @@ def throughput(run: RunFolder) -> Markup | None:
     """Speed, waiting, gradient and learning rate."""
     panels = [
         _training_chart(
-            run,
             "speed",
             "Throughput",
             _curves(run, ("clips_per_second", "clips per second", INK)),
@@ -224,7 +222,6 @@ def throughput(run: RunFolder) -> Markup | None:
             from_zero=True,
         ),
         _training_chart(
-            run,
             "wait",
             "Waiting for data",
             _curves(run, ("data_wait", "wait", DYNAMIC)),
@@ -233,7 +230,6 @@ def throughput(run: RunFolder) -> Markup | None:
             share=True,
         ),
         _training_chart(
-            run,
             "gradient",
             "Gradient norm",
             _curves(run, ("grad_norm", "norm", INK)),
@@ -241,7 +237,6 @@ def throughput(run: RunFolder) -> Markup | None:
             "Single spikes are usual with the spectral split and are clipped; a steady rise is a warning.",
         ),
         _training_chart(
-            run,
             "rate",
             "Learning rate",
             _curves(run, ("lr", "learning rate", BEFORE)),
@@ -306,15 +301,17 @@ def _tile(name: str, value: str, note: str) -> str:
 
 
 def _curves(run: RunFolder, *wanted: tuple[str, str, str]) -> list[Curve]:
-    return [Curve(label, run.metrics[name], colour) for name, label, colour in wanted if name in run.metrics]
+    metrics = run.metrics
+    present = [one for one in wanted if one[0] in metrics]
+    return [Curve(label, metrics[name], colour, metrics["step"]) for name, label, colour in present]
 
 
 def _training_chart(
-    run: RunFolder, name: str, title: str, curves: list[Curve], ylabel: str, caption: str, **options: bool
+    name: str, title: str, curves: list[Curve], ylabel: str, caption: str, **options: bool
 ) -> Markup | None:
     if not curves:
         return None
-    figure = training_curves(run.metrics["step"], curves, ylabel, **options)
+    figure = training_curves(curves, ylabel, **options)
     return chart(name, title, figure, caption)
 
 

@@ -22,7 +22,8 @@ from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.show import SeenVideo, colour_factors, drawn_lines, see_video
 from bodvcl.data.sources.pyav_source import PyAVSource
 from bodvcl.viz.clip_page import MOST_FRAMES, sheet_png, sheet_video
-from bodvcl.viz.clip_sheet import CELL, SheetVideo, SheetView, draw_sheet
+from bodvcl.viz.clip_sheet import SheetVideo, SheetView, draw_sheet
+from bodvcl.viz.sheet import CELL
 
 RECIPE = AugmentConfig(
     crop_area=(0.2, 0.766), brightness=0.6, contrast=0.6, saturation=0.6, hue=0.15, gray=0.2, blur=0.5

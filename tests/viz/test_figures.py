@@ -71,7 +71,7 @@ def test_large_sets_of_eigenvalues_are_thinned() -> None:
     ],
 )
 def test_logarithmic_axis_only_where_it_helps(values: list[float], options: dict, scale: str) -> None:
-    figure = training_curves(np.array([1.0, 2.0]), [Curve("x", np.array(values), STATIC)], "y", **options)
+    figure = training_curves([Curve("x", np.array(values), STATIC, np.array([1.0, 2.0]))], "y", **options)
     assert figure.axes[0].get_yscale() == scale
 
 
@@ -130,3 +130,14 @@ def test_facts_are_flattened_and_escaped() -> None:
     ):
         assert expected in html
     assert "&lt;a&gt;, 1" in html
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["BOD-VCL, all scenes mixed", "plain, all scenes mixed", "c"]])
+def test_a_legend_does_not_squeeze_the_panel(names: list[str]) -> None:
+    steps = np.array([1.0, 2.0])
+    figure = training_curves([Curve(name, steps, STATIC, steps) for name in names], "loss")
+    figure.draw_without_rendering()
+    panel, legend = figure.axes[0].get_window_extent(), figure.axes[0].get_legend().get_window_extent()
+    assert panel.width > 0.75 * figure.bbox.width
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= panel.y1 - 1

@@ -121,15 +121,25 @@ def draw_clips(
 
 
 def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
-    """Clips for evaluation: spread evenly over the video, largest centred square, no other augmentation.
+    """Clips for evaluation: spread evenly over the video, as :func:`plain_draws` cuts them.
 
     Args:
         info: the video.
         clip: length, stride and frame rate; `clip.views` is not used.
         clips_per_video: number of clips.
     """
-    count = clips_per_video
-    where = (np.arange(count) + 0.5) / count
+    return plain_draws(info, clip, (np.arange(clips_per_video) + 0.5) / clips_per_video)
+
+
+def plain_draws(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> ClipDraws:
+    """Clips at given positions: largest centred square, no other augmentation.
+
+    Args:
+        info: the video.
+        clip: length, stride and frame rate; `clip.views` is not used.
+        where: (clips,) in [0, 1), as in :func:`clip_frames`.
+    """
+    count = len(where)
     identity = np.eye(3, 4, dtype=np.float32)
     return ClipDraws(
         frames=clip_frames(info, clip, where),

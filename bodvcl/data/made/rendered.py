@@ -76,14 +76,19 @@ def split_sizes(train_videos: int, probe_videos: int) -> dict[str, int]:
     return {"train": train_videos, "probe_train": probe_videos - half, "probe_test": half}
 
 
-def encode(path: Path, frames: np.ndarray) -> None:
+def encode(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Write uint8 RGB frames (frames, height, width, 3) as H.264 in .mp4, in closed groups of 12 frames.
 
     The same frames give the same file. For this, x264's macroblock tree is off: its results vary if there are
     B-frames.
+
+    Args:
+        path: the file.
+        frames: height and width are even.
+        fps: frames per second.
     """
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+        stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1

@@ -3,6 +3,7 @@
 from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
 from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
 from bodvcl.engine.checkpoint.folders import remove_unused_folders
+from bodvcl.engine.checkpoint.kept import KeptEncoder, kept_checkpoints, load_kept
 from bodvcl.engine.checkpoint.retention import keep_checkpoint, save_is_due
 from bodvcl.engine.checkpoint.shards import Shards
 from bodvcl.engine.checkpoint.training import (
@@ -19,12 +20,15 @@ __all__ = [
     "ENCODER",
     "LAST",
     "Changing",
+    "KeptEncoder",
     "NotFinite",
     "Shards",
     "checkpoint_state",
     "keep_checkpoint",
+    "kept_checkpoints",
     "load_checkpoint",
     "load_encoder",
+    "load_kept",
     "load_run",
     "read_checkpoint",
     "remove_unused_folders",

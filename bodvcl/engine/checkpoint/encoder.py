@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 import bodvcl
 from bodvcl.config.parse import validate
@@ -72,22 +74,52 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
         CheckpointError: no such file, not a checkpoint of bodvcl, or the training state ``last.pt``.
     """
     file, state = _read_encoder(Path(path), torch.device(device))
+    config = saved_config(file, state)
+    return rebuilt_encoder(file, state, state["model"], state["encoder"]).to(device).eval(), config
+
+
+def saved_config(file: Path, state: Mapping[str, Any]) -> TrainConfig:
+    """The configuration in a checkpoint.
+
+    Args:
+        file: the checkpoint, for messages.
+        state: what it holds.
+
+    Raises:
+        CheckpointError: it has options that this version does not know.
+    """
     try:
-        config = validate(as_meant(yaml.safe_load(str(state["config"]))))
+        return validate(as_meant(yaml.safe_load(str(state["config"]))))
     except (ConfigError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{file} was written by bodvcl {state['version']} with options that bodvcl {bodvcl.__version__} "
             f"does not have: {first_lines(error)}"
         ) from error
+
+
+def rebuilt_encoder(
+    file: Path, state: Mapping[str, Any], model: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> VideoEncoder:
+    """An encoder with the weights of a checkpoint.
+
+    Args:
+        file: the checkpoint, for messages.
+        state: what it holds.
+        model: configuration of the encoder, as a mapping.
+        weights: its parameters and statistics by name.
+
+    Raises:
+        CheckpointError: they do not fit each other.
+    """
     try:
-        encoder = build_encoder(ModelConfig(**state["model"]))
-        encoder.load_state_dict(state["encoder"])
+        encoder = build_encoder(ModelConfig(**model))
+        encoder.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{file} was written by bodvcl {state['version']} and does not fit the encoder of bodvcl "
             f"{bodvcl.__version__} ({first_lines(error)}): use it with the version that wrote it"
         ) from error
-    return encoder.to(device).eval(), config
+    return encoder
 
 
 def training_folder(path: Path) -> Path | None:

@@ -63,6 +63,7 @@ class TubeletViT(Backbone):
                 tokens = self.norm(tokens)
             if count % (len(self.blocks) // 4) == 0:
                 maps.append(tokens.transpose(1, 2).unflatten(2, shape))
+                tokens = maps[-1].flatten(2).transpose(1, 2)  # so what follows has a gradient in the map
         return maps
 
 
