@@ -32,7 +32,10 @@ def test_two_processes_tune_and_test_as_one(small_scratch, shape_list, tmp_path)
     for want, got in zip(*lines, strict=True):
         assert got["loss"] == pytest.approx(want["loss"], rel=1e-4)
         assert got.get("val_top1") == want.get("val_top1")
-    tables = [list(csv.reader(open(tmp_path / run / "predictions.csv"))) for run in ("one", "two")]
+    tables = [
+        list(csv.reader((tmp_path / run / "predictions.csv").read_text().splitlines()))
+        for run in ("one", "two")
+    ]
     for want, got in zip(*tables, strict=True):
         assert got[:3] == want[:3]
     weights = [torch.load(tmp_path / r / CLASSIFIER, weights_only=True)["network"] for r in ("one", "two")]
