@@ -30,6 +30,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "classes": len(labels.classes),
         "tune": options.tune,
         "frozen_norm": options.frozen_norm,
+        "pooling": options.pooling,
         "clip": f"{clip.frames} frames, stride {clip.stride}, {clip.size} pixels"
         + ("" if clip.fps is None else f", {clip.fps:g} fps"),
         "test": str(tested_views(options, clip)),
