@@ -21,6 +21,7 @@ from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.clips import frozen
 from bodvcl.finetune.classification import ClassificationTask
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.loop import TuningLoop, TuningOutcome
 from bodvcl.finetune.network import VideoClassifier, trained_parts
 from bodvcl.finetune.options import SCRATCH, FinetuneOptions
@@ -29,7 +30,7 @@ from bodvcl.finetune.report import score_table, write_predictions
 from bodvcl.finetune.saved import ClassifierFacts, save_classifier
 from bodvcl.finetune.scores import score
 from bodvcl.finetune.start import Start, open_start
-from bodvcl.finetune.videos import Labels, TuningVideos, find_tuning_videos
+from bodvcl.finetune.videos import TuningVideos, find_tuning_videos
 from bodvcl.finetune.views import Viewer, squares
 from bodvcl.runs.folder import write_atomically
 from bodvcl.runs.results import Result
