@@ -129,9 +129,12 @@ def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3
 
 
 def without_shared(videos: Sequence[Video], seed: int = 0) -> list[Video]:
-    """The videos without those that would test although the same video also trains."""
-    dropped = {test for test, _ in shared(videos, divide(videos, seed))}
-    return [video for row, video in enumerate(videos) if row not in dropped]
+    """The videos without those that would test although the same video also trains. Where no video is left in
+    the split test, val tests, and is treated in the same way."""
+    kept = list(videos)
+    while dropped := {test for test, _ in shared(kept, divide(kept, seed))}:
+        kept = [video for row, video in enumerate(kept) if row not in dropped]
+    return kept
 
 
 def label_columns(videos: Sequence[Labelled]) -> dict[str, list[str | None]]:

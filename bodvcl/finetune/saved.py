@@ -14,14 +14,19 @@ from torch import Tensor, nn
 import bodvcl
 from bodvcl.config.schema import ClipConfig, ModelConfig
 from bodvcl.data.clips.frames import clips_from_frames
-from bodvcl.engine.checkpoint.file import ENCODER, FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.file import (
+    CLASSIFIER,
+    ENCODER,
+    FORMAT,
+    LAST,
+    first_lines,
+    read_state,
+    write_state,
+)
 from bodvcl.errors import CheckpointError
 from bodvcl.finetune.network import VideoClassifier
 from bodvcl.models.backbones.build import build_backbone
 from bodvcl.system.folders import expand
-
-CLASSIFIER = Path("checkpoint") / "classifier.pt"
-"""Relative to the run folder."""
 
 
 @dataclass(frozen=True)

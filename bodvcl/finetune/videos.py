@@ -105,10 +105,12 @@ def assign(
     ordered = [name for text in official.get(column, ()) if (name := class_name(text)) in known]
     classes = tuple(filter(None, ordered)) if len(ordered) == len(known) else tuple(sorted(known))
     _refuse_untrained(column, separator, known, test)
-    val = [video for video in val if known.issuperset(names_of(video, column, separator))]
+    usable = [video for video in val if known.issuperset(names_of(video, column, separator))]
+    if len(usable) < len(val):
+        say(f"{len(val) - len(usable)} of them do not: no training video has their class")
     if len(classes) < 2:
         raise DataError(f"label {plain(column)}: all training videos have the same label; two are needed")
-    return TuningVideos(train, val, test, Labels(column, classes, separator))
+    return TuningVideos(train, usable, test, Labels(column, classes, separator))
 
 
 def _divided(

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bodvcl.cli.finetune import main
+from bodvcl.engine.checkpoint.file import CLASSIFIER
 from bodvcl.engine.metrics import METRICS
-from bodvcl.finetune.saved import CLASSIFIER
 from bodvcl.runs.results import read_result
 
 

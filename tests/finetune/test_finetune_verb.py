@@ -16,10 +16,11 @@ from video_files import write_video
 from bodvcl.cli.finetune import main
 from bodvcl.cli.train import main as train_main
 from bodvcl.engine.checkpoint import LAST, load_encoder
+from bodvcl.engine.checkpoint.file import CLASSIFIER
 from bodvcl.engine.metrics import METRICS
 from bodvcl.errors import CheckpointError
 from bodvcl.finetune.classification import ClassificationTask
-from bodvcl.finetune.saved import CLASSIFIER, load_classifier
+from bodvcl.finetune.saved import load_classifier
 from bodvcl.runs.results import RESULTS, read_result
 
 
@@ -85,6 +86,8 @@ def test_the_classifier_says_what_the_run_said(tuned):
     torch.testing.assert_close(found.sum(1), torch.ones(2))
     with pytest.raises(CheckpointError, match="holds no classifier"):
         load_classifier(tuned / LAST)
+    with pytest.raises(CheckpointError, match="holds a classifier of bodvcl finetune"):
+        load_encoder(tuned)
     with pytest.raises(CheckpointError, match="no classifier in"):
         load_classifier(tuned / "checkpoint")
 
