@@ -7,13 +7,14 @@ import dataclasses
 import inspect
 import sys
 import textwrap
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import BackboneName, TrainConfig
 
 MARK = "<!-- options -->"
 
@@ -86,6 +87,7 @@ _NAMES = {
     "bool": "switch",
     "UserPath": "path",
     "Seed": "whole number, at least 0",
+    "BackboneName": ", ".join(f"`{name}`" for name in typing.get_args(BackboneName)),
     "tuple[float, float]": "two numbers",
 }
 

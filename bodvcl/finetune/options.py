@@ -12,6 +12,7 @@ from bodvcl.config.command_line import Flag, argument
 from bodvcl.config.schema import (
     STRICT,
     AugmentConfig,
+    BackboneName,
     DecodeConfig,
     DigitsConfig,
     ModelConfig,
@@ -24,18 +25,6 @@ from bodvcl.system.folders import expand
 
 SCRATCH = "scratch"
 """Given in place of a checkpoint, this means a network with new weights."""
-
-BackboneName = Literal[
-    "tiny",
-    "slow_r50",
-    "r3d_18",
-    "r3d_18_thin",
-    "r2plus1d_18",
-    "r2plus1d_18_thin",
-    "s3d",
-    "s3d_g",
-    "vit_b16",
-]
 
 
 def _expanded(checkpoint: str | None) -> str | None:
