@@ -7,13 +7,14 @@ import dataclasses
 import inspect
 import sys
 import textwrap
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bodvcl.config.schema import TrainConfig
+from bodvcl.config.schema import BackboneName, TrainConfig
 
 MARK = "<!-- options -->"
 
@@ -44,7 +45,15 @@ def tables(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _written_in(cls: type) -> dict[str, tuple[str, str]]:
-    """Annotation and text under each field, as they stand in the source."""
+    """Annotation and text under each field, as they stand in the source of the class and of its bases."""
+    found: dict[str, tuple[str, str]] = {}
+    for one in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(one):
+            found |= _written_there(one)
+    return found
+
+
+def _written_there(cls: type) -> dict[str, tuple[str, str]]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(body, ast.ClassDef)
     found: dict[str, tuple[str, str]] = {}
@@ -78,6 +87,7 @@ _NAMES = {
     "bool": "switch",
     "UserPath": "path",
     "Seed": "whole number, at least 0",
+    "BackboneName": ", ".join(f"`{name}`" for name in typing.get_args(BackboneName)),
     "tuple[float, float]": "two numbers",
 }
 

@@ -21,6 +21,18 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 UserPath = Annotated[Path, AfterValidator(expand)]
 """A path in which ``~`` is the home folder."""
+BackboneName = Literal[
+    "tiny",
+    "slow_r50",
+    "r3d_18",
+    "r3d_18_thin",
+    "r2plus1d_18",
+    "r2plus1d_18_thin",
+    "s3d",
+    "s3d_g",
+    "vit_b16",
+]
+"""Networks that make per-frame features."""
 
 
 @dataclass
@@ -206,17 +218,7 @@ class ModelConfig:
 
     __pydantic_config__ = STRICT
 
-    backbone: Literal[
-        "tiny",
-        "slow_r50",
-        "r3d_18",
-        "r3d_18_thin",
-        "r2plus1d_18",
-        "r2plus1d_18_thin",
-        "s3d",
-        "s3d_g",
-        "vit_b16",
-    ] = "tiny"
+    backbone: BackboneName = "tiny"
     """Network that makes one feature per frame (vit_b16: one per two frames).
     tiny: four 3D convolutions, for tests and for the built-in data.
     The other backbones: docs/backbones.md."""
@@ -461,8 +463,8 @@ class OptimConfig:
 
 
 @dataclass
-class LogConfig:
-    """Logs, checkpoints, and what follows the training."""
+class RunLog:
+    """Logs and checkpoints of a training."""
 
     __pydantic_config__ = STRICT
 
@@ -477,6 +479,14 @@ class LogConfig:
     """Keep every N-th epoch's checkpoint permanently. None: off."""
     wandb: str | None = None
     """Name of a Weights & Biases project to log to (needs pip install wandb). None: off."""
+
+
+@dataclass
+class LogConfig(RunLog):
+    """Logs, checkpoints, and what follows the training."""
+
+    __pydantic_config__ = STRICT
+
     probe: bool = True
     """Evaluate the frozen encoder with a linear probe at the end, next to the untrained encoder.
     Needs labels."""

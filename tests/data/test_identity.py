@@ -135,14 +135,14 @@ def test_no_content_is_both_learnt_and_tested(world, entries):
         refuse_shared(videos, division)
         assert without_shared(videos) == videos
         return
-    with pytest.raises(
-        DataError, match=r"would both train the probe and test it: .*--drop-overlap"
-    ) as caught:
+    with pytest.raises(DataError, match=r"would both train and be tested on: .*--drop-overlap") as caught:
         refuse_shared(videos, division)
     assert videos[both[0][0]].path in str(caught.value)
     kept = without_shared(videos)
     assert shared(kept, divide(kept)) == []
-    assert len(kept) == len(videos) - len(both)
+    gone = [video for video in videos if video not in kept]
+    assert {videos[row].path for row, _ in both} <= {video.path for video in gone}
+    assert all((video.content or video.path) in parts[0] for video in gone)
 
 
 def test_files_of_one_size_and_the_same_frames_are_compared_to_the_last_byte(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -87,3 +88,25 @@ def test_a_silent_rank_writes_and_says_nothing(tmp_path, capsys):
 def test_the_progress_line_shows_losses_and_the_streams_health(tmp_path, capsys, values, expected):
     report(tmp_path, 1, values)
     assert f", {expected}" in capsys.readouterr().err
+
+
+def test_a_validated_step_is_always_logged_and_its_time_does_not_count(tmp_path):
+    with Reporter(
+        LogConfig(every=100),
+        tmp_path,
+        torch.device("cpu"),
+        {},
+        speaks=True,
+        world_size=1,
+        step=0,
+        total=9,
+        clip_flops=None,
+        arithmetic="fp32",
+    ) as reporter:
+        with reporter.apart():
+            time.sleep(0.5)
+        reporter.step(1, {"loss": 1.0}, 1000)
+        reporter.step(2, {"loss": 1.0}, 1000, {"val_top1": 0.5})
+    (line,) = lines(tmp_path)
+    assert (line["step"], line["val_top1"]) == (2, 0.5)
+    assert line["clips_per_second"] > 2000 / 0.5

@@ -81,6 +81,16 @@ def test_a_run_folder_is_not_overwritten(tmp_path):
     assert newest_run(tmp_path / "nothing") is None
 
 
+def test_a_fine_tuning_is_not_the_newest_pre_training(tmp_path):
+    for name, text in (("first", "data: shapes\n"), ("tuned", "run_dir: x\ncheckpoint: scratch\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+        os.utime(tmp_path / name / "config.yaml", (1000, 1000 if name == "first" else 2000))
+    assert newest_run(tmp_path) == tmp_path / "first"
+    (tmp_path / "first" / "config.yaml").unlink()
+    assert newest_run(tmp_path) is None
+
+
 @pytest.mark.parametrize("blocked", ["file", "file/run"])
 def test_a_run_folder_that_cannot_be_written_is_named(tmp_path, blocked):
     (tmp_path / "file").write_text("")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
-from bodvcl.data.clips.boxes import centred_square, random_boxes
+from bodvcl.data.clips.boxes import random_boxes, squares_along
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.files.clip_fit import ROUNDING, clip_offsets, clip_times
 from bodvcl.data.files.video import VideoInfo
@@ -120,30 +120,34 @@ def draw_clips(
     )
 
 
-def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
+def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int, crops: int = 1) -> ClipDraws:
     """Clips for evaluation: spread evenly over the video, as :func:`plain_draws` cuts them.
 
     Args:
         info: the video.
         clip: length, stride and frame rate; `clip.views` is not used.
-        clips_per_video: number of clips.
+        clips_per_video: number of places in time.
+        crops: squares along the longer side of the frame, at each place; 1: the centred one. The crops of a
+            place are neighbours.
     """
-    return plain_draws(info, clip, (np.arange(clips_per_video) + 0.5) / clips_per_video)
+    return plain_draws(info, clip, (np.arange(clips_per_video) + 0.5) / clips_per_video, crops)
 
 
-def plain_draws(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> ClipDraws:
-    """Clips at given positions: largest centred square, no other augmentation.
+def plain_draws(info: VideoInfo, clip: ClipConfig, where: np.ndarray, crops: int = 1) -> ClipDraws:
+    """Clips at given positions: largest squares, no other augmentation.
 
     Args:
         info: the video.
         clip: length, stride and frame rate; `clip.views` is not used.
-        where: (clips,) in [0, 1), as in :func:`clip_frames`.
+        where: (places,) in [0, 1), as in :func:`clip_frames`.
+        crops: squares along the longer side of the frame, at each place; 1: the centred one. The crops of a
+            place are neighbours.
     """
-    count = len(where)
+    count = len(where) * crops
     identity = np.eye(3, 4, dtype=np.float32)
     return ClipDraws(
-        frames=clip_frames(info, clip, where),
-        boxes=np.tile(centred_square(info.height, info.width), (count, 1)),
+        frames=clip_frames(info, clip, where.repeat(crops)),
+        boxes=np.tile(squares_along(info.height, info.width, crops), (len(where), 1)),
         colour=np.tile(identity, (count, 1, 1)),
         flip=np.zeros(count, bool),
         sigma=np.zeros(count, np.float32),

@@ -17,7 +17,15 @@ import bodvcl
 from bodvcl.config.parse import validate
 from bodvcl.config.saved import as_meant
 from bodvcl.config.schema import ModelConfig, TrainConfig
-from bodvcl.engine.checkpoint.file import ENCODER, FORMAT, LAST, first_lines, read_state, write_state
+from bodvcl.engine.checkpoint.file import (
+    CLASSIFIER,
+    ENCODER,
+    FORMAT,
+    LAST,
+    first_lines,
+    read_state,
+    write_state,
+)
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
 
@@ -148,6 +156,8 @@ def _current_folder() -> str | None:
 def _read_encoder(path: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
     """The file of an encoder, and what it holds."""
     file = path / ENCODER if path.is_dir() else path
+    if path.is_dir() and not file.exists() and (path / CLASSIFIER).exists():
+        raise CheckpointError(f"{path} holds a classifier of bodvcl finetune; give the run of an encoder")
     if path.is_dir() and not file.exists():
         training = (path / LAST).exists()
         raise CheckpointError(

@@ -22,6 +22,8 @@ FOLDER = "shards"
 """Key in a checkpoint without tensors: the name of the folder beside it that holds them."""
 ENCODER = Path("checkpoint") / "encoder.pt"
 """The trained encoder, relative to the run folder."""
+CLASSIFIER = Path("checkpoint") / "classifier.pt"
+"""The classifier that a fine-tuning leaves, relative to the run folder."""
 
 
 class NotFinite(CheckpointError):
