@@ -39,6 +39,7 @@ def _probe(command: ProbeCommand) -> int:
     with uninterrupted():
         from bodvcl.evaluate.probe_plot import check_plot_path, probe_figure, save_plot
         from bodvcl.evaluate.probe_run import run_probe
+        from bodvcl.finetune.as_encoder import load_run_or_classifier, refuse_without_run
         from bodvcl.text.tables import show
 
     if command.plot is not None:
@@ -46,7 +47,8 @@ def _probe(command: ProbeCommand) -> int:
         _check_writable("--plot", command.plot)
     if command.out is not None:
         _check_writable("--out", command.out)
-    report = run_probe(command)
+    refuse_without_run(command)
+    report = run_probe(command, open_run=load_run_or_classifier)
     show(*report.tables())
     if command.out is not None:
         report.save(command.out)

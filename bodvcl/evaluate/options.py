@@ -93,7 +93,7 @@ class ProbeOptions(LabelledData):
     __pydantic_config__ = STRICT
 
     checkpoint: Annotated[UserPath, argument(metavar="RUN|FILE")]
-    """Folder of a run, or its encoder.pt."""
+    """Folder of a run of bodvcl train or bodvcl finetune, or its encoder.pt or classifier.pt."""
     probe: Annotated[tuple[Probe, ...], Field(min_length=1), AfterValidator(each_once)] = (
         "ridge",
         "knn",

@@ -37,13 +37,20 @@ WITHOUT_STREAMS = ("backbone", "backbone+std")
 """Kinds of features that are probed without ``--streams``."""
 
 
+OpenRun = Callable[[Path], tuple[VideoEncoder, TrainConfig]]
+"""Reads a checkpoint: the encoder, and the configuration of its run."""
+
+
 @restored()
-def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> ProbeReport:
+def run_probe(
+    options: ProbeOptions, say: Callable[[str], None] = print, open_run: OpenRun = load_run
+) -> ProbeReport:
     """Probe an encoder on labelled videos. Global state of PyTorch is put back at the end.
 
     Args:
         options: what to probe and how.
         say: takes lines for the user.
+        open_run: reads the checkpoints.
 
     Returns:
         The scores, and the facts that they depend on.
@@ -54,10 +61,10 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     refuse_contradictions(options)
     device = pick_device(options.device)
     refuse_listed_overlap(options)
-    encoder, config = _open(options.checkpoint, options.clip)
+    encoder, config = _open(open_run, options.checkpoint, options.clip)
     encoders = [_probed(str(options.checkpoint), encoder, config)]
     if options.against is not None:
-        encoders.append(_probed(options.against, *_other(options.against, options.clip, config)))
+        encoders.append(_probed(options.against, *_other(open_run, options.against, options.clip, config)))
     flow = choose_flow(options.flow, device) if options.control == "dynamic" else None
     videos = find_videos(options, options.checkpoint, config, say)
     for other in encoders[1:]:
@@ -124,16 +131,18 @@ def run_probe(options: ProbeOptions, say: Callable[[str], None] = print) -> Prob
     return ProbeReport(facts, *tables)
 
 
-def _open(path: Path, clip: ClipOptions) -> tuple[VideoEncoder, TrainConfig]:
-    encoder, config = load_run(path)
+def _open(open_run: OpenRun, path: Path, clip: ClipOptions) -> tuple[VideoEncoder, TrainConfig]:
+    encoder, config = open_run(path)
     changed = dataclasses.replace(config, clip=clip.override(config.clip))
     return encoder, validate(dataclasses.asdict(changed))
 
 
-def _other(against: str, clip: ClipOptions, config: TrainConfig) -> tuple[VideoEncoder, TrainConfig]:
+def _other(
+    open_run: OpenRun, against: str, clip: ClipOptions, config: TrainConfig
+) -> tuple[VideoEncoder, TrainConfig]:
     if against == UNTRAINED:
         return untrained_encoder(config.model, config.seed), config
-    return _open(Path(against), clip)
+    return _open(open_run, Path(against), clip)
 
 
 def _probed(name: str, encoder: VideoEncoder, config: TrainConfig) -> ProbedEncoder:

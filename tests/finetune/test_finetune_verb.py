@@ -14,11 +14,13 @@ from csv_lists import write_list
 from video_files import write_video
 
 from bodvcl.cli.finetune import main
+from bodvcl.cli.probe import main as probe_main
 from bodvcl.cli.train import main as train_main
 from bodvcl.engine.checkpoint import LAST, load_encoder
 from bodvcl.engine.checkpoint.file import CLASSIFIER
 from bodvcl.engine.metrics import METRICS
 from bodvcl.errors import CheckpointError
+from bodvcl.finetune.as_encoder import load_run_or_classifier
 from bodvcl.finetune.classification import ClassificationTask
 from bodvcl.finetune.saved import load_classifier
 from bodvcl.runs.results import RESULTS, read_result
@@ -293,3 +295,25 @@ def test_short_videos_can_be_kept_and_bad_ones_are_left_out(small_scratch, shape
 def test_a_run_folder_is_not_taken_twice(tuned, small_scratch, shape_list, capsys):
     said = complaint(capsys, *small_scratch, "--data", shape_list, "--run-dir", tuned)
     assert "already holds a run: continue it with --resume" in said
+
+
+def test_the_network_of_a_finetuning_can_be_probed(tuned, shape_list, tmp_path, monkeypatch):
+    """As the row "supervised" of the paper's Tables 1 and 2; the features are those of the tuned backbone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    out = tmp_path / "probe.json"
+    options = ["--checkpoint", str(tuned), "--data", str(shape_list), "--control", "static", "--workers", "0"]
+    assert probe_main([*options, "--probe", "ridge", "--against", "untrained", "--out", str(out)]) == 0
+    assert {row["features"] for row in json.loads(out.read_text())["rows"]} == {"backbone", "backbone+std"}
+    encoder, config = load_run_or_classifier(tuned)
+    network = load_classifier(tuned).network
+    clips = torch.rand(2, 3, 4, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.frames(clips), network.backbone(clips), rtol=0, atol=0)
+    assert config.clip.frames == 4
+
+
+def test_a_probe_of_a_finetuning_needs_data_and_has_no_streams(tuned, shape_list, capsys):
+    assert probe_main(["--checkpoint", str(tuned)]) == 2
+    assert f"--data: {tuned} was fine-tuned" in capsys.readouterr().err
+    assert probe_main(["--checkpoint", str(tuned), "--data", str(shape_list), "--streams"]) == 2
+    assert "has no projector" in capsys.readouterr().err
