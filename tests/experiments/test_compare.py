@@ -20,6 +20,7 @@ from bodvcl.experiments.compare_report import report, reported
 from bodvcl.experiments.compare_summary import Cell, Ending, costs, skipped_labels, summarise
 from bodvcl.experiments.compare_tables import markdown, plot, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
+from bodvcl.sweep import processes
 from bodvcl.text.tables import show
 
 
@@ -174,7 +175,7 @@ def endless(monkeypatch):
         started.append(popen([sys.executable, "-c", "import time; time.sleep(1000)"], **options))
         return started[-1]
 
-    monkeypatch.setattr(compare_training.subprocess, "Popen", start)
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
     monkeypatch.setattr(compare_training, "open_dataset", lambda *arguments, **options: None)
     return started
 
@@ -284,7 +285,7 @@ def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkey
     }
     assert all(line["seeds"] == 2 for line in lines)
     assert (tmp_path / "comparison.png").stat().st_size > 1000
-    monkeypatch.setattr(compare_training, "subprocess", None)
+    monkeypatch.setattr(processes, "subprocess", None)
     assert compare.main([*command, *extra]) == 0
     assert "difference to plain" in capsys.readouterr().out
 
