@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from bodvcl.experiments.variants import PLAIN
+from bodvcl.tables.records import SYMBOLS
 from bodvcl.tables.statistics import over_seeds
-
-SYMBOLS = {"backbone": "z", "backbone+std": "z and its std", "static": "Z_A", "dynamic": "Z_M"}
-"""Kind of features to its symbol in the paper."""
 
 ProbeRows = Sequence[Mapping[str, Any]]
 """The ``rows`` of a ``probe.json``."""

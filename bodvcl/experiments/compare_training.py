@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 
 from bodvcl.config.parse import parse_config
-from bodvcl.data.sets import BuiltInSettings, open_dataset
 from bodvcl.errors import ConfigError, UserError
 from bodvcl.experiments.compare_plan import Task
 from bodvcl.sweep.job import is_finished
+from bodvcl.sweep.prepare import prepare_data
 from bodvcl.sweep.processes import run_chains
 from bodvcl.text.progress import progress_bar
 
@@ -36,11 +36,10 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
     if not missing:
         return
     needed = {(task.cell.data, task.cell.variant): task for task in missing}
-    for task in needed.values():  # once, not by every run that needs it
-        config = parse_config(task.arguments)
-        if not config.log.probe:
-            raise ConfigError("the comparison is that of the probes after training: remove --log.no-probe")
-        open_dataset(config.data, BuiltInSettings.of(config), workers=config.workers)
+    configs = [parse_config(task.arguments) for task in needed.values()]
+    if not all(config.log.probe for config in configs):
+        raise ConfigError("the comparison is that of the probes after training: remove --log.no-probe")
+    prepare_data(configs)
     chains = [(task,) for task in missing]
     with (
         contextlib.closing(run_chains(chains, [{}] * workers, until)) as outcomes,

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,7 +29,7 @@ class Outcome(Generic[J]):
 
     Attributes:
         job: the last job of the chain that was started, or the first if none was.
-        finished: whether all of them ran to their end.
+        finished: whether it ran to its end. Its result may be missing all the same; then the chain ends.
         error: command, exit code and last line of a job that failed; empty: none failed.
     """
 
@@ -40,7 +40,7 @@ class Outcome(Generic[J]):
 
 def run_chains(
     chains: Sequence[Sequence[J]], slots: Sequence[Mapping[str, str]], until: float | None = None
-) -> Iterator[Outcome[J]]:
+) -> Generator[Outcome[J], None, None]:
     """Run chains of jobs, one chain per slot at a time; the jobs of a chain run one after the other.
 
     A job that has finished before is not run again. One that fails ends its chain. An interrupt stops the
@@ -119,7 +119,9 @@ def _run_chain(chain: Sequence[J], slot: Mapping[str, str], stop: _Stop) -> Outc
             last = (job.folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
             error = f"{shlex.join(job.command)} ended with exit code {code}: {''.join(last)}"
             return Outcome(job, finished=False, error=error)
-    return Outcome(chain[-1], finished=True)
+        if not is_finished(job):
+            break
+    return Outcome(job, finished=True)
 
 
 def _wait(process: subprocess.Popen[bytes], stop: _Stop) -> int | None:

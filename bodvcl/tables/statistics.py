@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class OverSeeds:
     count: int
 
 
-def over_seeds(values: Mapping[Hashable, float], baseline: Mapping[Hashable, float] | None) -> OverSeeds:
+def over_seeds(values: Mapping[int, float], baseline: Mapping[int, float] | None) -> OverSeeds:
     """Sum up repetitions.
 
     Args:
@@ -39,7 +39,8 @@ def over_seeds(values: Mapping[Hashable, float], baseline: Mapping[Hashable, flo
     """
     found = list(values.values())
     spread = float(np.std(found, ddof=1)) if len(found) > 1 else None
-    differences = [value - baseline[seed] for seed, value in values.items() if seed in (baseline or {})]
+    base = baseline or {}
+    differences = [value - base[seed] for seed, value in values.items() if seed in base]
     gain = margin = None
     if differences:
         gain, half = mean_interval(differences)

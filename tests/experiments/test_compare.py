@@ -14,13 +14,13 @@ import pytest
 
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments import compare, compare_training
+from bodvcl.experiments import compare
 from bodvcl.experiments.compare_plan import CompareOptions, plan
 from bodvcl.experiments.compare_report import report, reported
 from bodvcl.experiments.compare_summary import Cell, Ending, costs, skipped_labels, summarise
 from bodvcl.experiments.compare_tables import markdown, plot, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
-from bodvcl.sweep import processes
+from bodvcl.sweep import prepare, processes
 from bodvcl.text.tables import show
 
 
@@ -176,7 +176,7 @@ def endless(monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(processes.subprocess, "Popen", start)
-    monkeypatch.setattr(compare_training, "open_dataset", lambda *arguments, **options: None)
+    monkeypatch.setattr(prepare, "open_dataset", lambda *arguments, **options: None)
     return started
 
 
@@ -221,9 +221,7 @@ def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsy
 def test_mistakes_are_one_line_before_anything_is_rendered(tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     Path("a_file").write_text("")
-    monkeypatch.setattr(
-        compare_training, "open_dataset", lambda *arguments, **options: pytest.fail("rendered")
-    )
+    monkeypatch.setattr(prepare, "open_dataset", lambda *arguments, **options: pytest.fail("rendered"))
     assert compare.main(words) == 2
     error = capsys.readouterr().err
     assert message in error

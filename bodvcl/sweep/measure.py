@@ -1,0 +1,136 @@
+"""What the finished runs of a sweep measured, row by row and seed by seed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bodvcl.runs.results import RESULTS
+from bodvcl.sweep.axes import Cell, named
+from bodvcl.sweep.file import SweepFile, label
+from bodvcl.sweep.job import is_finished
+from bodvcl.sweep.plan import Plan, SweepJob
+from bodvcl.tables.records import read_records
+from bodvcl.tables.statistics import OverSeeds, over_seeds
+
+SECONDS = "seconds"
+PER_STEP = "seconds per step"
+MEMORY = "memory, GB"
+COSTS = (SECONDS, PER_STEP, MEMORY)
+"""Columns that are no shares."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the table.
+
+    Attributes:
+        row: name of the row.
+        column: name of the column.
+        values: seed to value: % for shares, otherwise as the column says.
+        sum: what they add up to.
+    """
+
+    row: str
+    column: str
+    values: Mapping[int, float]
+    sum: OverSeeds
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that a sweep has measured so far.
+
+    Attributes:
+        rows: names of the rows, in their order.
+        columns: names of the columns: shares first, then costs.
+        entries: row and column to entry; what is not finished is not there.
+        baselines: row to the row that its differences are taken to.
+        data: data sets that were measured on.
+    """
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    entries: Mapping[tuple[str, str], Entry]
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    data: Sequence[str] = ()
+
+
+def measure(sweep: SweepFile, plan: Plan) -> Measured:
+    """Read the results of every job that has finished.
+
+    Raises:
+        DataError: a result cannot be read.
+    """
+    values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    data: dict[str, None] = {}
+    for job in (job for chain in plan.chains for job in chain if is_finished(job)):
+        row = named(_without(job.cell, sweep.columns))
+        for name, value, source in _numbers(job, sweep):
+            prefix = [job.cell[sweep.columns]] if sweep.columns else []
+            column = ": ".join([*prefix, *([job.step] if job.step else []), name])
+            values[row, column][job.seed] = value
+            data |= dict.fromkeys([source] if source else [])
+    rows = list(dict.fromkeys(named(_without(cell, sweep.columns)) for cell in plan.cells))
+    found = dict.fromkeys(column for _, column in values)
+    columns = sorted(found, key=is_cost)
+    baselines = dict(_baselines(sweep, plan))
+    entries = {}
+    for (row, column), by_seed in values.items():
+        base = values.get((baselines[row], column)) if row in baselines else None
+        entries[row, column] = Entry(row, column, by_seed, over_seeds(by_seed, base))
+    return Measured(rows, columns, entries, baselines, list(data))
+
+
+def is_cost(column: str) -> bool:
+    """Whether a column is time or memory rather than a share in %."""
+    return column.rpartition(": ")[2] in COSTS
+
+
+def _numbers(job: SweepJob, sweep: SweepFile) -> Iterator[tuple[str, float, str]]:
+    """Name, value and data set of each number that a job measured; costs have no data set."""
+    for record in read_records(job.run):
+        if not sweep.show or record.metric in sweep.show:
+            yield record.metric, 100 * record.value, record.data
+    if job.step:
+        return
+    if (job.run / RESULTS).exists():
+        costs = {SECONDS: _json(job.run / RESULTS)["seconds"]}
+    else:
+        summary = _json(job.run / "summary.json")
+        costs = {SECONDS: summary["seconds"], PER_STEP: summary["seconds"] / summary["steps"]}
+        costs |= _memory(job.run / "metrics.jsonl")
+    for name, value in costs.items():
+        yield name, value, ""
+
+
+def _memory(metrics: Path) -> dict[str, float]:
+    """Peak memory of a training, as it logged it."""
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+        last = json.loads(metrics.read_text(encoding="utf-8").splitlines()[-1])
+        return {MEMORY: float(last["memory_gb"])}
+    return {}
+
+
+def _baselines(sweep: SweepFile, plan: Plan) -> Iterator[tuple[str, str]]:
+    """Each row that has a baseline, with it."""
+    if not sweep.baseline:
+        return
+    wanted = {axis: label(value) for axis, value in sweep.baseline.items()}
+    for cell in plan.cells:
+        base = {**cell, **wanted}
+        if base != cell:
+            yield named(_without(cell, sweep.columns)), named(_without(base, sweep.columns))
+
+
+def _without(cell: Cell, axis: str | None) -> Cell:
+    return {name: text for name, text in cell.items() if name != axis}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
