@@ -78,11 +78,14 @@ def _sweep(arguments: Sequence[str]) -> int:
     with uninterrupted():
         from bodvcl.sweep.file import read_sweep
         from bodvcl.sweep.find import find_sweep
+        from bodvcl.sweep.names import of_its_rows
         from bodvcl.sweep.plan import Wanted, make_plan
 
     assert options.file is not None
     path = find_sweep(options.file)
     sweep = read_sweep(path, options.small)
+    if options.small:
+        sweep = of_its_rows(sweep)
     if options.seeds is not None:
         sweep = dataclasses.replace(sweep, seeds=options.seeds)
     out = options.out or Path("runs") / (path.stem + ("-small" if options.small else ""))

@@ -11,7 +11,6 @@ from pathlib import Path
 from bodvcl.config.command_line import negated
 from bodvcl.errors import ConfigError
 from bodvcl.sweep.file import Axis, SweepFile, Value, label
-from bodvcl.text.words import suggestion
 
 CHECKPOINT = "{checkpoint}"
 """In the options of an axis: each of --checkpoints."""
@@ -125,26 +124,3 @@ def words_of(text: str, place: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as error:
         raise ConfigError(f"{place}: {text!r} cannot be split into options: {error}") from error
-
-
-def check_names(sweep: SweepFile) -> None:
-    """Refuse a file whose parts name axes or labels that are not there.
-
-    Raises:
-        ConfigError: names the part and what there is.
-    """
-    there = ", ".join(sweep.vary) or "none"
-    named_axes = [("baseline", name) for name in sweep.baseline]
-    named_axes += [("columns", sweep.columns)] if sweep.columns is not None else []
-    for place, name in named_axes:
-        if name not in sweep.vary:
-            raise ConfigError(f"{place}: no axis {name!r}{suggestion(name, sweep.vary)}; there are: {there}")
-    for name, value in sweep.baseline.items():
-        axis = sweep.vary[name]
-        if isinstance(axis, str):  # its labels are known when checkpoints are given
-            continue
-        labels = list(axis) if isinstance(axis, Mapping) else [label(v) for v in axis]
-        if label(value) not in labels:
-            raise ConfigError(f"baseline.{name}: no label {label(value)!r}; there are: {', '.join(labels)}")
-    if sweep.columns in sweep.baseline:
-        raise ConfigError(f"baseline.{sweep.columns}: the labels of this axis are columns, not rows")

@@ -50,8 +50,8 @@ class Paper:
 
     source: str
     """Table or figure."""
-    data: str
-    """Data set that they were measured on, as `--data` names it."""
+    data: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Data sets that they were measured on, as `--data` names them."""
     values: Annotated[dict[str, dict[str, float]], Field(min_length=1)]
     """Column to row to number. A row is named by its labels, joined by a comma."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bodvcl.errors import ConfigError
-from bodvcl.sweep.axes import Cell, Point, check_names, named, points, words_of
+from bodvcl.sweep.axes import Cell, Point, named, points, words_of
 from bodvcl.sweep.file import SweepFile
 from bodvcl.sweep.job import RUN, Job, as_word, run_folder
+from bodvcl.sweep.names import check_names
 from bodvcl.sweep.places import Places
 from bodvcl.sweep.verbs import Verb, find_verb
 from bodvcl.text.words import suggestion

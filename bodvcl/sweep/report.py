@@ -60,23 +60,23 @@ def listing(sweep: SweepFile, found: Measured) -> Listing:
     seeds = f"{min(counts)} to {max(counts)} seeds" if len(counts) > 1 else f"{max(counts)} seeds"
     what = "one seed" if counts == {1} else f"mean ± standard deviation over {seeds}"
     base = ", ".join(dict.fromkeys(found.baselines.values()))
-    gain = f" (difference to {base}" + ("" if counts == {1} else " ± 95% interval") + ")" if base else ""
+    gain = (
+        f" (difference to the row {base}" + ("" if counts == {1} else " ± 95% interval") + ")" if base else ""
+    )
     title = f"{sweep.title}: accuracies in %, {what}{gain}"
     heading = ", ".join(name for name in sweep.vary if name != sweep.columns) or "run"
     return Listing(title, (heading,), [*found.columns, *map(_of_paper, paper)], rows)
 
 
 def _text(entry: Entry) -> str:
-    digits = (2 if abs(entry.sum.mean) < 100 else 0) if is_cost(entry.column) else 1
-    if is_cost(entry.column) and abs(entry.sum.mean) < 1:
-        digits = 4
-    text = f"{entry.sum.mean:.{digits}f}"
-    if entry.sum.spread is not None:
-        text += f" ± {entry.sum.spread:.{digits}f}"
-    if entry.sum.gain is None or is_cost(entry.column):
+    found = entry.sum
+    if is_cost(entry.column):
+        return f"{found.mean:.3g}" + ("" if found.spread is None else f" ± {found.spread:.2g}")
+    text = f"{found.mean:.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
+    if found.gain is None:
         return text
-    margin = "" if entry.sum.margin is None else f" ± {entry.sum.margin:.{digits}f}"
-    return f"{text} ({entry.sum.gain:+.{digits}f}{margin})"
+    margin = "" if found.margin is None else f" ± {found.margin:.1f}"
+    return f"{text} ({found.gain:+.1f}{margin})"
 
 
 def _of_paper(column: str) -> str:
@@ -85,9 +85,11 @@ def _of_paper(column: str) -> str:
 
 def _notes(sweep: SweepFile, plan: Plan, found: Measured) -> Iterator[str]:
     if sweep.paper is not None:
-        other = [name for name in found.data if name != sweep.paper.data]
+        other = [name for name in found.data if name not in sweep.paper.data]
         paper = sweep.paper
-        text = f"Columns marked `paper` are the paper's own numbers ({paper.source}), of {paper.data}"
+        text = (
+            f"Columns marked `paper` are the paper's own numbers ({paper.source}), of {', '.join(paper.data)}"
+        )
         if other:
             yield (
                 f"{text}. Ours are of another data set ({', '.join(other)}): "

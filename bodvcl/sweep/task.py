@@ -21,14 +21,13 @@ def pick_chain(plan: Plan, number: int) -> Chain:
         ConfigError: there is no such task.
     """
     if number >= len(plan.chains):
-        raise ConfigError(
-            f"--task {number}: the sweep has {len(plan.chains)} runs, 0 to {len(plan.chains) - 1}"
-        )
+        count = len(plan.chains)
+        raise ConfigError(f"--task {number}: the sweep has {count} runs, 0 to {count - 1}")
     return plan.chains[number]
 
 
 def run_here(chain: Chain) -> int:
-    """Run what has not finished of a chain, one job after the other; the verbs handle their signals themselves.
+    """Run what has not finished of a chain, one job after the other. The verbs handle their signals.
 
     Under a launcher of several processes (``RANK`` is set) all of them call this. Verbs that run in one
     process run in the first.

@@ -16,6 +16,8 @@ from bodvcl.runs.results import RESULTS, Fact, read_result
 from bodvcl.tables.origins import Origin, origin_of
 
 PROBE = "probe.json"
+PROBED = "probe"
+"""Kind of a record that was read from frozen features."""
 
 SYMBOLS = {
     "backbone": "z",
@@ -35,7 +37,8 @@ class Record:
         place: folder or file that holds it.
         data: data set, without fold and folder.
         fold: split of the data set; empty: it has one.
-        metric: what was measured: ``finetune top1``, ``digit, z, ridge top1``.
+        kind: how it was measured: ``finetune``, ``linear``, ``detect`` or ``probe``.
+        metric: what was measured: ``top1``; of a probe ``digit, z, ridge top1``.
         value: the number; shares are in [0, 1].
         protocol: what numbers of one column must share.
         seed: seed of the evaluation, or of the pre-training if that was all.
@@ -46,6 +49,7 @@ class Record:
     place: Path
     data: str
     fold: str
+    kind: str
     metric: str
     value: float
     protocol: Mapping[str, Fact]
@@ -55,7 +59,10 @@ class Record:
 
 
 def read_records(place: Path) -> list[Record]:
-    """The numbers of a run: ``results.json`` or ``probe.json`` in its folder, or a file of ``bodvcl probe --out``.
+    """The numbers of a run.
+
+    Args:
+        place: a folder with ``results.json`` or ``probe.json``, or a file of ``bodvcl probe --out``.
 
     Raises:
         DataError: there are none, or they cannot be read.
@@ -90,9 +97,7 @@ def _of_result(folder: Path) -> list[Record]:
     origin = origin_of(result.checkpoint, folder, result.method, result.backbone)
     protocol = {**result.protocol, "train": result.train, "test": result.test}
     return [
-        Record(
-            folder, data, fold, f"{result.kind} {name}", value, protocol, result.seed, origin, result.commit
-        )
+        Record(folder, data, fold, result.kind, name, value, protocol, result.seed, origin, result.commit)
         for name, value in result.metrics.items()
     ]
 
@@ -109,7 +114,9 @@ def _of_training(file: Path, content: Mapping[str, Any]) -> list[Record]:
         protocol = _protocol(row, config["clip"], clips=1, control="none")
         metric = _metric(row, "ridge", "top1")
         records.append(
-            Record(file.parent, data, fold, metric, row["pretrained"], protocol, config["seed"], origin)
+            Record(
+                file.parent, data, fold, PROBED, metric, row["pretrained"], protocol, config["seed"], origin
+            )
         )
     return records
 
@@ -127,7 +134,9 @@ def _of_probe_file(file: Path, content: Mapping[str, Any]) -> list[Record]:
             facts |= {"k": content["k"], "temperature": content["temperature"]}
         protocol = _protocol(row, content["clip"], **facts)
         metric = _metric(row, row["probe"], row["metric"])
-        records.append(Record(file, data, fold, metric, row["value"], protocol, content["seed"], origin))
+        records.append(
+            Record(file, data, fold, PROBED, metric, row["value"], protocol, content["seed"], origin)
+        )
     return records
 
 
