@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bodvcl.config.command_line import negated
 from bodvcl.errors import ConfigError
-from bodvcl.sweep.file import Axis, SweepFile, Value, label
+from bodvcl.sweep.file import AXES, Axis, SweepFile, Value, label
 
 CHECKPOINT = "{checkpoint}"
 """In the options of an axis: each of --checkpoints."""
@@ -77,10 +77,7 @@ def as_number(text: str) -> float | None:
 def _labels(name: str, axis: Axis, checkpoints: Sequence[Path]) -> Iterator[tuple[str, tuple[str, ...]]]:
     if isinstance(axis, str):
         if CHECKPOINT not in axis:
-            raise ConfigError(
-                f"vary.{name}: expected a list of values, labels with options, or options with {CHECKPOINT}, "
-                f"got {axis!r}"
-            )
+            raise ConfigError(f"vary.{name}: expected {AXES}, got {axis!r}")
         if not checkpoints:
             raise ConfigError(
                 f"vary.{name} stands for checkpoints: give runs with --checkpoints RUN [RUN ...]"
@@ -94,8 +91,11 @@ def _labels(name: str, axis: Axis, checkpoints: Sequence[Path]) -> Iterator[tupl
         for text, options in axis.items():
             yield text, words_of(options, f"vary.{name}.{text}")
     else:
-        for value in axis:
-            yield label(value), _option(name, value)
+        texts = [label(value) for value in axis]
+        for text, value in zip(texts, axis):
+            if texts.count(text) > 1:
+                raise ConfigError(f"vary.{name}: the label {text} is there twice")
+            yield text, _option(name, value)
 
 
 def _option(name: str, value: Value) -> tuple[str, ...]:

@@ -38,8 +38,9 @@ Value = bool | int | float | str
 Values = Annotated[tuple[Value, ...], Field(min_length=1)]
 Labels = Annotated[dict[str, str], Field(min_length=1)]
 Axis = Values | Labels | str
-"""Values of an option; labels with the options that each stands for; or one text of options, in which
-``{checkpoint}`` stands for each of --checkpoints."""
+AXES = "a list of values, labels with options, or options with {checkpoint}"
+"""What an axis can be: values of an option; labels with the options that each stands for; or one text of
+options, in which ``{checkpoint}`` stands for each of --checkpoints."""
 
 
 @dataclass
@@ -108,6 +109,9 @@ def read_sweep(path: Path, small: bool = False) -> SweepFile:
         values |= size
     if isinstance(values.get("paper"), Mapping):
         _refuse_unknown(Paper, values["paper"], f"{path}: paper.")
+    for name, axis in (values["vary"] if isinstance(values.get("vary"), Mapping) else {}).items():
+        if not axis or not isinstance(axis, list | Mapping | str):
+            raise ConfigError(f"{path}: vary.{name}: expected {AXES}, got {axis!r}")
     for name in ("vary", "then", "baseline"):
         if isinstance(values.get(name), Mapping):
             values[name] = _with_text_keys(values[name])

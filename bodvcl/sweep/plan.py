@@ -185,7 +185,7 @@ def _check(chosen: Sequence[Point], verb: Verb, words: Sequence[str], steps: Ste
     made: list[tuple[str, object]] = []
     for point in chosen:
         name = named(point.cell)
-        parsed = _parsed(verb, [*words, *point.words], name)
+        parsed = _parsed(verb, [*words, *point.words], f"row {name}")
         for other, known in made:
             if known == parsed:
                 raise ConfigError(f"{other!r} and {name!r} are the same run: their options are equal")

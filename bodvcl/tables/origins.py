@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from bodvcl.config.methods import method_title
+from bodvcl.config.saved import as_meant
+from bodvcl.tables.data_names import data_and_fold
 
 _NOT_THE_METHOD = (
     "run_dir",
@@ -57,6 +59,7 @@ def origin_of(checkpoint: str | None, near: Path, method: str = "", backbone: st
         return Origin(method, backbone, options={"checkpoint": checkpoint})
     options = dict(_flat({key: value for key, value in config.items() if key not in _NOT_THE_METHOD}))
     options = {key: value for key, value in options.items() if not key.endswith(".cache")}
+    options["data"] = "@".join(filter(None, data_and_fold(str(config["data"]))))
     title = method_title(config["method"], config["decouple"])
     return Origin(title, config["model"]["backbone"], config["seed"], options)
 
@@ -69,7 +72,7 @@ def _config(checkpoint: Path, near: Path) -> dict[str, Any] | None:
                 config["method"], config["decouple"], config["seed"], config["model"]["backbone"]
             except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
                 continue
-            return dict(config)
+            return as_meant(config)
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from bodvcl.errors import DataError
 from bodvcl.runs.results import RESULTS, Fact, read_result
+from bodvcl.tables.data_names import data_and_fold
 from bodvcl.tables.origins import Origin, origin_of
 
 PROBE = "probe.json"
@@ -81,14 +81,6 @@ def read_records(place: Path) -> list[Record]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} cannot be read as scores ({type(error).__name__}: {error})") from error
-
-
-def data_and_fold(spec: str) -> tuple[str, str]:
-    """``ucf101@1:/data`` to ``ucf101`` and ``1``; a folder or a list to its last part."""
-    match = re.fullmatch(r"(?P<name>\w+)(?:@(?P<fold>\d+))?(?::.*)?", spec)
-    if match is None:
-        return Path(spec).name or spec, ""
-    return match["name"], match["fold"] or ""
 
 
 def _of_result(folder: Path) -> list[Record]:

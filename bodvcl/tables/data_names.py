@@ -1,0 +1,14 @@
+"""Names of data sets in tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def data_and_fold(spec: str) -> tuple[str, str]:
+    """``ucf101@1:/data`` to ``ucf101`` and ``1``; a folder or a list to its last part."""
+    match = re.fullmatch(r"(?P<name>\w+)(?:@(?P<fold>\d+))?(?::.*)?", spec)
+    if match is None:
+        return Path(spec).name or spec, ""
+    return match["name"], match["fold"] or ""

@@ -1,0 +1,153 @@
+"""Sweep files: what is read, and what is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from sweeps import TINY, write_sweep
+
+from bodvcl.cli.sweep import main
+from bodvcl.config.parse import parse_config
+from bodvcl.errors import ConfigError
+from bodvcl.sweep.file import read_sweep
+from bodvcl.sweep.find import find_sweep, packaged
+from bodvcl.sweep.names import of_its_rows
+from bodvcl.sweep.plan import Wanted, make_plan
+
+PAPER = {"source": "Table 1", "data": ["kinetics400"], "values": {"top-1": {0.1: 60.5}}}
+DATA = ("ucf101:/u", "hmdb51:/h")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"seed": 3}, "seed: unknown field (did you mean seeds?)"),
+        ({"small": {"sed": 3}}, "small.sed: unknown field (did you mean seeds?)"),
+        ({"paper": {**PAPER, "sources": "x"}}, "paper.sources: unknown field (did you mean source?)"),
+        ({"vary": {"koopman.xi": []}}, "vary.koopman.xi"),
+        ({"vary": {"loss": {}}}, "vary.loss"),
+        ({"vary": {"koopman.xy": [0.1, 0.2]}}, "unknown option --koopman.xy (did you mean --koopman.xi?)"),
+        ({"vary": {"koopman.xi": [0.1, -1]}}, "koopman.xi"),
+        ({"vary": {"loss": {"plain": "--decuple none"}}}, "plain: unknown option --decuple (did you mean"),
+        ({"vary": {"loss": {"a": "--decouple 'none"}}}, "cannot be split into options: No closing quotation"),
+        ({"vary": {"loss": {"a": "--epochs 1", "b": ""}}}, "'a' and 'b' are the same run: their options"),
+        ({"vary": {"koopman.xi": [0.1, 0.1]}}, "koopman.xi: the label 0.1 is there twice"),
+        (
+            {"vary": {"loss": {"a b": "--decouple none", "a-b": "--decouple bod"}}},
+            "'a b' and 'a-b' would have the same folder, a-b: rename one",
+        ),
+        ({"vary": {"loss": {"+": "--decouple none"}}}, "'+' cannot be the name of a folder"),
+        ({"then": {"run": "probe --checkpoint {run}"}}, "'run' cannot be the name of a folder"),
+        ({"then": {"z": "probe --checkpoint {run} --clips 3"}}, "then.z: unknown option --clips"),
+        ({"then": {"z": "prob --checkpoint {run}"}}, "no verb 'prob' (did you mean probe?)"),
+        ({"run": "  "}, "run: expected a verb with its options"),
+        ({"run": f"train {TINY} --log.no-probe"}, "remove --log.no-probe"),
+        ({"baseline": {"xi": 0.1}}, "baseline: no axis 'xi'; there are: koopman.xi"),
+        ({"baseline": {"koopman.xi": 0.3}}, "baseline.koopman.xi: no label '0.3'; there are: 0.1, 0.2"),
+        ({"columns": "xi"}, "columns: no axis 'xi'"),
+        ({"seeds": 0}, "seeds"),
+        ({"paper": {**PAPER, "values": {"top-1": {0.3: 60.5}}}}, "paper.values: no row '0.3'"),
+        ({"vary": {"start": "--config {checkpoint}"}}, "give runs with --checkpoints"),
+        ({"vary": {"start": "--config shapes"}}, "vary.start: expected a list of values"),
+        ({"title": None}, "title"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_written(tmp_path, capsys, fields, message):
+    path = write_sweep(tmp_path, **fields)
+    assert main([str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: [", "is not valid YAML"),
+        ("- a", "must hold `key: value` lines, found list"),
+        ("title: a\ntitle: b", "the key 'title' is there twice"),
+        ("title: a\nsmall: 3", "small: expected fields of the sweep, got 3"),
+        ("title: a", "run"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml") as error:
+        read_sweep(path)
+    assert message in str(error.value)
+
+
+def test_what_the_small_size_says_replaces_what_the_file_says(tmp_path):
+    small = {"run": "train --data digits", "then": {}, "vary": {"epochs": [1, 2]}}
+    path = write_sweep(tmp_path, then={"z": "probe --checkpoint {run}"}, seeds=4, small=small)
+    large, little = read_sweep(path), read_sweep(path, small=True)
+    assert (large.run, list(large.then), large.seeds) == (f"train {TINY}", ["z"], 4)
+    assert (little.run, little.then, little.seeds) == ("train --data digits", {}, 4)
+    assert little.vary == {"epochs": (1, 2)}
+    path = write_sweep(tmp_path)
+    with pytest.raises(ConfigError, match="has no `small` size"):
+        read_sweep(path, small=True)
+
+
+def test_numbers_of_the_paper_go_with_their_rows(tmp_path):
+    """YAML reads 0.1 as a number; the small size may have other rows."""
+    values = {"top-1": {0.1: 60.5, 0.2: 61.0}, "mAP": {0.2: 17.6}}
+    path = write_sweep(
+        tmp_path, paper={**PAPER, "values": values}, small={"vary": {"koopman.xi": [0.1, 0.5]}}
+    )
+    assert read_sweep(path).paper.values == {"top-1": {"0.1": 60.5, "0.2": 61.0}, "mAP": {"0.2": 17.6}}
+    assert of_its_rows(read_sweep(path, small=True)).paper.values == {"top-1": {"0.1": 60.5}}
+
+
+def test_a_name_that_there_is_not_suggests_one():
+    with pytest.raises(ConfigError, match=r"no sweep named 'solver' \(did you mean solvers\?\)"):
+        find_sweep("solver")
+    assert find_sweep("nu") == find_sweep("ablations/nu")
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["paper", "small"])
+@pytest.mark.parametrize("name", [name for name in packaged() if name.startswith("ablations")])
+def test_every_ablation_file_is_a_plan(tmp_path, name, small):
+    sweep = read_sweep(find_sweep(name), small)
+    data = () if small or "ucf101" not in str(sweep.then) else DATA
+    plan = make_plan(of_its_rows(sweep) if small else sweep, Wanted(tmp_path, data=data))
+    configs = [parse_config(chain[0].arguments) for chain in plan.chains]
+    assert len(configs) == len(plan.cells) * sweep.seeds
+    assert not plan.left_out
+    if small:
+        assert {config.data for config in configs} == {"scenes"}
+        assert {config.model.backbone for config in configs} == {"tiny"}
+        assert {len(chain) for chain in plan.chains} == {1}
+    else:
+        assert all(config.data.startswith("kinetics400:") for config in configs)
+        assert {config.model.backbone for config in configs} == {"slow_r50"}
+        assert sweep.paper is not None
+
+
+@pytest.mark.parametrize("name", [name for name in packaged() if name.startswith("ablations")])
+def test_every_small_ablation_is_shown_by_a_dry_run(tmp_path, capsys, name):
+    assert main([name, "--small", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "python -m bodvcl.train --data scenes" in out or "python -m bodvcl.train --config" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_list_has_every_file_with_its_title(capsys):
+    assert main(["--list"]) == 0
+    out = capsys.readouterr().out
+    for name, path in packaged().items():
+        assert f"{name} " in out
+        assert yaml.safe_load(path.read_text())["title"] in out
+
+
+def test_every_sweep_file_is_in_the_wheel():
+    """The patterns of pyproject.toml cover every folder of sweep files."""
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    declared = (root / "pyproject.toml").read_text()
+    for path in (root / "configs").rglob("*.yaml"):
+        pattern = str(path.relative_to(root / "configs").with_name("*.yaml"))
+        assert f'"{pattern}"' in declared, path
