@@ -116,6 +116,9 @@ def _sweep(arguments: Sequence[str]) -> int:
 def _refuse_contradictions(options: SweepOptions) -> None:
     if options.file is None:
         raise ConfigError("missing: FILE; bodvcl sweep --list shows the files of the package")
+    for path in options.checkpoints:
+        if not path.exists():
+            raise ConfigError(f"--checkpoints: {path}: no such file or folder")
     modes = [
         name
         for name, asked in (
@@ -152,7 +155,7 @@ def _show(plan: Plan) -> int:
         for job in chain:
             done = " (finished)" if is_finished(job) else ""
             name = f"{number}: {named(job.cell)}, seed {job.seed}" if not job.step else f"   then {job.step}"
-            print(f"{name}{done}\n     {shlex.join(['python', '-m', job.module, *job.words])}")
+            print(f"{name}{done}\n     {shlex.join([job.module, *job.words])}")
     print(counted(len(plan.chains), "run"))
     for line in plan.left_out:
         print(f"left out: {line}")

@@ -45,7 +45,7 @@ def parse_options(
     base = FinetuneOptions()
     if start.recipe is not None:
         base = load_recipe(find_recipe(start.recipe, KIND))
-    elif start.resume and start.run_dir is not None:
+    elif start.resume and start.run_dir is not None and (start.run_dir / "config.yaml").exists():
         base = load_recipe(start.run_dir / "config.yaml")
         base = dataclasses.replace(base, run_dir=start.run_dir, resume_with_other_videos=False)
     given = read(FinetuneOptions, argv, prog=prog, description=description, default=base)

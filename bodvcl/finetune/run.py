@@ -42,7 +42,17 @@ _NEVER_MATTER = (
 )
 _MUST_MATCH = (
     *("checkpoint", "backbone", "width", "data", "label", "multi_label", "separator", "tune", "frozen_norm"),
-    *("clips_per_video", "hold_out", "batch_size", "seed", "clip", "shapes", "digits", "scenes"),
+    *(
+        "clips_per_video",
+        "hold_out",
+        "train_videos",
+        "batch_size",
+        "seed",
+        "clip",
+        "shapes",
+        "digits",
+        "scenes",
+    ),
 )
 
 

@@ -16,8 +16,13 @@ RUN = "{run}"
 OWN = "{own}"
 """In the ending of a job: its own run folder."""
 
+SUMMARY = "summary.json"
+"""Result of a training without a probe: finished when it says that all steps are done."""
+
 TRAINING = ("--resume", "--log.no-report", "--run-dir", OWN)
-"""What every training gets: it begins, or goes on where it was interrupted."""
+"""What every pre-training gets: it begins, or goes on where it was interrupted."""
+TUNING = ("--resume", "--run-dir", OWN)
+"""What every training with labels gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,14 @@ def is_finished(job: Job) -> bool:
         raise ConfigError(
             f"{job.folder} holds a run made with other options: choose another --out, or remove that folder"
         )
-    return (job.run / job.result).exists()
+    result = job.run / job.result
+    return result.exists() and (job.result != SUMMARY or _all_steps(result))
+
+
+def _all_steps(summary: Path) -> bool:
+    """Whether the training was complete: a stopped one leaves a summary, too."""
+    content = json.loads(summary.read_text(encoding="utf-8"))
+    return int(content["steps"]) >= int(content["planned steps"])
 
 
 def run_folder(out: Path, names: Sequence[str], seed: int) -> Path:

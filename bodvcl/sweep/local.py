@@ -13,7 +13,7 @@ from bodvcl.sweep.job import is_finished
 from bodvcl.sweep.plan import Plan
 from bodvcl.sweep.prepare import prepare_data
 from bodvcl.sweep.processes import run_chains
-from bodvcl.sweep.verbs import VERBS
+from bodvcl.sweep.verbs import TRAIN
 from bodvcl.text.progress import progress_bar
 
 
@@ -34,8 +34,8 @@ def run_missing(plan: Plan, workers: int | None = None) -> list[str]:
     missing = [chain for chain in plan.chains if not all(map(is_finished, chain))]
     if not missing:
         return []
-    trainings = [job for chain in missing for job in chain if job.module == VERBS["train"].module]
-    prepare_data(parse_config(job.arguments) for job in trainings if not is_finished(job))
+    trainings = [job for chain in missing for job in chain if job.arguments[0] == TRAIN]
+    prepare_data(parse_config(job.arguments[1:]) for job in trainings if not is_finished(job))
     failures = []
     with (
         contextlib.closing(run_chains(missing, slots(workers))) as outcomes,

@@ -13,7 +13,7 @@ from typing import Any
 from bodvcl.runs.results import RESULTS
 from bodvcl.sweep.axes import Cell, named
 from bodvcl.sweep.file import SweepFile, label
-from bodvcl.sweep.job import is_finished
+from bodvcl.sweep.job import SUMMARY, is_finished
 from bodvcl.sweep.plan import Plan, SweepJob
 from bodvcl.tables.records import read_records
 from bodvcl.tables.statistics import OverSeeds, over_seeds
@@ -94,10 +94,10 @@ def is_cost(column: str) -> bool:
 
 def _numbers(job: SweepJob, sweep: SweepFile) -> Iterator[tuple[str, float, str]]:
     """Name, value and data set of each number that a job measured; costs have no data set."""
-    for record in read_records(job.run):
+    for record in read_records(job.run) if job.result != SUMMARY else ():
         if not sweep.show or record.metric in sweep.show:
             yield record.metric, 100 * record.value, record.data
-    if job.step:
+    if job.step or sweep.columns:
         return
     if (job.run / RESULTS).exists():
         costs = {SECONDS: _json(job.run / RESULTS)["seconds"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bodvcl.errors import ConfigError
 
-_PLACE = re.compile(r"\{(?P<name>[a-z0-9_]+(?:@\d+)?)\}")
+_PLACE = re.compile(r"\{(?P<name>[a-z0-9_]+(?:@\w+)?)\}")
 _OTHERS = {"run", "own", "checkpoint"}
 DATASETS = Path("datasets")
 """Folder in which a data set is looked for that --data does not give: datasets/NAME, as the recipes do."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from bodvcl.errors import ConfigError
 from bodvcl.sweep.axes import Cell, Point, named, points, words_of
 from bodvcl.sweep.file import SweepFile
-from bodvcl.sweep.job import RUN, Job, as_word, run_folder
+from bodvcl.sweep.job import RUN, SUMMARY, Job, as_word, run_folder
 from bodvcl.sweep.names import check_names
 from bodvcl.sweep.places import Places
-from bodvcl.sweep.verbs import Verb, find_verb
+from bodvcl.sweep.verbs import Verb, find_verb, result_of
 from bodvcl.text.words import suggestion
 
 
@@ -32,6 +32,9 @@ class SweepJob(Job):
     step: str = ""
     ranks: bool = False
 
+
+MODULE = "bodvcl"
+"""What runs the jobs: their first argument is the verb."""
 
 Chain = Sequence[SweepJob]
 """A run and its evaluations."""
@@ -84,14 +87,14 @@ def make_plan(sweep: SweepFile, wanted: Wanted) -> Plan:
     check_names(sweep)
     places = Places(wanted.data)
     left_out: dict[str, str] = {}
-    verb, *words = _command(sweep.run, "run")
-    runs, steps = find_verb(verb), {}
+    head, *words = _command(sweep.run, "run")
+    runs, steps = find_verb(head), {}
     for name, text in sweep.then.items():
-        head, *rest = _command(text, f"then.{name}")
+        after, *rest = _command(text, f"then.{name}")
         if missing := places.missing(rest):
             left_out[name] = missing[0]
         else:
-            steps[name] = (find_verb(head), places.fill(rest))
+            steps[name] = (find_verb(after), (after, *places.fill(rest)))
     chosen = []
     for point in _only(list(points(sweep, wanted.checkpoints)), wanted.only):
         lacks = {
@@ -108,12 +111,14 @@ def make_plan(sweep: SweepFile, wanted: Wanted) -> Plan:
     words = list(places.fill(words))
     places.refuse_unused()
     _refuse_same_folders([point.cell for point in chosen], steps)
-    _check(chosen, runs, [*words, *wanted.extra], steps)
-    chains = [
-        tuple(_chain(point, seed, wanted.out, runs, [*words, "--seed", str(seed), *wanted.extra], steps))
-        for seed in range(sweep.seeds)
-        for point in chosen
-    ]
+    results = _check(chosen, runs, [*words, *wanted.extra], steps)
+    if SUMMARY in results and not sweep.then:
+        raise ConfigError("no run is probed at its end, nor evaluated after it: remove --log.no-probe")
+    chains = []
+    for seed in range(sweep.seeds):
+        command = [head, *words, "--seed", str(seed), *wanted.extra]
+        for point, result in zip(chosen, results):
+            chains.append(tuple(_chain(point, seed, wanted.out, runs, command, result, steps)))
     return Plan(chains, notes)
 
 
@@ -121,14 +126,14 @@ Steps = Mapping[str, tuple[Verb, tuple[str, ...]]]
 
 
 def _chain(
-    point: Point, seed: int, out: Path, verb: Verb, words: Sequence[str], steps: Steps
+    point: Point, seed: int, out: Path, verb: Verb, words: Sequence[str], result: str, steps: Steps
 ) -> Iterator[SweepJob]:
     run = SweepJob(
         folder=run_folder(out, tuple(point.cell.values()) or ("all",), seed),
         arguments=(*words, *point.words),
-        module=verb.module,
+        module=MODULE,
         ending=verb.ending,
-        result=verb.result,
+        result=result,
         cell=point.cell,
         seed=seed,
         ranks=verb.ranks,
@@ -137,8 +142,8 @@ def _chain(
     for name, (after, options) in steps.items():
         yield SweepJob(
             folder=run.folder / as_word(name),
-            arguments=("--seed", str(seed), *options),
-            module=after.module,
+            arguments=(*options, "--seed", str(seed)),
+            module=MODULE,
             ending=after.ending,
             result=after.result,
             start=run.run,
@@ -181,7 +186,8 @@ def _refuse_same_folders(cells: Sequence[Cell], steps: Steps) -> None:
             words[word] = text
 
 
-def _check(chosen: Sequence[Point], verb: Verb, words: Sequence[str], steps: Steps) -> None:
+def _check(chosen: Sequence[Point], verb: Verb, words: Sequence[str], steps: Steps) -> list[str]:
+    """Parse the options of every row; returns the file of each that says that it has finished."""
     made: list[tuple[str, object]] = []
     for point in chosen:
         name = named(point.cell)
@@ -190,8 +196,9 @@ def _check(chosen: Sequence[Point], verb: Verb, words: Sequence[str], steps: Ste
             if known == parsed:
                 raise ConfigError(f"{other!r} and {name!r} are the same run: their options are equal")
         made.append((name, parsed))
-    for name, (after, options) in steps.items():
+    for name, (after, (_, *options)) in steps.items():
         _parsed(after, [word.replace(RUN, "run") for word in options], f"then.{name}")
+    return [result_of(verb, parsed) for _, parsed in made]
 
 
 def _parsed(verb: Verb, words: Sequence[str], name: str) -> object:

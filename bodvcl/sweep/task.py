@@ -36,13 +36,14 @@ def run_here(chain: Chain) -> int:
         0, or the exit code of the first job that did not end with 0.
     """
     first = os.environ.get("RANK", "0") == "0"
+    bodvcl = importlib.import_module("bodvcl.cli.main")  # the rooms above are not imported from here
     pending = [job for job in chain if not is_finished(job)]
     for job in pending:
         if not (first or job.ranks):
             continue
         if first:
             job.begin()
-        code = int(importlib.import_module(job.module).main(job.words))
+        code = int(bodvcl.main(job.words))
         if code:
             return code
     return 0

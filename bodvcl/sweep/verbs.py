@@ -10,7 +10,9 @@ from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
 from bodvcl.evaluate.options import ProbeOptions
-from bodvcl.sweep.job import OWN, TRAINING
+from bodvcl.finetune.parse import parse_options
+from bodvcl.runs.results import RESULTS
+from bodvcl.sweep.job import OWN, SUMMARY, TRAINING, TUNING
 from bodvcl.text.words import suggestion
 
 
@@ -19,37 +21,36 @@ class Verb:
     """A verb of ``bodvcl``.
 
     Attributes:
-        module: what runs it.
         ending: options that the sweep adds: where it writes, and that it goes on where it was interrupted.
         check: parses options: equal results are equal runs. Raises what is wrong with them.
         result: file in its run folder that says that it has finished.
         ranks: whether several processes can run it together.
     """
 
-    module: str
     ending: tuple[str, ...]
     check: Callable[[Sequence[str]], object]
     result: str
     ranks: bool = False
 
 
-def _check_training(options: Sequence[str]) -> TrainConfig:
-    config = parse_config(options)
-    if not config.log.probe:
-        raise ConfigError("a sweep reports the probe at the end of each training: remove --log.no-probe")
-    return config
-
+TRAIN = "train"
+"""The verb of pre-training."""
 
 VERBS: Mapping[str, Verb] = {
-    "train": Verb("bodvcl.train", TRAINING, _check_training, "probe.json", ranks=True),
+    TRAIN: Verb(TRAINING, parse_config, "probe.json", ranks=True),
     "probe": Verb(
-        "bodvcl.probe",
         ("--out", f"{OWN}/probe.json"),
         lambda options: parse(ProbeOptions, options, prog="bodvcl probe"),
         "probe.json",
     ),
+    "finetune": Verb(TUNING, parse_options, RESULTS, ranks=True),
 }
 """Name to verb."""
+
+
+def result_of(verb: Verb, parsed: object) -> str:
+    """File that says that a command with these options has finished."""
+    return SUMMARY if isinstance(parsed, TrainConfig) and not parsed.log.probe else verb.result
 
 
 def find_verb(name: str) -> Verb:

@@ -58,10 +58,12 @@ def _matches(text: str) -> list[Path]:
 
 def _with_results(folder: Path) -> Iterator[Path]:
     """Folders with ``results.json`` or ``probe.json``: this one, or those below."""
-    for name in (RESULTS, PROBE):
-        for file in sorted(folder.rglob(name)):
-            if name == RESULTS or not (file.parent / RESULTS).exists():
-                yield file.parent
+    for file in sorted(folder.rglob(RESULTS)):
+        if not list(file.parent.glob(f"split-*/{RESULTS}")):  # of a run over all splits its runs count
+            yield file.parent
+    for file in sorted(folder.rglob(PROBE)):
+        if not (file.parent / RESULTS).exists():
+            yield file.parent
 
 
 def _begun(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from bodvcl.tables.origins import Origin, origin_of
 PROBE = "probe.json"
 PROBED = "probe"
 """Kind of a record that was read from frozen features."""
+
+_OF_ONE_FOLD = re.compile(r"_split\d+$")
+"""A run over all splits of a data set has the metrics of each beside their means."""
 
 SYMBOLS = {
     "backbone": "z",
@@ -91,6 +95,7 @@ def _of_result(folder: Path) -> list[Record]:
     return [
         Record(folder, data, fold, result.kind, name, value, protocol, result.seed, origin, result.commit)
         for name, value in result.metrics.items()
+        if not _OF_ONE_FOLD.search(name)
     ]
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from sweeps import TINY, write_sweep
 
 from bodvcl.cli.sweep import main
-from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError
 from bodvcl.sweep.file import read_sweep
 from bodvcl.sweep.find import find_sweep, packaged
 from bodvcl.sweep.names import of_its_rows
-from bodvcl.sweep.plan import Wanted, make_plan
 
 PAPER = {"source": "Table 1", "data": ["kinetics400"], "values": {"top-1": {0.1: 60.5}}}
-DATA = ("ucf101:/u", "hmdb51:/h")
+DATA = ("kinetics400:/k", "ucf101:/u", "hmdb51:/h")
 
 
 @pytest.mark.parametrize(
@@ -107,30 +107,40 @@ def test_a_name_that_there_is_not_suggests_one():
     assert find_sweep("nu") == find_sweep("ablations/nu")
 
 
-@pytest.mark.parametrize("small", [False, True], ids=["paper", "small"])
-@pytest.mark.parametrize("name", [name for name in packaged() if name.startswith("ablations")])
-def test_every_ablation_file_is_a_plan(tmp_path, name, small):
-    sweep = read_sweep(find_sweep(name), small)
-    data = () if small or "ucf101" not in str(sweep.then) else DATA
-    plan = make_plan(of_its_rows(sweep) if small else sweep, Wanted(tmp_path, data=data))
-    configs = [parse_config(chain[0].arguments) for chain in plan.chains]
-    assert len(configs) == len(plan.cells) * sweep.seeds
-    assert not plan.left_out
-    if small:
-        assert {config.data for config in configs} == {"scenes"}
-        assert {config.model.backbone for config in configs} == {"tiny"}
-        assert {len(chain) for chain in plan.chains} == {1}
-    else:
-        assert all(config.data.startswith("kinetics400:") for config in configs)
-        assert {config.model.backbone for config in configs} == {"slow_r50"}
-        assert sweep.paper is not None
+ABLATIONS = [name for name in packaged() if name.startswith("ablations")]
+MANY = ("epochs", "levels", "prediction_loss", "strict")
+"""Files whose paper size has many rows, each of which is parsed."""
 
 
-@pytest.mark.parametrize("name", [name for name in packaged() if name.startswith("ablations")])
-def test_every_small_ablation_is_shown_by_a_dry_run(tmp_path, capsys, name):
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n.endswith(MANY) else ()) for n in ABLATIONS],
+)
+def test_every_ablation_is_a_plan_in_the_size_of_the_paper(tmp_path, capsys, name):
+    data = DATA if "ucf101" in find_sweep(name).read_text() else DATA[:1]
+    assert main([name, "--dry-run", "--out", str(tmp_path / "out"), "--data", *data]) == 0
+    out = capsys.readouterr().out
+    sweep = read_sweep(find_sweep(name))
+    assert sweep.paper is not None
+    assert "left out" not in out
+    trainings = re.findall("bodvcl train .*", out)
+    assert len(trainings) == int(re.search(r"(\d+) runs?$", out.strip())[1])
+    assert all("--data kinetics400:/k" in line for line in trainings)
+    assert all("slow_r50_8x8_rho2" in line for line in trainings)
+    evaluations = re.findall("bodvcl finetune .*", out)
+    assert len(evaluations) == len(trainings) * len(sweep.then)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_is_a_plan_in_its_small_size(tmp_path, capsys, name):
     assert main([name, "--small", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
-    assert "python -m bodvcl.train --data scenes" in out or "python -m bodvcl.train --config" in out
+    trainings = re.findall("bodvcl train .*", out)
+    assert len(trainings) == int(re.search(r"(\d+) runs?$", out.strip())[1]) >= 9
+    assert all("--data scenes" in line and "--config" not in line for line in trainings)
+    assert "bodvcl finetune" not in out
+    assert read_sweep(find_sweep(name), small=True).show
     assert not (tmp_path / "out").exists()
 
 
