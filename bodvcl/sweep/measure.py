@@ -52,6 +52,7 @@ class Measured:
         entries: row and column to entry; what is not finished is not there.
         baselines: row to the row that its differences are taken to.
         data: data sets that were measured on.
+        measured: all names of measurements, also those that are not shown.
     """
 
     rows: Sequence[str]
@@ -59,6 +60,7 @@ class Measured:
     entries: Mapping[tuple[str, str], Entry]
     baselines: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[str] = ()
+    measured: Sequence[str] = ()
 
 
 def measure(sweep: SweepFile, plan: Plan) -> Measured:
@@ -69,9 +71,14 @@ def measure(sweep: SweepFile, plan: Plan) -> Measured:
     """
     values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     data: dict[str, None] = {}
+    measured: dict[str, None] = {}
     for job in (job for chain in plan.chains for job in chain if is_finished(job)):
         row = named(_without(job.cell, sweep.columns))
-        for name, value, source in _numbers(job, sweep):
+        for name, value, source in _numbers(job, costs=not (job.step or sweep.columns)):
+            if source:
+                measured[name] = None
+                if sweep.show and name not in sweep.show:
+                    continue
             prefix = [job.cell[sweep.columns]] if sweep.columns else []
             column = ": ".join([*prefix, *([job.step] if job.step else []), name])
             values[row, column][job.seed] = value
@@ -84,7 +91,7 @@ def measure(sweep: SweepFile, plan: Plan) -> Measured:
     for (row, column), by_seed in values.items():
         base = values.get((baselines[row], column)) if row in baselines else None
         entries[row, column] = Entry(row, column, by_seed, over_seeds(by_seed, base))
-    return Measured(rows, columns, entries, baselines, list(data))
+    return Measured(rows, columns, entries, baselines, list(data), list(measured))
 
 
 def is_cost(column: str) -> bool:
@@ -92,20 +99,19 @@ def is_cost(column: str) -> bool:
     return column.rpartition(": ")[2] in COSTS
 
 
-def _numbers(job: SweepJob, sweep: SweepFile) -> Iterator[tuple[str, float, str]]:
+def _numbers(job: SweepJob, *, costs: bool) -> Iterator[tuple[str, float, str]]:
     """Name, value and data set of each number that a job measured; costs have no data set."""
     for record in read_records(job.run) if job.result != SUMMARY else ():
-        if not sweep.show or record.metric in sweep.show:
-            yield record.metric, 100 * record.value, record.data
-    if job.step or sweep.columns:
+        yield record.metric, 100 * record.value, record.data
+    if not costs:
         return
     if (job.run / RESULTS).exists():
-        costs = {SECONDS: _json(job.run / RESULTS)["seconds"]}
+        found = {SECONDS: _json(job.run / RESULTS)["seconds"]}
     else:
         summary = _json(job.run / "summary.json")
-        costs = {SECONDS: summary["seconds"], PER_STEP: summary["seconds"] / summary["steps"]}
-        costs |= _memory(job.run / "metrics.jsonl")
-    for name, value in costs.items():
+        found = {SECONDS: summary["seconds"], PER_STEP: summary["seconds"] / summary["steps"]}
+        found |= _memory(job.run / "metrics.jsonl")
+    for name, value in found.items():
         yield name, value, ""
 
 

@@ -30,9 +30,9 @@ def report(sweep: SweepFile, plan: Plan, out: Path) -> Measured:
         DataError: a result cannot be read.
     """
     found = measure(sweep, plan)
+    _refuse_unknown_names(sweep, found)
     if not found.entries:
         return found
-    _refuse_unknown_names(sweep, found)
     table, notes = listing(sweep, found), list(_notes(sweep, plan, found))
     text = "\n".join([f"**{table.title}**\n", markdown(table), *(f"{note}\n" for note in notes)])
     write_atomically(out / "table.md", text.encode())
@@ -142,9 +142,11 @@ def _json(sweep: SweepFile, plan: Plan, found: Measured) -> str:
 
 
 def _refuse_unknown_names(sweep: SweepFile, found: Measured) -> None:
-    metrics = {column.rpartition(": ")[2] for column in found.columns if not is_cost(column)}
-    if sweep.show and not metrics:
-        raise ConfigError(f"show: no run has measured any of {', '.join(sweep.show)}")
-    if sweep.over is not None and sweep.over not in found.columns:
+    if sweep.show and all(map(is_cost, found.columns)) and found.measured:
+        raise ConfigError(
+            f"show: no run has measured any of {'; '.join(sweep.show)}; "
+            f"there are: {'; '.join(found.measured)}"
+        )
+    if sweep.over is not None and found.columns and sweep.over not in found.columns:
         hint = suggestion(sweep.over, found.columns)
         raise ConfigError(f"over: no column {sweep.over!r}{hint}; there are: {'; '.join(found.columns)}")

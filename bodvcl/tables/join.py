@@ -10,7 +10,7 @@ from typing import Any
 
 from bodvcl.errors import DataError
 from bodvcl.runs.results import Fact
-from bodvcl.tables.records import Record
+from bodvcl.tables.records import TESTED, TRAINED, Record
 
 Column = tuple[str, str, str]
 """Data set, kind and metric."""
@@ -87,7 +87,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tu
 
 def _protocol(record: Record) -> dict[str, Fact]:
     """What must be the same; folds have different numbers of videos."""
-    sizes = ("train", "test") if record.fold else ()
+    sizes = (TRAINED, TESTED) if record.fold else ()
     return {name: value for name, value in record.protocol.items() if name not in sizes}
 
 

@@ -20,6 +20,9 @@ PROBE = "probe.json"
 PROBED = "probe"
 """Kind of a record that was read from frozen features."""
 
+TRAINED, TESTED = "training videos", "test videos"
+"""Names of the numbers of videos among the facts of a protocol; splits of a data set differ in them."""
+
 _OF_ONE_FOLD = re.compile(r"_split\d+$")
 """A run over all splits of a data set has the metrics of each beside their means."""
 
@@ -76,6 +79,7 @@ def read_records(place: Path) -> list[Record]:
     file = place / PROBE if place.is_dir() else place
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content["rows"]
         if "checkpoint" in content:
             return _of_probe_file(file, content)
         return _of_training(file, content)
@@ -91,7 +95,7 @@ def _of_result(folder: Path) -> list[Record]:
     result = read_result(folder)
     data, fold = data_and_fold(result.data)
     origin = origin_of(result.checkpoint, folder, result.method, result.backbone)
-    protocol = {**result.protocol, "train": result.train, "test": result.test}
+    protocol = {**result.protocol, TRAINED: result.train, TESTED: result.test}
     return [
         Record(folder, data, fold, result.kind, name, value, protocol, result.seed, origin, result.commit)
         for name, value in result.metrics.items()
@@ -144,4 +148,4 @@ def _metric(row: Mapping[str, Any], probe: str, metric: str) -> str:
 
 def _protocol(row: Mapping[str, Any], clip: Mapping[str, Any], **facts: Fact) -> dict[str, Fact]:
     clips = {name: clip[name] for name in ("frames", "stride", "size", "fps")}
-    return {**facts, **clips, "train": row["train"], "test": row["test"]}
+    return {**facts, **clips, TRAINED: row["train"], TESTED: row["test"]}

@@ -1,8 +1,11 @@
-"""Sweeps for tests: a tiny training, and jobs that leave results without any."""
+"""Sweeps for tests: a tiny training, and stand-ins for trainings that take no time."""
 
 from __future__ import annotations
 
-import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -13,6 +16,8 @@ TINY = (
     "--model.embed-dim 12 --model.hidden-dim 16"
 )
 """Options of a run of two steps."""
+_POPEN = subprocess.Popen
+STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 def write_sweep(folder: Path, **fields: object) -> Path:
@@ -23,16 +28,28 @@ def write_sweep(folder: Path, **fields: object) -> Path:
     return path
 
 
-def finish(job, value: float = 0.5, seconds: float = 10.0, memory: float = 2.0) -> None:
-    """Leave what a finished training leaves: one score of z."""
-    job.begin()
-    job.run.mkdir(parents=True, exist_ok=True)
-    row = {"semantic": "shape", "features": "backbone", "pretrained": value, "untrained": 0.5}
-    row |= {"skipped": None, "train": 8, "test": 8}
-    clip = {"frames": 8, "stride": 2, "size": 16, "fps": None}
-    config = {"data": "shapes", "method": "simclr", "decouple": "bod", "seed": job.seed, "clip": clip}
-    config |= {"model": {"backbone": "tiny"}}
-    (job.run / "config.yaml").write_text(yaml.safe_dump(config))
-    (job.run / "probe.json").write_text(json.dumps({"rows": [row]}))
-    (job.run / "summary.json").write_text(json.dumps({"seconds": seconds, "steps": 5}))
-    (job.run / "metrics.jsonl").write_text(json.dumps({"step": 5, "memory_gb": memory}) + "\n")
+def option(words: Sequence[str], name: str) -> str:
+    """The value of an option in a command; the last one counts."""
+    return [after for word, after in pairwise(words) if word == name][-1]
+
+
+class StandIns:
+    """In place of ``subprocess.Popen``: starts stand-ins that behave as ``behaviour(words)`` says.
+
+    Attributes:
+        started: the commands.
+        processes: what was started.
+    """
+
+    def __init__(self, behaviour: Callable[[Sequence[str]], str]) -> None:
+        self.behaviour = behaviour
+        self.started: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, command: list[str], **options: object) -> subprocess.Popen[bytes]:
+        self.started.append(command)
+        self.environments.append(dict(options["env"]))
+        words = [self.behaviour(command), option(command, "--run-dir"), option(command, "--seed")]
+        self.processes.append(_POPEN([sys.executable, "-S", str(STAND_IN), *words], **options))
+        return self.processes[-1]
