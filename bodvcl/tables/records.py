@@ -79,7 +79,8 @@ def read_records(place: Path) -> list[Record]:
     file = place / PROBE if place.is_dir() else place
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        content["rows"]
+        if not isinstance(content["rows"], list):
+            raise ValueError("`rows` is no list")
         if "checkpoint" in content:
             return _of_probe_file(file, content)
         return _of_training(file, content)
