@@ -24,10 +24,12 @@ class Running(list[subprocess.Popen]):
         self.store = store
 
 
-def start(options: Sequence[str], *, mishap: str | None = None, size: int = SIZE) -> Running:
-    """Processes of ``bodvcl train`` on the CPU that train together; with `MISHAPS`, joined by +."""
+def start(
+    options: Sequence[str], *, mishap: str | None = None, size: int = SIZE, verb: str = "train"
+) -> Running:
+    """Processes of a verb on the CPU that train together; ``train`` also with `MISHAPS`, joined by +."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    program = ["-m", "bodvcl.train"] if mishap is None else [__file__, mishap]
+    program = ["-m", "bodvcl", verb] if mishap is None else [__file__, mishap]
     common = os.environ | {
         "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size),
