@@ -85,7 +85,7 @@ def measure(sweep: SweepFile, plan: Plan) -> Measured:
             data |= dict.fromkeys([source] if source else [])
     rows = list(dict.fromkeys(named(_without(cell, sweep.columns)) for cell in plan.cells))
     found = dict.fromkeys(column for _, column in values)
-    columns = sorted(found, key=is_cost)
+    columns = sorted(found, key=lambda column: (is_cost(column), _position(column, sweep.show)))
     baselines = dict(_baselines(sweep, plan))
     entries = {}
     for (row, column), by_seed in values.items():
@@ -97,6 +97,12 @@ def measure(sweep: SweepFile, plan: Plan) -> Measured:
 def is_cost(column: str) -> bool:
     """Whether a column is time or memory rather than a share in %."""
     return column.rpartition(": ")[2] in COSTS
+
+
+def _position(column: str, show: Sequence[str]) -> int:
+    """Where the file names a measurement; sorting keeps the order of those that are at one place."""
+    name = column.rpartition(": ")[2]
+    return show.index(name) if name in show else len(show)
 
 
 def _numbers(job: SweepJob, *, costs: bool) -> Iterator[tuple[str, float, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -71,7 +72,9 @@ def listing(sweep: SweepFile, found: Measured) -> Listing:
 def _text(entry: Entry) -> str:
     found = entry.sum
     if is_cost(entry.column):
-        return f"{found.mean:.3g}" + ("" if found.spread is None else f" ± {found.spread:.2g}")
+        digits = max(0, 2 - math.floor(math.log10(found.mean))) if found.mean > 0 else 2
+        spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
+        return f"{found.mean:.{digits}f}{spread}"
     text = f"{found.mean:.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
     if found.gain is None:
         return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -154,10 +155,25 @@ def test_the_list_has_every_file_with_its_title(capsys):
 
 def test_every_sweep_file_is_in_the_wheel():
     """The patterns of pyproject.toml cover every folder of sweep files."""
-    from pathlib import Path
-
     root = Path(__file__).parents[2]
     declared = (root / "pyproject.toml").read_text()
     for path in (root / "configs").rglob("*.yaml"):
         pattern = str(path.relative_to(root / "configs").with_name("*.yaml"))
         assert f'"{pattern}"' in declared, path
+
+
+def test_the_file_in_the_documentation_is_a_plan_in_both_sizes(tmp_path, capsys):
+    root = Path(__file__).parents[2]
+    (text,) = re.findall(r"```yaml\n(.*?)```", (root / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    words = [str(path), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main([*words, "--data", "kinetics400:/k"]) == 0
+    assert "24 runs" in capsys.readouterr().out
+    assert main([*words, "--small"]) == 0
+    assert "bodvcl finetune" not in capsys.readouterr().out
+
+
+def test_the_documentation_has_every_file():
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    assert set(re.findall(r"^\| `(\w+/\w+)` \|", text, re.MULTILINE)) == set(packaged())
