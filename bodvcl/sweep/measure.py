@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
+
+from bodvcl.runs.contents import parse_metrics
 from bodvcl.runs.results import RESULTS
 from bodvcl.sweep.axes import Cell, named
 from bodvcl.sweep.file import SweepFile, label
@@ -112,21 +115,29 @@ def _numbers(job: SweepJob, *, costs: bool) -> Iterator[tuple[str, float, str]]:
     if not costs:
         return
     if (job.run / RESULTS).exists():
-        found = {SECONDS: _json(job.run / RESULTS)["seconds"]}
+        found = {SECONDS: float(_json(job.run / RESULTS)["seconds"])}
     else:
-        summary = _json(job.run / "summary.json")
-        found = {SECONDS: summary["seconds"], PER_STEP: summary["seconds"] / summary["steps"]}
-        found |= _memory(job.run / "metrics.jsonl")
+        found = training_costs(job.run)
     for name, value in found.items():
         yield name, value, ""
 
 
-def _memory(metrics: Path) -> dict[str, float]:
-    """Peak memory of a training, as it logged it."""
-    with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
-        last = json.loads(metrics.read_text(encoding="utf-8").splitlines()[-1])
-        return {MEMORY: float(last["memory_gb"])}
-    return {}
+def training_costs(run: Path) -> dict[str, float]:
+    """Time and memory of a pre-training, from the speed that it logged: also right if it was interrupted.
+
+    The time of a step is the median over the lines of the log, the whole time the mean times the number of
+    steps.
+    """
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    columns = parse_metrics((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    if "clips_per_second" not in columns:
+        return {}
+    times = config["batch_size"] * config["clip"]["views"] / columns["clips_per_second"]
+    steps = _json(run / "summary.json")["steps"]
+    costs = {SECONDS: float(np.nanmean(times)) * steps, PER_STEP: float(np.nanmedian(times))}
+    if "memory_gb" in columns:
+        costs[MEMORY] = float(np.nanmax(columns["memory_gb"]))
+    return costs
 
 
 def _baselines(sweep: SweepFile, plan: Plan) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from sweeps import write_sweep
 from bodvcl.errors import ConfigError
 from bodvcl.sweep.file import read_sweep
 from bodvcl.sweep.job import SUMMARY, is_finished
-from bodvcl.sweep.measure import measure
+from bodvcl.sweep.measure import measure, training_costs
 from bodvcl.sweep.plan import Plan, SweepJob
 from bodvcl.sweep.report import report
 
@@ -35,12 +35,15 @@ def jobs(tmp_path, cells, scores, *, data="shapes"):
         row = {"semantic": "shape", "skipped": None, "train": 8, "test": 8}
         rows = [{**row, "features": "backbone", "pretrained": score}]
         rows += [{**row, "features": "dynamic", "pretrained": 0.25}]
-        clip = {"frames": 8, "stride": 2, "size": 16, "fps": None}
+        clip = {"frames": 8, "stride": 2, "size": 16, "fps": None, "views": 2}
         config = {"data": data, "method": "simclr", "decouple": "bod", "seed": seed, "clip": clip}
-        (job.run / "config.yaml").write_text(json.dumps({**config, "model": {"backbone": "tiny"}}))
+        (job.run / "config.yaml").write_text(
+            json.dumps({**config, "batch_size": 4, "model": {"backbone": "tiny"}})
+        )
         (job.run / "probe.json").write_text(json.dumps({"rows": rows}))
-        (job.run / "summary.json").write_text(json.dumps({"seconds": 10.0 * (1 + seed), "steps": 5}))
-        (job.run / "metrics.jsonl").write_text(json.dumps({"step": 5, "memory_gb": 2.5}) + "\n")
+        (job.run / "summary.json").write_text(json.dumps({"steps": 5}))
+        log = {"step": 5, "clips_per_second": 8 / (2 * (1 + seed)), "memory_gb": 2.5}
+        (job.run / "metrics.jsonl").write_text(json.dumps(log) + "\n")
         made[text, seed] = job
     return made
 
@@ -162,3 +165,21 @@ def test_the_plot_is_drawn_whatever_varies(tmp_path):
         made = jobs(folder, cells, {(label, 0): 0.5 for label in labels})
         report(sweep, Plan([(job,) for job in made.values()]), folder)
         assert (folder / "table.png").stat().st_size > 5000
+
+
+def test_time_and_memory_are_right_after_an_interruption(tmp_path):
+    """8 clips a step at 4, 2 and 4 clips/s: 2, 4 and 2 s; the median is 2, and 12 steps take 12 * 8 / 3 s."""
+    config = {"batch_size": 4, "clip": {"views": 2}}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "summary.json").write_text(json.dumps({"seconds": 1.0, "steps": 12}))
+    lines = [(4, 4.0, 3.0), (8, 1.0, 3.0), (8, 2.0, 2.0), (12, 4.0, 2.0)]  # step 8 twice: it was interrupted
+    log = "".join(
+        json.dumps({"step": step, "clips_per_second": rate, "memory_gb": memory}) + "\n"
+        for step, rate, memory in lines
+    )
+    (tmp_path / "metrics.jsonl").write_text(log)
+    assert training_costs(tmp_path) == pytest.approx(
+        {"seconds": 32.0, "seconds per step": 2.0, "memory, GB": 3.0}
+    )
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert training_costs(tmp_path) == {}
