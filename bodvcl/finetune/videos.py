@@ -15,7 +15,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 from bodvcl.data.sets import BuiltInSettings, VideoRow, open_dataset
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
-from bodvcl.errors import DataError
+from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import with_labels
 from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.labels import class_name
