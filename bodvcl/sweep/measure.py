@@ -114,9 +114,10 @@ def _numbers(job: SweepJob, *, costs: bool) -> Iterator[tuple[str, float, str]]:
         yield record.metric, 100 * record.value, record.data
     if not costs:
         return
+    found: dict[str, float] = {}  # a probe notes none
     if (job.run / RESULTS).exists():
         found = {SECONDS: float(_json(job.run / RESULTS)["seconds"])}
-    else:
+    elif (job.run / SUMMARY).exists():
         found = training_costs(job.run)
     for name, value in found.items():
         yield name, value, ""

@@ -183,3 +183,11 @@ def test_time_and_memory_are_right_after_an_interruption(tmp_path):
     )
     (tmp_path / "metrics.jsonl").write_text("")
     assert training_costs(tmp_path) == {}
+
+
+def test_probes_have_no_costs(tmp_path):
+    sweep = read_sweep(write_sweep(tmp_path, vary=LOSS))
+    plan = finished(tmp_path, sweep, SCORES)
+    for (job,) in plan.chains:
+        (job.run / SUMMARY).unlink()
+    assert list(measure(sweep, plan).columns) == ["shape, z, ridge top1", "shape, Z_M, ridge top1"]
