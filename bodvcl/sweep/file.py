@@ -30,6 +30,7 @@ import yaml
 from pydantic import Field
 
 from bodvcl.config.command_line import build
+from bodvcl.config.recipes import read_keys
 from bodvcl.config.schema import STRICT
 from bodvcl.errors import ConfigError
 from bodvcl.text.words import suggestion
@@ -96,7 +97,7 @@ def read_sweep(path: Path, small: bool = False) -> SweepFile:
         ConfigError: not a readable YAML file, an unknown field (the nearest one is named), a value of the
             wrong type, a field that is missing, or ``small`` where there is none.
     """
-    values = _read_mapping(path)
+    values = read_keys(path, _Loader)
     size = values.pop("small", None)
     _refuse_unknown(SweepFile, values, f"{path}: ")
     if isinstance(size, Mapping):
@@ -147,20 +148,6 @@ def _refuse_unknown(cls: type, values: Mapping[Any, Any], place: str) -> None:
             raise ConfigError(
                 f"{place}{key}: unknown field{suggestion(str(key), known)}; there are: {', '.join(known)}"
             )
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8 ({error})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, found {type(values).__name__}")
-    return values
 
 
 class _Loader(yaml.SafeLoader):
