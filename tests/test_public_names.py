@@ -45,6 +45,7 @@ PUBLIC = {
         "Positional",
         "argument",
         "build",
+        "negated",
         "option_names",
         "parse",
         "parse_known",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from bodvcl.cli.console import run_verb, uninterrupted
+from bodvcl.cli.writable import check_writable
 from bodvcl.config.command_line import argument, parse
 from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.errors import ConfigError
@@ -44,9 +42,9 @@ def _probe(command: ProbeCommand) -> int:
 
     if command.plot is not None:
         check_plot_path(command.plot)
-        _check_writable("--plot", command.plot)
+        check_writable("--plot", command.plot)
     if command.out is not None:
-        _check_writable("--out", command.out)
+        check_writable("--out", command.out)
     refuse_without_run(command)
     report = run_probe(command, open_run=load_run_or_classifier)
     show(*report.tables())
@@ -60,15 +58,3 @@ def _probe(command: ProbeCommand) -> int:
         save_plot(figure, command.plot)
         print(f"wrote {command.plot}")
     return 0
-
-
-def _check_writable(option: str, path: Path) -> None:
-    """Raise ConfigError before any work is done if a file could not be written after it."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; expected the name of a file")
-        existing = next(folder for folder in path.absolute().parents if folder.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{option}: cannot write {path}: {error.strerror or error}") from error

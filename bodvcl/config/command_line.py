@@ -48,6 +48,7 @@ __all__ = [
     "Positional",
     "argument",
     "build",
+    "negated",
     "option_names",
     "parse",
     "parse_known",
@@ -185,7 +186,7 @@ def option_names(cls: type, prefix: str = "") -> Iterator[str]:
         if not (switch and single and field.default is True):
             yield name
         if switch and not (single and field.default is False):
-            yield _negated(name)
+            yield negated(name)
 
 
 @functools.cache
@@ -200,7 +201,8 @@ def _fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
         yield field, hints[field.name]
 
 
-def _negated(name: str) -> str:
+def negated(name: str) -> str:
+    """The option that turns a switch off: ``no-fast`` for ``fast``, ``group.no-fast`` for ``group.fast``."""
     head, _, tail = name.rpartition(".")
     return f"{head}.no-{tail}" if head else f"no-{tail}"
 
@@ -229,8 +231,8 @@ def _refuse_unknown_options(cls: type, argv: Sequence[str], prog: str) -> None:
 
 def _nearest(name: str, known: Collection[str]) -> str:
     positive = name.removeprefix("no-")
-    if positive != name and _negated(positive) in known:
-        meant = [_negated(positive)]
+    if positive != name and negated(positive) in known:
+        meant = [negated(positive)]
     else:
         meant = sorted(other for other in known if other.rpartition(".")[2] == name)
     meant = meant or list(filter(None, [nearest(name, known)]))

@@ -76,14 +76,18 @@ def lineage(
     yield path, values
 
 
-def read_keys(path: Path) -> dict[str, Any]:
+def read_keys(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict[str, Any]:
     """The keys of one .yaml file.
+
+    Args:
+        path: the file.
+        loader: what reads the YAML.
 
     Raises:
         ConfigError: no such file, or not YAML.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), loader) or {}
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

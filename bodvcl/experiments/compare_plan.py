@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.errors import ConfigError
 from bodvcl.experiments.compare_summary import Cell
 from bodvcl.experiments.variants import DATA, GROUPS
+from bodvcl.sweep.job import Job, run_folder
 
 
 @dataclass
@@ -50,22 +50,17 @@ class CompareOptions:
     command continues later. None: no limit."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One training: its folder, its options of ``bodvcl train``, and the module that takes them."""
+@dataclass(frozen=True, kw_only=True)
+class Task(Job):
+    """One training of the comparison."""
 
     cell: Cell
     seed: int
-    folder: Path
-    arguments: tuple[str, ...]
-    module: str = "bodvcl.train"
 
 
 def task_folder(out: Path, cell: Cell, seed: int) -> Path:
     """Folder of a training: its names as words, and the seed."""
-    names = (cell.data, cell.method, cell.variant)
-    words = ("".join(c if c.isalnum() or c == "." else "-" for c in name).strip("-") for name in names)
-    return out.joinpath(*words, str(seed))
+    return run_folder(out, (cell.data, cell.method, cell.variant), seed)
 
 
 def plan(options: CompareOptions, extra: Sequence[str] = ()) -> Iterator[Task]:
@@ -91,20 +86,5 @@ def plan(options: CompareOptions, extra: Sequence[str] = ()) -> Iterator[Task]:
                     arguments += ["--epochs", str(options.epochs)]
                     arguments += [*extra, *variant.options]
                     cell = Cell(data, method, name)
-                    yield Task(cell, seed, task_folder(options.out, cell, seed), tuple(arguments))
-
-
-def is_finished(task: Task) -> bool:
-    """Whether the folder of the training holds a finished run.
-
-    Raises:
-        ConfigError: the run was made with other options.
-    """
-    made_with = task.folder / "arguments.json"
-    if not made_with.exists():
-        return False
-    if json.loads(made_with.read_text(encoding="utf-8")) != list(task.arguments):
-        raise ConfigError(
-            f"{task.folder} holds a run made with other options: choose another --out, or remove that folder"
-        )
-    return (task.folder / "run" / "probe.json").exists()
+                    folder = task_folder(options.out, cell, seed)
+                    yield Task(cell=cell, seed=seed, folder=folder, arguments=tuple(arguments))

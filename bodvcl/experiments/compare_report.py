@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments.compare_plan import Task, is_finished
+from bodvcl.experiments.compare_plan import Task
 from bodvcl.experiments.compare_summary import (
     Cell,
     Ending,
@@ -22,6 +22,7 @@ from bodvcl.experiments.compare_summary import (
 )
 from bodvcl.experiments.compare_tables import markdown, plot, tables
 from bodvcl.runs.folder import write_atomically
+from bodvcl.sweep.job import is_finished
 from bodvcl.text.tables import show
 
 

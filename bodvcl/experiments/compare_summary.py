@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.variants import PLAIN
-
-SYMBOLS = {"backbone": "z", "backbone+std": "z and its std", "static": "Z_A", "dynamic": "Z_M"}
-"""Kind of features to its symbol in the paper."""
+from bodvcl.tables.records import SYMBOLS
+from bodvcl.tables.statistics import over_seeds
 
 ProbeRows = Sequence[Mapping[str, Any]]
 """The ``rows`` of a ``probe.json``."""
@@ -135,13 +132,8 @@ def summarise(runs: Mapping[Cell, Sequence[ProbeRows]]) -> list[Line]:
                 kinds[row["semantic"]] = row["kind"]
     lines = []
     for (cell, semantic, features), by_seed in accuracy.items():
-        values = list(by_seed.values())
         plain = accuracy.get((Cell(cell.data, cell.method, PLAIN), semantic, features), {})
-        differences = [value - plain[seed] for seed, value in by_seed.items() if seed in plain]
-        gain = margin = None
-        if differences and cell.variant != PLAIN:
-            gain, half = mean_interval(differences)
-            margin = None if math.isnan(half) else half
+        found = over_seeds(by_seed, None if cell.variant == PLAIN else plain)
         lines.append(
             Line(
                 cell.data,
@@ -150,12 +142,12 @@ def summarise(runs: Mapping[Cell, Sequence[ProbeRows]]) -> list[Line]:
                 semantic,
                 kinds[semantic],
                 SYMBOLS[features],
-                float(np.mean(values)),
-                float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                found.mean,
+                found.spread,
                 float(np.mean(untrained[cell, semantic, features])),
-                gain,
-                margin,
-                len(values),
+                found.gain,
+                found.margin,
+                found.count,
             )
         )
     return lines

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from bodvcl.experiments.compare_summary import Cost, Line
 from bodvcl.experiments.variants import PLAIN
+from bodvcl.tables import formats
 from bodvcl.text.tables import Listing, Row
 
 
@@ -45,13 +46,8 @@ def markdown(tables: Sequence[Listing]) -> str:
     """The tables as Markdown."""
     parts = []
     for table in tables:
-        names = [*table.names, *table.columns]
-        rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-        for row in table.rows:
-            cells = [*row.names, *(row.values.get(column, "") for column in table.columns)]
-            rows.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
         name, _, what = table.title.partition(": ")
-        parts.append(f"**{name}**: {what}\n\n" + "\n".join(rows) + "\n")
+        parts.append(f"**{name}**: {what}\n\n" + formats.markdown(table))
     return "\n".join(parts)
 
 

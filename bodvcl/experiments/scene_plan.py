@@ -103,4 +103,4 @@ def plan_scene(options: SceneOptions, extra: Sequence[str] = ()) -> Iterator[Tas
                     arguments += ["--epochs", str(options.epochs), *extra, *VARIANTS[name]]
                     module = "bodvcl.experiments.supervised" if name in SUPERVISED else "bodvcl.train"
                     folder = task_folder(options.out, cell, seed)
-                    yield Task(cell, seed, folder, tuple(arguments), module)
+                    yield Task(cell=cell, seed=seed, folder=folder, arguments=tuple(arguments), module=module)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bodvcl.data.workers.process import available_cores
-from bodvcl.experiments.compare_plan import Task, is_finished
+from bodvcl.experiments.compare_plan import Task
 from bodvcl.experiments.compare_report import report
 from bodvcl.experiments.compare_summary import Line
 from bodvcl.experiments.compare_training import RunFailed, train_missing
 from bodvcl.runs.folder import create_folder
+from bodvcl.sweep.job import is_finished
 
 
 def trained_table(

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.two_stream import Loss, Record
 from bodvcl.experiments.two_stream_data import Correlation
+from bodvcl.tables.statistics import mean_interval
 
 Results = Mapping[tuple[Correlation, Loss], Sequence[Sequence[Record]]]
 

@@ -114,6 +114,9 @@ class FinetuneOptions(LoopOptions):
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of each class of the training videos that validates and does not train, where the data has no
     val split (or tests on it). 0: none; then there is no validation. The test split never validates."""
+    train_videos: Annotated[int, Field(ge=2)] | None = None
+    """Number of videos to train on, drawn with --seed, of every class the same number as far as there are so
+    many. None: all."""
     validate_videos: Annotated[int, Field(ge=1)] = 1000
     """Most videos to validate on, evenly spread over the val split. Each gives one clip."""
     drop_overlap: Flag = False

@@ -35,6 +35,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         + ("" if clip.fps is None else f", {clip.fps:g} fps"),
         "test": str(tested_views(options, clip)),
         "epochs": options.epochs,
+        "train_videos": options.train_videos,
         "clips_per_video": options.clips_per_video,
         "batch_size": options.batch_size,
         "optimizer": optim.name,

@@ -42,19 +42,9 @@ _NEVER_MATTER = (
     *("workers", "decode", "decoder", "device", "log", "shapes.cache", "digits.cache", "scenes.cache"),
 )
 _MUST_MATCH = (
-    *(
-        "checkpoint",
-        "backbone",
-        "width",
-        "data",
-        "label",
-        "multi_label",
-        "separator",
-        "tune",
-        "pooling",
-        "frozen_norm",
-    ),
-    *("clips_per_video", "hold_out", "batch_size", "seed", "clip", "shapes", "digits", "scenes"),
+    *("checkpoint", "backbone", "width", "data", "label", "multi_label", "separator", "tune", "pooling"),
+    *("frozen_norm", "clips_per_video", "hold_out", "train_videos", "batch_size", "seed", "clip"),
+    *("shapes", "digits", "scenes"),
 )
 
 

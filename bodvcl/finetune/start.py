@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bodvcl.config.backbones import GEOMETRY
-from bodvcl.config.methods import TITLES
+from bodvcl.config.methods import method_title
 from bodvcl.config.schema import ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import ConfigError
@@ -93,5 +93,4 @@ def _checkpoint(options: FinetuneOptions) -> Start:
 
 def method_of(config: TrainConfig) -> str:
     """How a run was pre-trained, as tables name it: V-SimCLR + BOD-VCL."""
-    added = {"none": "", "pred": " + L_pred", "bod": " + BOD-VCL"}[config.decouple]
-    return f"{TITLES[config.method]}{added}"
+    return method_title(config.method, config.decouple)

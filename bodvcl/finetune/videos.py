@@ -15,7 +15,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 from bodvcl.data.sets import BuiltInSettings, VideoRow, open_dataset
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
-from bodvcl.errors import DataError
+from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import with_labels
 from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.labels import class_name
@@ -26,6 +26,7 @@ from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.text.words import counted, plain
 
 _HOLD_OUT = 6  # purpose of these random numbers
+_DRAW = 7
 _NAMED = 3
 
 
@@ -101,6 +102,9 @@ def assign(
         videos = drop_overlap(videos, options.seed, say)
     train, test = _divided(videos, column, options, say)
     val, train = _to_validate(videos, train, test, column, options, say)
+    if options.train_videos is not None:
+        train = _drawn(train, column, options.train_videos, options.seed)
+        say(f"{counted(len(train), 'video')} of them train (--train-videos)")
     known = {name for video in train for name in names_of(video, column, separator)}
     ordered = [name for text in official.get(column, ()) if (name := class_name(text)) in known]
     classes = tuple(filter(None, ordered)) if len(ordered) == len(known) else tuple(sorted(known))
@@ -171,11 +175,31 @@ def _to_validate(
     return chosen, [video for row, video in enumerate(train) if row not in held]
 
 
-def _held_out(train: Sequence[Labelled], column: str, share: float, seed: int) -> set[int]:
-    """Rows of a share of each class, rounded down, drawn with the seed."""
+def _drawn(train: Sequence[Video], column: str, count: int, seed: int) -> list[Video]:
+    """So many videos, drawn with the seed: one of each class, then a second one of each, and so on."""
+    if count > len(train):
+        raise ConfigError(f"--train-videos {count}: only {counted(len(train), 'video')} can train")
+    by_class = _rows_of_classes(train, column)
+    if count < len(by_class):
+        raise ConfigError(f"--train-videos {count}: there are {len(by_class)} classes, each needs a video")
+    turns = []
+    for number, name in enumerate(sorted(by_class)):
+        rows = generator(seed, _DRAW, 0, number).permutation(np.array(by_class[name]))
+        turns += [(turn, number, row) for turn, row in enumerate(rows.tolist())]
+    chosen = sorted(row for _, _, row in sorted(turns)[:count])
+    return [train[row] for row in chosen]
+
+
+def _rows_of_classes(train: Sequence[Labelled], column: str) -> dict[str, list[int]]:
     by_class: dict[str, list[int]] = {}
     for row, video in enumerate(train):
         by_class.setdefault(str(class_name(video.labels[column])), []).append(row)
+    return by_class
+
+
+def _held_out(train: Sequence[Labelled], column: str, share: float, seed: int) -> set[int]:
+    """Rows of a share of each class, rounded down, drawn with the seed."""
+    by_class = _rows_of_classes(train, column)
     held: set[int] = set()
     for number, name in enumerate(sorted(by_class)):
         rows = generator(seed, _HOLD_OUT, 0, number).permutation(np.array(by_class[name]))

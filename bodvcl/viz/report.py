@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 import bodvcl
-from bodvcl.config.methods import TITLES
+from bodvcl.config.methods import method_title
 from bodvcl.errors import UserError
 from bodvcl.runs.contents import RunFolder, read_run
 from bodvcl.runs.folder import write_atomically
@@ -17,8 +17,6 @@ from bodvcl.viz.html import Markup, escape, join, section
 from bodvcl.viz.report_sections import SECTIONS
 
 REPORT = "report.html"
-
-DECOUPLE = {"none": "", "pred": " + L_pred", "bod": " + BOD-VCL"}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -87,7 +85,7 @@ def run_title(config: Mapping[str, Any]) -> str:
     if not config:
         return "Report of a pre-training run."
     method, decouple = str(config.get("method", "")), str(config.get("decouple", ""))
-    what = TITLES.get(method, method) + DECOUPLE.get(decouple, "")
+    what = method_title(method, decouple)
     return f"{what} on {config.get('data', 'videos')}, seed {config.get('seed', '?')}"
 
 

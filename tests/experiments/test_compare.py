@@ -14,12 +14,13 @@ import pytest
 
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments import compare, compare_training
+from bodvcl.experiments import compare
 from bodvcl.experiments.compare_plan import CompareOptions, plan
 from bodvcl.experiments.compare_report import report, reported
 from bodvcl.experiments.compare_summary import Cell, Ending, costs, skipped_labels, summarise
 from bodvcl.experiments.compare_tables import markdown, plot, tables
 from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
+from bodvcl.sweep import prepare, processes
 from bodvcl.text.tables import show
 
 
@@ -174,8 +175,8 @@ def endless(monkeypatch):
         started.append(popen([sys.executable, "-c", "import time; time.sleep(1000)"], **options))
         return started[-1]
 
-    monkeypatch.setattr(compare_training.subprocess, "Popen", start)
-    monkeypatch.setattr(compare_training, "open_dataset", lambda *arguments, **options: None)
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
+    monkeypatch.setattr(prepare, "open_dataset", lambda *arguments, **options: None)
     return started
 
 
@@ -220,9 +221,7 @@ def test_a_run_made_with_other_options_is_not_taken_for_this_one(tmp_path, capsy
 def test_mistakes_are_one_line_before_anything_is_rendered(tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     Path("a_file").write_text("")
-    monkeypatch.setattr(
-        compare_training, "open_dataset", lambda *arguments, **options: pytest.fail("rendered")
-    )
+    monkeypatch.setattr(prepare, "open_dataset", lambda *arguments, **options: pytest.fail("rendered"))
     assert compare.main(words) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -284,7 +283,7 @@ def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkey
     }
     assert all(line["seeds"] == 2 for line in lines)
     assert (tmp_path / "comparison.png").stat().st_size > 1000
-    monkeypatch.setattr(compare_training, "subprocess", None)
+    monkeypatch.setattr(processes, "subprocess", None)
     assert compare.main([*command, *extra]) == 0
     assert "difference to plain" in capsys.readouterr().out
 

@@ -10,11 +10,12 @@ import torch
 
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments import compare_training, scene, supervised
+from bodvcl.experiments import scene, supervised
 from bodvcl.experiments.compare_summary import Line
 from bodvcl.experiments.scene_plan import KNOB, OURS, SUPERVISED, VARIANTS, SceneOptions, plan_scene
 from bodvcl.experiments.scene_report import knob_plot, verdict
 from bodvcl.experiments.variants import PLAIN
+from bodvcl.sweep import processes
 
 TINY = (
     "--batch-size 4 --scenes.train-videos 8 --scenes.probe-videos 64 --scenes.frames 20 --scenes.size 32 "
@@ -125,5 +126,5 @@ def test_the_command_trains_reports_and_repeats_nothing(tmp_path, capsys, monkey
     assert (tmp_path / "out" / "scene_knob.png").stat().st_size > 1000
     out = capsys.readouterr().out
     assert "the network can learn it" in out or "labels do not teach it" in out
-    monkeypatch.setattr(compare_training, "subprocess", None)
+    monkeypatch.setattr(processes, "subprocess", None)
     assert scene.main([*command, *extra]) == 0

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from bodvcl.experiments import synthetic
-from bodvcl.experiments.statistics import mean_interval
 from bodvcl.experiments.two_stream import MOTION_NOISE, Record, cut, draw_clips, train_two_stream, turn
 from bodvcl.experiments.two_stream_data import MOTION_STEP, SEMANTICS, make_videos
 from bodvcl.experiments.two_stream_report import KIND, verdict
+from bodvcl.tables.statistics import mean_interval
 
 SMALL = ["--seeds", "1", "--steps", "50", "--train-videos", "64", "--probe-videos", "32", "--workers", "1"]
 

@@ -124,3 +124,31 @@ def test_folds():
     ):
         with pytest.raises(ConfigError, match=said):
             fold_data(data, folds)
+
+
+def test_so_many_videos_train_of_every_class_the_same_number():
+    """20 of a, 10 of b, 3 of c: twelve are 4, 4 and 4, as far as there are so many."""
+    videos = rows(train="a" * 20 + "b" * 10 + "c" * 3, test="abc")
+    made, said = found(videos, hold_out=0.0, train_videos=12)
+    counts = {name: sum(v.labels["action"] == name for v in made.train) for name in "abc"}
+    assert sorted(counts.values()) == [3, 4, 5]
+    assert counts["c"] == 3
+    assert len({v.path for v in made.train}) == 12
+    assert "12 videos of them train (--train-videos)" in said
+    again, _ = found(videos, hold_out=0.0, train_videos=12)
+    other, _ = found(videos, hold_out=0.0, train_videos=12, seed=1)
+    assert again.train == made.train
+    assert other.train != made.train
+    assert other.test == made.test
+    fewer, _ = found(videos, hold_out=0.0, train_videos=6)
+    assert {v.path for v in fewer.train} < {v.path for v in made.train}
+    held, _ = found(videos, train_videos=12)
+    assert not {v.path for v in held.val} & {v.path for v in held.train}
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(34, "34: only 33 videos can train"), (2, "2: there are 3 classes, each needs a")]
+)
+def test_more_videos_than_there_are_or_fewer_than_classes_are_refused(count, message):
+    with pytest.raises(ConfigError, match=f"--train-videos {message}"):
+        found(rows(train="a" * 20 + "b" * 10 + "c" * 3, test="abc"), hold_out=0.0, train_videos=count)
