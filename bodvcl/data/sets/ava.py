@@ -6,18 +6,18 @@ Videos are rows as in any data set. :func:`read_ava_keyframes` reads the boxes a
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bodvcl.data.sets.ava_boxes import EXPECTED, BoxTable, Key, read_box_table
 from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.errors import DataError
@@ -41,7 +41,7 @@ class KeyFrame:
     Attributes:
         video: id of the film.
         second: time of the key frame in the film in seconds.
-        boxes: float32 (people, 4), x1, y1, x2, y2 as shares of the frame.
+        boxes: float64 (people, 4), x1, y1, x2, y2 as shares of the frame.
         actions: official numbers of the actions of each person, from 1.
         people: identity of each person, the same in neighbouring key frames.
     """
@@ -151,7 +151,7 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
         KeyFrame(
             video=video,
             second=second,
-            boxes=np.array([box for _, box in people], np.float32),
+            boxes=np.array([box for _, box in people], np.float64),
             actions=tuple(tuple(actions) for actions in people.values()),
             people=tuple(person for person, _ in people),
         )
@@ -159,8 +159,33 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
     ]
 
 
-def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
-    """(video, second) of the key frames that the official list leaves out."""
+def truth_table(frames: Sequence[KeyFrame]) -> BoxTable:
+    """One row for each person and action of key frames."""
+    rows = [
+        (place, box, action)
+        for place, frame in enumerate(frames)
+        for box, actions in zip(frame.boxes, frame.actions)
+        for action in actions
+    ]
+    return BoxTable(
+        tuple((frame.video, frame.second) for frame in frames),
+        np.array([place for place, _, _ in rows], np.int64),
+        np.array([box for _, box, _ in rows], np.float64).reshape(-1, 4),
+        np.array([action for _, _, action in rows], np.int64),
+        np.ones(len(rows)),
+    )
+
+
+def read_ava_excluded(root: Path, split: str) -> set[Key]:
+    """The key frames that the official list of a split leaves out; none without such a list.
+
+    Raises:
+        DataError: a line has another format.
+    """
+    return _excluded(_layout(root), split)
+
+
+def _excluded(layout: Layout, split: str) -> set[Key]:
     name = f"ava_{split}_excluded_timestamps_v2.2.csv"
     path = layout.find(f"annotations/{name}", name)
     if path is None:
@@ -174,8 +199,8 @@ def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
     return excluded
 
 
-def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, int], np.ndarray]:
-    """Detected people: maps (video, second) to float32 (people, 5), x1, y1, x2, y2 and score.
+def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[Key, np.ndarray]:
+    """Detected people: maps (video, second) to float64 (people, 5), x1, y1, x2, y2 and score.
 
     Args:
         path: `ava_*_predicted_boxes.csv` (video,second,x1,y1,x2,y2,action,score without a header), or a
@@ -183,35 +208,35 @@ def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, i
         threshold: detections with a lower score are left out.
 
     Raises:
-        DataError: the file has another format. A pickle with anything but arrays is refused before it is run.
+        DataError: the file has another format, or a box that is not inside of its frame. A pickle with
+            anything but arrays is refused before it is run.
     """
-    try:
-        pairs = list(_pickled(path) if path.suffix == ".pkl" else _predicted(path))
-    except _NOT_DETECTIONS as error:
-        raise DataError(
-            f"{path}: not a file of person detections ({error}); expected lines video,second,x1,y1,x2,y2,"
-            "action,score, or a .pkl of arrays"
-        ) from error
-    found: dict[tuple[str, int], list[np.ndarray]] = {}
-    for key, rows in pairs:
-        found.setdefault(key, []).append(rows[rows[:, 4] >= threshold])
-    return {key: np.concatenate(rows) for key, rows in found.items()}
+    if path.suffix == ".pkl":
+        try:
+            pairs = [(key, rows[rows[:, 4] >= threshold]) for key, rows in _pickled(path)]
+        except _NOT_DETECTIONS as error:
+            raise DataError(
+                f"{path}: not a file of person detections ({error}); expected a .pkl of arrays (people, 5), or "
+                f"a .csv with lines {EXPECTED}"
+            ) from error
+        return dict(pairs)
+    table = read_box_table(path)
+    rows = np.column_stack([table.boxes, table.scores])
+    order = np.argsort(table.frames, kind="stable")
+    parts = np.split(rows[order], np.cumsum(np.bincount(table.frames))[:-1])
+    return {key: part[part[:, 4] >= threshold] for key, part in zip(table.keys, parts)}
 
 
-def _predicted(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.reader(file):
-            yield (row[0], int(row[1])), np.array([[*row[2:6], row[7]]], np.float32)
-
-
-def _pickled(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+def _pickled(path: Path) -> Iterator[tuple[Key, np.ndarray]]:
     held = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     if not isinstance(held, dict):
         raise ValueError(f"it contains a {type(held).__name__}")
     for key, rows in held.items():
-        rows = np.asarray(rows, np.float32)
+        rows = np.asarray(rows, np.float64)
         if rows.ndim != 2 or rows.shape[1] != 5:
             raise ValueError(f"{key} has shape {rows.shape}, expected (people, 5)")
+        if not ((rows[:, :2] >= 0) & (rows[:, :2] < rows[:, 2:4]) & (rows[:, 2:4] <= 1)).all():
+            raise ValueError(f"{key} has a box that is not 0 <= x1 < x2 <= 1, 0 <= y1 < y2 <= 1")
         video, _, second = str(key).rpartition(",")
         yield (video, int(second)), rows
 
