@@ -1,7 +1,7 @@
 """Frame mAP of AVA: average precision of each action at an IoU of 0.5, and the mean over the classes.
 
-The rules are those of the official evaluation, ``Evaluation/get_ava_performance.py`` and ``Evaluation/ava/``
-in github.com/activitynet/ActivityNet (commit 1212804, checked there, not copied):
+The rules are those of the official evaluation, ``Evaluation/get_ava_performance.py`` and
+``Evaluation/ava/`` in github.com/activitynet/ActivityNet (read at commit 1212804, not copied):
 
 1. Only the classes of the label map count, 60 of 80 (``read_csv`` with ``class_whitelist``).
 2. Excluded key frames count for nothing (``run_evaluation``). The caller leaves them out.

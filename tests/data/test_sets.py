@@ -249,8 +249,8 @@ def test_ava_detections(tmp_path, tiny_video, monkeypatch):
     with pytest.raises(DataError, match="mkdir"):
         read_ava_detections(path)
     assert not (tmp_path / "should_not_be_made").exists()
-    outside = np.array([[0.1, 0.1, 1.1, 0.5, 0.9]])
-    for content in (b"junk", pickle.dumps([1]), pickle.dumps({"a,1": np.zeros(4)}), pickle.dumps({"a,1": outside})):
+    outside = {"a,1": np.array([[0.1, 0.1, 1.1, 0.5, 0.9]])}
+    for content in (b"junk", *map(pickle.dumps, ([1], {"a,1": np.zeros(4)}, outside))):
         path.write_bytes(content)
         with pytest.raises(DataError, match="not a file of person detections"):
             read_ava_detections(path)

@@ -64,7 +64,7 @@ def test_a_detection_looks_only_at_its_best_box():
 def test_the_wrong_class_and_a_class_without_ground_truth():
     result = frame_map(TWO, table((902, BOX, 2, 0.9), (903, BOX, 1, 0.5)), [1, 2, 3])
     assert result.ap[1] == 0.5
-    assert np.isnan(result.ap[2]) and np.isnan(result.ap[3])
+    assert np.isnan([result.ap[2], result.ap[3]]).all()
     assert result.mean == 0.5
 
 
@@ -137,7 +137,8 @@ def plain(truth: BoxTable, found: BoxTable, classes: list[int], limit: int | Non
                 boxes.setdefault(truth.keys[f], []).append(box)
         count = sum(map(len, boxes.values()))
         taken, hits, area = set(), 0, []
-        for place, (key, box, _, _) in enumerate(sorted((r for r in kept if r[2] == c), key=lambda r: -r[3])):
+        of_class = sorted((row for row in kept if row[2] == c), key=lambda row: -row[3])
+        for place, (key, box, _, _) in enumerate(of_class):
             ious = [float(intersection_over_union(np.array(box), np.array(b))) for b in boxes.get(key, [])]
             best = int(np.argmax(ious)) if ious else -1
             hit = best >= 0 and ious[best] >= 0.5 and (key, best) not in taken
@@ -183,7 +184,7 @@ def test_a_plain_reference_agrees(seed, limit):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_sklearn_agrees_where_precision_never_rises(seed):
-    """sklearn has no envelope: its average precision is a lower bound, and the same for a falling precision."""
+    """sklearn has no envelope: its average precision is a lower bound, and equal for a falling precision."""
     from sklearn.metrics import average_precision_score
 
     rng = np.random.default_rng(seed)
@@ -192,7 +193,9 @@ def test_sklearn_agrees_where_precision_never_rises(seed):
     ours, theirs = average_precision(hits, int(hits.sum())), average_precision_score(hits, scores)
     assert theirs <= ours < theirs + 0.05
     sorted_hits = np.sort(hits)[::-1]
-    assert average_precision(sorted_hits, int(hits.sum())) == average_precision_score(sorted_hits, scores) == 1
+    assert (
+        average_precision(sorted_hits, int(hits.sum())) == average_precision_score(sorted_hits, scores) == 1
+    )
 
 
 def test_the_size_of_ava_takes_seconds():

@@ -216,8 +216,8 @@ def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[Key, np.ndar
             pairs = [(key, rows[rows[:, 4] >= threshold]) for key, rows in _pickled(path)]
         except _NOT_DETECTIONS as error:
             raise DataError(
-                f"{path}: not a file of person detections ({error}); expected a .pkl of arrays (people, 5), or "
-                f"a .csv with lines {EXPECTED}"
+                f"{path}: not a file of person detections ({error}); expected a .pkl of arrays "
+                f"(people, 5), or a .csv with lines {EXPECTED}"
             ) from error
         return dict(pairs)
     table = read_box_table(path)

@@ -72,10 +72,9 @@ def read_box_table(path: Path) -> BoxTable:
     keys: dict[Key, int] = {}
     frames, actions, numbers = array("q"), array("q"), array("d")
     row: list[str] = []
-    count = 0
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            for count, row in enumerate(csv.reader(file), start=1):
+            for row in csv.reader(file):
                 video, second, x1, y1, x2, y2, action, score = row
                 frames.append(keys.setdefault((video, int(second)), len(keys)))
                 actions.append(int(action) if action else 0)
@@ -84,9 +83,9 @@ def read_box_table(path: Path) -> BoxTable:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, OverflowError, csv.Error):
         raise DataError(
-            f"{path}: line {max(count, 1)}: cannot understand {','.join(row)[:80]!r}; expected {EXPECTED}"
+            f"{path}: line {len(numbers) // 5 + 1}: cannot understand {','.join(row)[:80]!r}; expected {EXPECTED}"
         ) from None
-    if not count:
+    if not frames:
         raise DataError(f"{path}: the file is empty; expected lines {EXPECTED}")
     columns = np.frombuffer(numbers, np.float64).reshape(-1, 5)
     table = BoxTable(
