@@ -1,4 +1,4 @@
-"""Frame mAP of AVA: average precision of each action at an IoU of 0.5, and the mean over the classes.
+"""Frame mAP of AVA: average precision of each action at an IoU of 0.5, and its mean over the actions.
 
 The rules are those of the official evaluation, ``Evaluation/get_ava_performance.py`` and
 ``Evaluation/ava/`` in github.com/activitynet/ActivityNet (read at commit 1212804, not copied):

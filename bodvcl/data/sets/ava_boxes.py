@@ -83,7 +83,8 @@ def read_box_table(path: Path) -> BoxTable:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, OverflowError, csv.Error):
         raise DataError(
-            f"{path}: line {len(numbers) // 5 + 1}: cannot understand {','.join(row)[:80]!r}; expected {EXPECTED}"
+            f"{path}: line {len(numbers) // 5 + 1}: cannot understand {','.join(row)[:80]!r}; expected "
+            f"{EXPECTED}"
         ) from None
     if not frames:
         raise DataError(f"{path}: the file is empty; expected lines {EXPECTED}")
