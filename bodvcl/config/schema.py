@@ -461,8 +461,8 @@ class OptimConfig:
 
 
 @dataclass
-class LogConfig:
-    """Logs, checkpoints, and what follows the training."""
+class RunLog:
+    """Logs and checkpoints of a training."""
 
     __pydantic_config__ = STRICT
 
@@ -477,6 +477,14 @@ class LogConfig:
     """Keep every N-th epoch's checkpoint permanently. None: off."""
     wandb: str | None = None
     """Name of a Weights & Biases project to log to (needs pip install wandb). None: off."""
+
+
+@dataclass
+class LogConfig(RunLog):
+    """Logs, checkpoints, and what follows the training."""
+
+    __pydantic_config__ = STRICT
+
     probe: bool = True
     """Evaluate the frozen encoder with a linear probe at the end, next to the untrained encoder.
     Needs labels."""

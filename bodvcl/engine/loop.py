@@ -29,6 +29,7 @@ from bodvcl.engine.checkpoint import (
     seed_rank,
 )
 from bodvcl.engine.device import pick_device
+from bodvcl.engine.epochs import batches_from
 from bodvcl.engine.flops import forward_flops, step_flops
 from bodvcl.engine.guard import Diverged, Overflows, diagnose
 from bodvcl.engine.late import LateValues, any_not_finite
@@ -248,15 +249,12 @@ class Trainer:
 
     def _batches(self, report: Reporter) -> Iterator[ClipBatch]:
         """The batches from the present step on, without end."""
-        first, position = divmod(self.step, self.source.steps_per_epoch)
-        for epoch in itertools.count(first):
-            batches = iter(self.source.epoch(epoch, position if epoch == first else 0))
-            while True:
-                with report.waiting(lambda: self._unread is None or self._unread.values.arrived()):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                yield batch
+        return batches_from(
+            self.step,
+            self.source.steps_per_epoch,
+            lambda epoch, start: iter(self.source.epoch(epoch, start)),
+            lambda: report.waiting(lambda: self._unread is None or self._unread.values.arrived()),
+        )
 
     def _is_logged(self) -> bool:
         """Whether the present step will be logged."""

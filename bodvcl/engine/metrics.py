@@ -109,6 +109,10 @@ class Stopwatch:
         """Add time spent waiting for data."""
         self._waited += seconds
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count this time."""
+        self._start += seconds
+
     def step(self, clips: int) -> None:
         """Add the clips of a finished step."""
         self._clips += clips
@@ -129,13 +133,14 @@ class ProgressLine:
     Args:
         total: number of steps.
         done: steps that are done.
+        what: first words of the line.
     """
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, what: str) -> None:
         self._bar = progress_bar(
             total=total,
             initial=done,
-            desc="pre-training",
+            desc=what,
             unit="step",
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
         )

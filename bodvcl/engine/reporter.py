@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bodvcl.config.schema import LogConfig
+from bodvcl.config.schema import RunLog
 from bodvcl.engine.flops import peak_of
 from bodvcl.engine.health import HISTORY, health_warnings
 from bodvcl.engine.metrics import LogError, MetricsLog, ProgressLine, Stopwatch
@@ -32,8 +32,9 @@ class Reporter:
         world_size: number of ranks; each works on as many clips as this one.
         step: steps that are done.
         total: steps of the whole run.
-        clip_flops: operations per clip and step, for the share of the device's peak.
+        clip_flops: operations per clip and step, for the share of the device's peak. None: not known.
         arithmetic: "fp32", "tf32", "bf16" or "fp16".
+        what: what the run does, at the start of the progress line.
 
     Raises:
         LogError: the logs cannot be written.
@@ -42,7 +43,7 @@ class Reporter:
 
     def __init__(
         self,
-        log: LogConfig,
+        log: RunLog,
         run_dir: Path,
         device: torch.device,
         settings: Mapping[str, Any],
@@ -51,15 +52,16 @@ class Reporter:
         world_size: int,
         step: int,
         total: int,
-        clip_flops: int,
+        clip_flops: int | None,
         arithmetic: str,
+        what: str = "pre-training",
     ) -> None:
         self._every, self._device, self._world_size, self._total = log.every, device, world_size, total
         self._watch = Stopwatch()
         self._clip_flops, self._peak = clip_flops, peak_of(device, arithmetic)
         self._history: deque[Mapping[str, float]] = deque(maxlen=HISTORY)
         self._warned: set[str] = set()
-        self._line = ProgressLine(total, step) if speaks else None
+        self._line = ProgressLine(total, step, what) if speaks else None
         self._logs: list[MetricsLog | WandbLog] = []
         if speaks:
             self._logs.append(MetricsLog(run_dir, step))
@@ -92,18 +94,28 @@ class Reporter:
         if idle():
             self._watch.waiting(time.perf_counter() - asked)
 
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """While entered, time does not count for the speed of the training."""
+        began = time.perf_counter()
+        yield
+        self._watch.leave_out(time.perf_counter() - began)
+
     def note(self, text: str) -> None:
         """Print a line above the progress line."""
         if self._line is not None:
             self._line.note(text)
 
-    def step(self, step: int, values: Mapping[str, float], clips: int) -> None:
+    def step(
+        self, step: int, values: Mapping[str, float], clips: int, validated: Mapping[str, float] | None = None
+    ) -> None:
         """Report a finished step; every ``log.every`` steps it is logged.
 
         Args:
             step: number of the step, from 1.
             values: losses and diagnostics by name.
             clips: number of clips of this rank.
+            validated: metrics of a validation after it, by name; a step that has any is always logged.
 
         Raises:
             LogError: the logs cannot be written.
@@ -111,9 +123,9 @@ class Reporter:
         self._watch.step(clips * self._world_size)
         if self._line is None:
             return
-        if step % self._every == 0 or step == self._total:
-            line = dict(values) | self._watch.read() | self._machine()
-            if self._peak is not None:
+        if step % self._every == 0 or step == self._total or validated:
+            line = {**values, **(validated or {})} | self._watch.read() | self._machine()
+            if self._peak is not None and self._clip_flops is not None:
                 rate = line["clips_per_second"] * self._clip_flops / self._world_size
                 line["mfu"] = rate / self._peak
             for log in self._logs:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bodvcl.config.schema import LogConfig
+from bodvcl.config.schema import RunLog
 from bodvcl.engine.checkpoint import (
     LAST,
     NotFinite,
@@ -44,7 +44,7 @@ class Saver:
         self,
         run_dir: Path,
         state: Callable[[], State],
-        log: LogConfig,
+        log: RunLog,
         steps_per_epoch: int,
         total: int,
         *,
@@ -110,6 +110,10 @@ class Saver:
         if state is not None:
             with contextlib.suppress(NotFinite):
                 self._write(state)
+        return self.kept()
+
+    def kept(self) -> str:
+        """What the checkpoint holds, in words."""
         step = saved_step(self._run_dir)
         if step is None:
             return "no checkpoint has been written"

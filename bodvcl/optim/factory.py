@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ def make_optimizer(
     lr: float,
     fast: bool,
     cut: Collection[nn.Parameter] = (),
+    scales: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """SGD, LARS, AdamW or LAMB.
 
@@ -33,19 +35,21 @@ def make_optimizer(
         lr: initial learning rate.
         fast: True: fused implementations; False: one parameter after the other, where PyTorch can do that.
         cut: those that are a rank's part of a parameter, whose norm is a sum over the ranks.
+        scales: factor of the learning rate of each parameter. The parameters of one factor are groups of
+            their own, which have it as ``scale``. None: all have one rate.
 
     Raises:
         ConfigError: apex was asked for and cannot be used; the message gives the reason.
     """
     parameters = [p for p in parameters if p.requires_grad]
-    groups = [
-        {
-            "params": [p for p in parameters if p.dim() > 1],
-            "weight_decay": config.weight_decay,
-            "adapt": True,
-        },
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0, "adapt": False},
-    ]
+    groups = _groups(parameters, config.weight_decay)
+    if scales is not None:
+        groups = [
+            {**group, "lr": lr * scale, "scale": scale}
+            for scale in sorted({scales[p] for p in parameters}, reverse=True)
+            for group in _groups([p for p in parameters if scales[p] == scale], config.weight_decay)
+            if group["params"]
+        ]
     nesterov = config.nesterov and config.momentum > 0
     foreach = None if fast else False
     of_whole = NormsOverRanks(cut) if cut else norms
@@ -73,6 +77,16 @@ def make_optimizer(
         )
         return _with_momentum(sgd)
     return torch.optim.AdamW(groups, lr=lr, foreach=foreach, fused=fast)
+
+
+def _groups(parameters: Collection[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Weights, and then the one-dimensional parameters, which have no weight decay."""
+    weights = [p for p in parameters if p.dim() > 1]
+    others = [p for p in parameters if p.dim() <= 1]
+    return [
+        {"params": weights, "weight_decay": weight_decay, "adapt": True},
+        {"params": others, "weight_decay": 0.0, "adapt": False},
+    ]
 
 
 def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:

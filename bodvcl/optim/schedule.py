@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Sequence
 
 from bodvcl.config.schema import OptimConfig
 
@@ -32,6 +34,22 @@ def learning_rate(
     if cosine_from_start:
         return _cosine(step / total_steps, peak)
     return _cosine((step - rising) / max(1, total_steps - rising), peak)
+
+
+def stepped_rate(
+    step: int, steps_per_epoch: int, peak: float, milestones: Sequence[float], factors: Sequence[float]
+) -> float:
+    """Learning rate of a step that falls at milestones, in epochs.
+
+    Args:
+        step: number of the step, from 0.
+        steps_per_epoch: steps of an epoch.
+        peak: rate before the first milestone.
+        milestones: epochs after which the rate changes, increasing.
+        factors: rate after each milestone, as a share of ``peak``.
+    """
+    passed = bisect.bisect_right(milestones, step / steps_per_epoch)
+    return peak * (factors[passed - 1] if passed else 1.0)
 
 
 def rising_steps(config: OptimConfig, total_steps: int, steps_per_epoch: int) -> int:

@@ -6,11 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-from bodvcl.config.schema import LogConfig
+from bodvcl.config.schema import RunLog
 from bodvcl.engine.checkpoint.file import LAST
 
 
-def save_is_due(step: int, log: LogConfig, steps_per_epoch: int) -> bool:
+def save_is_due(step: int, log: RunLog, steps_per_epoch: int) -> bool:
     """Whether a checkpoint is written after this many steps.
 
     Args:
@@ -23,7 +23,7 @@ def save_is_due(step: int, log: LogConfig, steps_per_epoch: int) -> bool:
     return log.keep_every is not None and step % (log.keep_every * steps_per_epoch) == 0
 
 
-def keep_checkpoint(run_dir: Path, step: int, log: LogConfig, steps_per_epoch: int) -> None:
+def keep_checkpoint(run_dir: Path, step: int, log: RunLog, steps_per_epoch: int) -> None:
     """Give the checkpoint ``last.pt`` further names, so that later checkpoints do not replace it.
 
     The newest ``log.keep_last`` checkpoints are ``step-<n>.pt`` (if ``log.keep_last`` is more than 1). Every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,39 @@ def compare_settings(saved: str, now: str, may_change: Collection[str] = ()) -> 
         Two lists of lines, one per option that differs: those that make it another run, and the others.
     """
     values = yaml.safe_load(saved)
-    before = _flat(asdict(TrainConfig())) | _flat(values) | _flat(as_meant(values))
-    after = _flat(yaml.safe_load(now))
+    before = asdict(TrainConfig()), values, as_meant(values)
+    return differences(before, yaml.safe_load(now), {*_MUST_MATCH} - {*may_change}, _NEVER_MATTER)
+
+
+def differences(
+    before: Sequence[Mapping[str, Any]],
+    after: Mapping[str, Any],
+    must_match: Collection[str],
+    never_matter: Collection[str],
+) -> tuple[list[str], list[str]]:
+    """Compare two configurations.
+
+    Args:
+        before: nested values of the first; later mappings override earlier ones.
+        after: nested values of the second.
+        must_match: groups, and options outside of groups, that make a run another run.
+        never_matter: groups and options, by their dotted names, whose change is not even reported.
+
+    Returns:
+        Two lists of lines, one per option that differs: those that make it another run, and the others.
+    """
+    old: dict[str, Any] = {}
+    for values in before:
+        old |= _flat(values)
+    new = _flat(after)
     different: list[str] = []
     changed: list[str] = []
-    for key in sorted(before.keys() | after.keys()):
+    for key in sorted(old.keys() | new.keys()):
         top = key.partition(".")[0]
-        if before.get(key) == after.get(key) or key in _NEVER_MATTER or top in _NEVER_MATTER:
+        if old.get(key) == new.get(key) or key in never_matter or top in never_matter:
             continue
-        line = f"{key} was {before.get(key)}, now {after.get(key)}"
-        (different if top in _MUST_MATCH and top not in may_change else changed).append(line)
+        line = f"{key} was {old.get(key)}, now {new.get(key)}"
+        (different if top in must_match else changed).append(line)
     return different, changed
 
 
@@ -92,7 +115,7 @@ def compare_videos(
     return [f"the videos: {found}"]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import CheckpointError
 from bodvcl.ops.cut import own_part
 from bodvcl.optim.layout import laid_out
+
+Compare = Callable[[str, str, Collection[str]], tuple[list[str], list[str]]]
+"""Compares the settings of two runs, as :func:`~bodvcl.engine.checkpoint.same_run.compare_settings` does."""
 
 
 class Changing(NamedTuple):
@@ -89,6 +92,7 @@ def load_checkpoint(
     *,
     accept_other_videos: bool = False,
     shards: Shards | None = None,
+    compare: Compare = compare_settings,
 ) -> tuple[int, list[str]]:
     """Restore in place what :func:`save_checkpoint` wrote. Every rank reads the file.
 
@@ -105,6 +109,7 @@ def load_checkpoint(
         accept_other_videos: continue although the videos differ.
         shards: how the tensors are cut over the ranks; None: they are not. The run that saved the checkpoint
             may have cut them in another way, or not at all.
+        compare: tells whether settings belong to one run.
 
     Returns:
         The number of steps that are done, and one line per option that has changed since then and may change
@@ -116,7 +121,7 @@ def load_checkpoint(
     """
     path = run_dir / LAST
     device = ranks.device if shards is None else torch.device("cpu")  # which has room for whole weights
-    state, changed = read_checkpoint(run_dir, settings, device, listed=videos is not None)
+    state, changed = read_checkpoint(run_dir, settings, device, videos is not None, compare)
     changed += compare_videos(path, state, videos, accept_other_videos)
     state = _own_state(path, state, ranks, shards)
     learner = state["learner"]
@@ -141,7 +146,7 @@ def load_checkpoint(
 
 
 def read_checkpoint(
-    run_dir: Path, settings: str, device: torch.device, listed: bool
+    run_dir: Path, settings: str, device: torch.device, listed: bool, compare: Compare = compare_settings
 ) -> tuple[dict[str, Any], list[str]]:
     """The state in ``checkpoint/last.pt``, and one line per option that has changed and may change.
 
@@ -152,6 +157,7 @@ def read_checkpoint(
         settings: configuration of the run that continues, as YAML.
         device: device of the tensors.
         listed: whether the run lists its videos: then the list decides, and the name of the data may differ.
+        compare: tells whether settings belong to one run.
 
     Raises:
         CheckpointError: the file cannot be read or is not finite; its data, clips, model or method differ.
@@ -167,7 +173,7 @@ def read_checkpoint(
         folder_of(path, state)
     _refuse_broken(path, not_finite({part: state[part] for part in Changing._fields if part in state}))
     listed = listed and bool(state.get("videos"))  # older versions kept no list
-    different, changed = compare_settings(state["config"], settings, may_change=("data",) if listed else ())
+    different, changed = compare(state["config"], settings, ("data",) if listed else ())
     if different:
         raise CheckpointError(
             f"{path} belongs to another configuration ({'; '.join(different)}): "
