@@ -124,6 +124,6 @@ def _refuse_outside(film: Film, seconds: Sequence[int]) -> None:
     if outside:
         raise DataError(
             f"{film.path}: the key frame at second {outside[0]} is outside of the file, which is taken to "
-            f"hold seconds {times[0]:.1f} to {times[-1]:.1f} of the film; say with --begins at which second the "
-            "files begin: 0 for whole films, 900 for the 15-minute files"
+            f"hold seconds {times[0]:.1f} to {times[-1]:.1f} of the film; say with --begins at which second "
+            "the files begin: 0 for whole films, 900 for the 15-minute files"
         )

@@ -102,14 +102,14 @@ def shows(times: np.ndarray, second: float) -> bool:
 
 
 def open_films(
-    data: str, root: Path, *, frames: bool, begins: float | None, workers: int | None
+    data: str, root: Path, *, extracted: bool, begins: float | None, workers: int | None
 ) -> dict[str, Film]:
     """Every film of an AVA folder that can be used, by its id.
 
     Args:
         data: the data set as ``--data`` took it, ``ava:FOLDER``.
         root: that folder.
-        frames: use the extracted frames in place of the videos.
+        extracted: use the extracted frames in place of the videos.
         begins: second of the film at which the video files begin. None: 900 for ``videos_15min`` and
             ``clips``, 0 for ``videos``.
         workers: number of processes that check files. None: one per core.
@@ -117,7 +117,7 @@ def open_films(
     Raises:
         DataError: there is none.
     """
-    if frames:
+    if extracted:
         return {film.name: film for film in _extracted(root)}
     found = scan(data, clip=None, workers=workers)
     films = {}
@@ -135,5 +135,5 @@ def _extracted(root: Path) -> Iterable[Film]:
     folder = root / "frames"
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not names:
-        raise DataError(f"{root}: no folder frames/<id> with the frames of a film in it; drop --frames")
+        raise DataError(f"{root}: no folder frames/<id> with the frames of a film in it; drop --extracted")
     return [Film(name, CUT_AT, tuple(ava_frames(root, name))) for name in names]

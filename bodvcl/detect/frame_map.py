@@ -6,8 +6,8 @@ The rules are those of the official evaluation, ``Evaluation/get_ava_performance
 1. Only the classes of the label map count, 60 of 80 (``read_csv`` with ``class_whitelist``).
 2. Excluded key frames count for nothing (``run_evaluation``). The caller leaves them out.
 3. Of the rows of one key frame the 50 with the highest scores count, over all its boxes and classes together
-   (``read_csv`` with ``capacity=50``). **SlowFast has no such limit** (``slowfast/utils/ava_eval_helper.py``),
-   so results that were computed there compare with ``limit=None``.
+   (``read_csv`` with ``capacity=50``). SlowFast has no such limit (``slowfast/utils/ava_eval_helper.py``), so
+   results that were computed there compare with ``limit=None``.
 4. Boxes without area are dropped, after rule 3 (``_remove_invalid_boxes``).
 5. Key frames and classes are matched separately. In the order of their scores, each detection looks at the
    ground-truth box with which its IoU is highest, and at no other. It is a true positive if that IoU is 0.5

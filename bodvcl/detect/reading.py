@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,16 @@ class KeyFrameClips:
         film, shape = self.films[example.film], self.shape
         numbers = clip_numbers(film.times(), example.second, shape.frames, shape.stride, shape.fps)
         return film.read(numbers)
+
+    def key_frame(self, example: Example) -> np.ndarray:
+        """uint8 (H, W, 3) RGB, the frame at the second of an example.
+
+        Raises:
+            BadVideo: it cannot be read.
+        """
+        film = self.films[example.film]
+        frame: np.ndarray = film.read(clip_numbers(film.times(), example.second, 1, 1))[0]
+        return frame
 
     def training(self, index: int, seed: int, epoch: int) -> Seen:
         """The clip of an example as training sees it."""
@@ -210,7 +220,7 @@ def chunks(examples: Sequence[Example], numbers: Sequence[int], size: int) -> li
     return found
 
 
-def read_all(read: TrainingSteps | TestChunks, count: int, workers: int) -> Iterator[DetectionBatch]:
+def read_all(read: TrainingSteps | TestChunks, count: int, workers: int) -> Generator[DetectionBatch]:
     """Batches 0 .. count - 1 in order, decoded in processes; 0: in this one.
 
     Raises:

@@ -75,14 +75,14 @@ def ava(root, folder: str):
 @pytest.mark.parametrize(("folder", "begins"), [("videos", 0), ("videos_15min", 900), ("clips", 900)])
 def test_where_files_begin(tmp_path, folder, begins):
     root = ava(tmp_path / "AVA", folder)
-    films = open_films(f"ava:{root}", root, frames=False, begins=None, workers=0)
+    films = open_films(f"ava:{root}", root, extracted=False, begins=None, workers=0)
     assert {name: film.times()[0] for name, film in films.items()} == {"one": begins, "two": begins}
     assert len(films["two"].times()) == 40
-    films = open_films(f"ava:{root}", root, frames=False, begins=901.5, workers=0)
+    films = open_films(f"ava:{root}", root, extracted=False, begins=901.5, workers=0)
     assert films["one"].times()[0] == 901.5
 
 
 def test_extracted_frames_that_do_not_exist(tmp_path):
     root = ava(tmp_path / "AVA", "videos")
-    with pytest.raises(DataError, match=r"no folder frames/<id>.*drop --frames"):
-        open_films(f"ava:{root}", root, frames=True, begins=None, workers=0)
+    with pytest.raises(DataError, match=r"no folder frames/<id>.*drop --extracted"):
+        open_films(f"ava:{root}", root, extracted=True, begins=None, workers=0)
