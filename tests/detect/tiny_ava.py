@@ -1,4 +1,4 @@
-"""A made AVA in its official layout: rectangles on noise whose action can be seen in their motion alone."""
+"""A made AVA in its official layout: rectangles whose action can be seen in their motion alone."""
 
 from __future__ import annotations
 
@@ -14,21 +14,17 @@ BEGINS = 901
 """Second of the film at which the files begin."""
 
 _NAMES = {BEND: "bend/bow (at the waist)", STAND: "stand", WALK: "walk", JUMP: "jump/leap"}
-_COLOURS = {STAND: (220, 60, 60), WALK: (220, 60, 60), JUMP: (220, 60, 60)}
-
-
-def _place(action: int, start: np.ndarray, phase: float, frame: int) -> np.ndarray:
-    swing = 5 * np.sin(2 * np.pi * (frame / RATE * 0.9 + phase))
-    return start + {STAND: (0, 0), WALK: (0, swing), JUMP: (swing, 0)}[action]
 
 
 def _film(path: Path, rng: np.random.Generator, seconds: int) -> list[tuple[int, np.ndarray, int]]:
-    """Write a film with two people who keep their action; returns (second, box, action)."""
-    people = [
-        (int(action), np.array([rng.uniform(7, ROWS - 27), left + rng.uniform(7, 12)]), rng.random())
-        for action, left in zip(rng.choice([STAND, WALK, JUMP], 2), (0, COLUMNS // 2))
-    ]
-    paper = rng.integers(60, 120, (ROWS, COLUMNS, 3)).astype(np.uint8)
+    """Write a film with two people, who begin another action half a second after each key frame.
+
+    Returns:
+        Second, box and action of each person in each key frame.
+    """
+    starts = [np.array([rng.uniform(7, ROWS - 27), left + rng.uniform(7, 12)]) for left in (0, COLUMNS // 2)]
+    actions, phases = rng.choice([STAND, WALK, JUMP], (seconds + 1, 2)), rng.random((seconds + 1, 2))
+    paper = np.full((ROWS, COLUMNS, 3), rng.integers(60, 120, 3), np.uint8)
     rows = []
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=RATE)
@@ -37,13 +33,15 @@ def _film(path: Path, rng: np.random.Generator, seconds: int) -> list[tuple[int,
         stream.options = {"crf": "16"}
         for frame in range(seconds * RATE):
             image = paper.copy()
-            for action, start, phase in people:
-                top, left = np.round(_place(action, start, phase, frame)).astype(int)
-                image[top : top + 20, left : left + 11] = _COLOURS[action]
-                second = BEGINS + frame // RATE
-                if frame % RATE == 0 and 1 <= second - BEGINS < seconds - 1:
+            part = (frame + RATE // 2) // RATE
+            for start, action, phase in zip(starts, actions[part], phases[part]):
+                swing = 5 * np.sin(2 * np.pi * (frame / 4 + phase))
+                moved = {STAND: (0, 0), WALK: (0, swing), JUMP: (swing, 0)}[int(action)]
+                top, left = np.round(start + moved).astype(int)
+                image[top : top + 20, left : left + 11] = (220, 60, 60)
+                if frame % RATE == 0 and 1 <= part < seconds - 1:
                     box = np.array([left, top, left + 11, top + 20]) / [COLUMNS, ROWS, COLUMNS, ROWS]
-                    rows.append((second, box, action))
+                    rows.append((BEGINS + part, box, int(action)))
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode(None))
     return rows
