@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bodvcl.data.clips.augment import crop_resize
-from bodvcl.data.clips.boxes import centred_square
+from bodvcl.data.clips.frames import clips_from_frames
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import ConfigError
 from bodvcl.models.encoder import VideoEncoder, mean_and_std
@@ -68,26 +67,8 @@ class FrameEncoder(nn.Module):
             TypeError: frames are not uint8.
             ValueError: another shape, or not as many frames as a clip has.
         """
-        pixels = torch.as_tensor(frames)
-        if pixels.dtype != torch.uint8:
-            raise TypeError(f"prepare: frames: expected uint8, RGB from 0 to 255, got {pixels.dtype}")
-        shape = tuple(pixels.shape)
-        if pixels.dim() not in (4, 5) or shape[-1] != 3 or 0 in shape:
-            raise ValueError(
-                "prepare: frames: expected (L, height, width, 3) or (N, L, height, width, 3), RGB last, "
-                f"got {shape}"
-            )
-        if shape[-4] != self.clip.frames:
-            raise ValueError(
-                f"prepare: frames: expected {self.clip.frames} frames, as in the clips that the encoder was "
-                f"trained on, got {shape[-4]}: take `video[::clip.stride][:clip.frames]`"
-            )
-        clips = pixels if pixels.dim() == 5 else pixels[None]
-        box = centred_square(*clips.shape[2:4])
-        bytes_ = torch.stack([crop_resize(clip, box, self.clip.size) for clip in clips])
-        weight = next(self.encoder.parameters())
-        rgb = bytes_.to(weight.device).to(weight.dtype).permute(0, 4, 1, 2, 3) / 255
-        return (rgb - self.clip.mean) / self.clip.std
+        clip, weight = self.clip, next(self.encoder.parameters())
+        return clips_from_frames(frames, clip.frames, clip.size, clip.mean, clip.std, weight)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Features of the backbone, for downstream use.

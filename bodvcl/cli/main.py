@@ -14,6 +14,7 @@ from bodvcl.system.streams import steady_streams
 VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
     "probe": "evaluate the frozen features of a trained encoder on labelled videos",
+    "finetune": "train a classifier from a trained encoder on labelled videos, and test it",
     "detect": "train an encoder to detect the actions of people (AVA), or evaluate predictions",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",

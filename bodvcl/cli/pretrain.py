@@ -8,21 +8,19 @@ from bodvcl.cli.announce import announcement
 from bodvcl.cli.dry_run import dry_run
 from bodvcl.cli.end_of_run import TrainedRun, finish
 from bodvcl.cli.run_videos import find_run_videos
+from bodvcl.cli.together import together, workers_of_process
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video_list import list_videos
 from bodvcl.data.sets import built_in
 from bodvcl.data.sources.source import open_source
-from bodvcl.data.workers.process import default_workers
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.loop import Trainer
-from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent, world_from_environment
+from bodvcl.engine.ranks import Ranks, World, world_from_environment
 from bodvcl.engine.wandb_log import check_wandb
-from bodvcl.errors import UserError
 from bodvcl.runs.folder import open_run_dir, write_atomically
 from bodvcl.system.global_state import restored
-from bodvcl.system.surroundings import as_user_errors
 
 
 @restored()
@@ -55,17 +53,8 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
         dry_run(config, device, world)
         return 0
     ranks = Ranks(world, device)
-    try:
-        with ranks, silent(unless=ranks.first), as_user_errors(_smaller(config)):
-            run = _train(config, ranks, world, held)
-    except PeerFailed:
-        raise SystemExit(2) from None
-    except UserError as error:
-        if not ranks.speaks:
-            raise SystemExit(2) from None
-        if ranks.rank:
-            raise type(error)(f"process {ranks.rank}: {error}") from error
-        raise
+    with together(ranks, _smaller(config)):
+        run = _train(config, ranks, world, held)
     if not ranks.first:
         return 0 if run.outcome.signal is None else 128 + run.outcome.signal
     return finish(config, device, run)
@@ -92,7 +81,7 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
         config.decode,
         device=ranks.device,
         decoder=config.decoder,
-        workers=_workers(config, world),
+        workers=workers_of_process(config.workers, world),
         local_size=world.local_size,
     )
     listed = None if built_in(config.data) else ranks.tell(lambda: list_videos(videos.train))
@@ -109,10 +98,3 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
     if ranks.first:
         write_atomically(run_dir / "config.yaml", dump_yaml(config).encode())
     return TrainedRun(run_dir, videos, source, trainer.run())
-
-
-def _workers(config: TrainConfig, world: World) -> int | None:
-    """Number of decoding processes for this process. Without ``--workers``: its share of the cores."""
-    if config.workers is not None or world.local_size == 1:
-        return config.workers
-    return max(1, default_workers() // world.local_size)

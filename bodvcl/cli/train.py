@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bodvcl.cli.console import run_verb, uninterrupted
-from bodvcl.errors import ConfigError, UserError
+from bodvcl.cli.parsing import parsed_by_all
 
 if TYPE_CHECKING:
     from bodvcl.config.schema import TrainConfig
@@ -33,17 +32,4 @@ def _parse(arguments: Sequence[str]) -> TrainConfig:
         from bodvcl.config.parse import parse_config
         from bodvcl.runs.folder import newest_run
 
-    try:
-        return parse_config(arguments, newest_run=newest_run)
-    except UserError:
-        from bodvcl.engine.ranks import world_from_environment
-
-        try:
-            rank = world_from_environment().rank
-        except ConfigError:  # without a rank, this process reports it
-            rank = 0
-        if rank == 0:
-            raise
-        # All processes find the same mistake. The first reports it, and the launcher then ends the others.
-        time.sleep(10)
-        raise SystemExit(2) from None
+    return parsed_by_all(lambda: parse_config(arguments, newest_run=newest_run))

@@ -6,22 +6,17 @@ options.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bodvcl.config.checks import contradictions
 from bodvcl.config.command_line import build, parse_known, read
+from bodvcl.config.recipes import as_yaml, find_recipe, lineage, merged, naming
 from bodvcl.config.saved import as_meant
 from bodvcl.config.schema import TrainConfig, UserPath
 from bodvcl.errors import ConfigError
-from bodvcl.system.folders import expand
-from bodvcl.text.words import suggestion
 
 
 @dataclasses.dataclass
@@ -80,16 +75,16 @@ def load_yaml(path: Path) -> TrainConfig:
             base.
     """
     values = dataclasses.asdict(TrainConfig())
-    for source, changes in _lineage(path):
-        with _naming(source):
-            values = _merge(values, as_meant(changes) if "run_dir" in changes else changes)
-    with _naming(path):
+    for source, changes in lineage(path):
+        with naming(source):
+            values = merged(values, as_meant(changes) if "run_dir" in changes else changes)
+    with naming(path):
         return validate(values)
 
 
 def dump_yaml(config: TrainConfig) -> str:
     """The resolved configuration as YAML that :func:`load_yaml` reads back unchanged."""
-    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+    return as_yaml(dataclasses.asdict(config))
 
 
 _WHY_NOT_LESS = {
@@ -111,85 +106,3 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
     if problems:
         raise ConfigError("; ".join(problems))
     return config
-
-
-def find_recipe(name: str) -> Path:
-    """The path of a recipe: a .yaml file, or the name of a recipe in configs/.
-
-    Raises:
-        ConfigError: no recipe has this name; the message lists all names.
-    """
-    path = expand(name)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    recipes = {
-        Path(r.name).stem: r for r in resources.files("bodvcl.configs").iterdir() if r.name.endswith(".yaml")
-    }
-    if name not in recipes:
-        raise ConfigError(
-            f"no recipe named {name!r}{suggestion(name, recipes)}; there are: {', '.join(sorted(recipes))}. "
-            "The name of your own file must end in .yaml"
-        )
-    return Path(str(recipes[name]))
-
-
-def _lineage(path: Path, heirs: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The keys of a recipe's bases, the most distant first, and then its own."""
-    if path.resolve() in heirs:
-        raise ConfigError(f"{path} is its own base: {' -> '.join(p.name for p in (*heirs, path))}")
-    values = _read_keys(path)
-    bases = values.pop("base", [])
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
-        raise ConfigError(f"{path}: base: expected the name of a recipe or a list of names, got {bases!r}")
-    for name in bases:
-        with _naming(path):
-            base = find_recipe(name)
-        yield from _lineage(path.parent / base, (*heirs, path.resolve()))
-    yield path, values
-
-
-def _read_keys(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8 ({error})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, found {type(values).__name__}")
-    return values
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong in it."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _merge(defaults: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    merged = dict(defaults)
-    for key, value in values.items():
-        if key not in defaults:
-            raise ConfigError(f"unknown key {prefix}{key}{suggestion(str(key), defaults)}")
-        if isinstance(defaults[key], dict):
-            if not isinstance(value, Mapping):
-                raise ConfigError(
-                    f"{prefix}{key} is a group of keys ({', '.join(defaults[key])}), got {value!r}"
-                )
-            value = _merge(defaults[key], value, f"{prefix}{key}.")
-        merged[key] = value
-    return merged
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value

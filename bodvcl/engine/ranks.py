@@ -206,13 +206,17 @@ class Ranks:
         assert self._objects is not None, "there are no other ranks, or they have not met"
         return self._objects
 
+    def gathered(self, own: Made) -> list[Made]:
+        """What each rank gives, in the order of the ranks; it must be picklable."""
+        if self.size == 1:
+            return [own]
+        given: list[Any] = [None] * self.size
+        dist.all_gather_object(given, own, group=self._objects)
+        return given
+
     def union(self, names: Sequence[str]) -> list[str]:
         """The names that any rank gives, without repetition, in the order of the ranks."""
-        if self.size == 1:
-            return list(names)
-        given: list[Sequence[str]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(given, list(names), group=self._objects)
-        return list(dict.fromkeys(name for some in given for name in some))
+        return list(dict.fromkeys(name for some in self.gathered(list(names)) for name in some))
 
     def mean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean of every tensor over the ranks, in one all-reduce. ``tensors`` does not change.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.labels import class_name, class_task, halves, only_in
-from bodvcl.evaluate.splits import Division, divide, label_columns
+from bodvcl.evaluate.splits import Division, Video, divide, label_columns
 from bodvcl.text.words import plain
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.IGNORECASE)
@@ -63,7 +63,7 @@ def choose_labels(videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed:
     )
 
 
-def with_labels(videos: Sequence[VideoInfo], names: Iterable[str]) -> list[VideoInfo]:
+def with_labels(videos: Sequence[Video], names: Iterable[str]) -> list[Video]:
     """The videos, each with only these label columns."""
     kept = set(names)
     return [

@@ -60,7 +60,7 @@ def probe_figure(scores: Sequence[Score], against: Sequence[Score] = (), name: s
     parts = figure.subfigures(len(lines), 1, squeeze=False, height_ratios=heights).ravel()
     for part, (semantic, panels) in zip(parts, lines):
         part.set_facecolor("white")
-        part.suptitle(_text(semantic), x=0.01, ha="left", fontweight="bold")
+        part.suptitle(picture_text(semantic), x=0.01, ha="left", fontweight="bold")
         for axes, panel in zip(np.ravel(part.subplots(1, len(panels))), panels):
             others = [score for score in against if score.hits is not None and score.semantic == semantic]
             draw = _draw_retrieval if panel[0].probe == "retrieval" else _draw_classes
@@ -87,7 +87,7 @@ def save_plot(figure: Figure, path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _text(name: str) -> str:
+def picture_text(name: str) -> str:
     """A name from the data as text of the picture: not a formula, and shortened."""
     text = printable(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...")
     return text.replace("$", r"\$")
@@ -130,7 +130,7 @@ def _draw_retrieval(axes: Axes, panel: Panel, others: Sequence[Score], name: str
     axes.set(xlabel="k", ylabel="R@k", ylim=(0, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if name:
-        axes.plot([], [], color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2, label=_text(name))
+        axes.plot([], [], color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2, label=picture_text(name))
     axes.legend(loc="lower right", fontsize=8)
 
 
@@ -143,10 +143,12 @@ def _draw_classes(axes: Axes, panel: Panel, others: Sequence[Score], name: str) 
     for other in others:
         if other.key == score.key:
             dots = [other.per_class()[c][0] for c in names]
-            axes.plot(dots, places, "o", color=PAPER, markeredgecolor=INK, markersize=5, label=_text(name))
+            axes.plot(
+                dots, places, "o", color=PAPER, markeredgecolor=INK, markersize=5, label=picture_text(name)
+            )
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.1)
     axes.axvline(score.chance, color=MUTED, linestyle=":", linewidth=1.2)
-    axes.set_yticks(places, [_text(name) for name in names], fontsize=8 if len(names) <= 40 else 6)
+    axes.set_yticks(places, [picture_text(name) for name in names], fontsize=8 if len(names) <= 40 else 6)
     axes.set(xlim=(0, 1.03), ylim=(-0.6, len(names) - 0.4))
     axes.set_xlabel(f"accuracy by class, {score.probe} on {score.features} (dotted: chance)", fontsize=8)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

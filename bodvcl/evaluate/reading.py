@@ -27,6 +27,7 @@ def read_clips(
     clips_per_video: int,
     control: Control | None = None,
     workers: int | None = None,
+    crops: int = 1,
 ) -> Iterator[ClipBatch]:
     """Clips spread evenly over each video, in the order of the videos.
 
@@ -37,6 +38,7 @@ def read_clips(
         control: what is done to the clips. None: nothing.
         workers: decoding processes. 0: decode in this process. None: chosen from the number of
             cores.
+        crops: squares along the longer side of the frame, for each clip; 1: the centred one.
 
     Yields:
         Batches; ``batch.videos`` are the numbers of their videos in the list. A file that cannot be read is
@@ -46,10 +48,10 @@ def read_clips(
         DataError: a decoding process died.
     """
     decoded = clip if control is None else control.decoded(clip)
-    size = max(1, _FRAMES // (decoded.frames * clips_per_video))
+    size = max(1, _FRAMES // (decoded.frames * clips_per_video * crops))
     tasks = [(start, min(start + size, len(videos))) for start in range(0, len(videos), size)]
     on_workers = control if control is not None and control.on_workers else None
-    read = _Read(videos, decoded, clips_per_video, on_workers)
+    read = _Read(videos, decoded, clips_per_video, crops, on_workers)
     workers = min(default_workers() if workers is None else workers, len(tasks))
     for batch in _in_order(read, tasks, workers):
         if batch is not None:
@@ -60,11 +62,17 @@ class _Read:
     """Maps (start, stop) to the clips of these videos; to None if none of them can be read."""
 
     def __init__(
-        self, videos: Sequence[VideoInfo], clip: ClipConfig, clips_per_video: int, control: Control | None
+        self,
+        videos: Sequence[VideoInfo],
+        clip: ClipConfig,
+        clips_per_video: int,
+        crops: int,
+        control: Control | None,
     ) -> None:
         self.videos = videos
         self.clip = clip
         self.clips_per_video = clips_per_video
+        self.crops = crops
         self.control = control
 
     def __call__(self, task: tuple[int, int], note: Note) -> ClipBatch | None:
@@ -72,7 +80,11 @@ class _Read:
         note(start)
         chosen = self.videos[start:stop]
         batches = evaluation_clips(
-            chosen, self.clip, clips_per_video=self.clips_per_video, batch_size=len(chosen)
+            chosen,
+            self.clip,
+            clips_per_video=self.clips_per_video,
+            batch_size=len(chosen),
+            crops=self.crops,
         )
         batch = next(batches, None)
         if batch is None:

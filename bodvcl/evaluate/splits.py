@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bodvcl.data.files.video import VideoInfo
+from bodvcl.data.sets import VideoRow
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
 from bodvcl.errors import DataError
 from bodvcl.evaluate.labels import class_name
 from bodvcl.text.words import counted, printable
 
 _TESTING = (TEST, VAL)  # the first of these roles that labelled videos have tests
+
+
+Video = TypeVar("Video", VideoInfo, VideoRow)
+"""A video that has been scanned, or is only listed."""
 
 
 class Labelled(Protocol):
@@ -123,7 +128,7 @@ def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3
     )
 
 
-def without_shared(videos: Sequence[VideoInfo], seed: int = 0) -> list[VideoInfo]:
+def without_shared(videos: Sequence[Video], seed: int = 0) -> list[Video]:
     """The videos without those that would test although the same video also trains."""
     dropped = {test for test, _ in shared(videos, divide(videos, seed))}
     return [video for row, video in enumerate(videos) if row not in dropped]

@@ -14,7 +14,7 @@ from bodvcl.engine.checkpoint import training_folder
 from bodvcl.errors import DataError
 from bodvcl.evaluate.options import ProbeOptions
 from bodvcl.evaluate.run_data import data_of_run
-from bodvcl.evaluate.splits import divide, refuse_shared, without_shared
+from bodvcl.evaluate.splits import Video, divide, refuse_shared, without_shared
 from bodvcl.text.words import counted
 
 
@@ -50,7 +50,7 @@ def refuse_listed_overlap(options: ProbeOptions) -> None:
     refuse_shared(rows, divide(rows, options.seed))
 
 
-def drop_overlap(videos: Sequence[VideoInfo], seed: int, say: Callable[[str], None]) -> list[VideoInfo]:
+def drop_overlap(videos: Sequence[Video], seed: int, say: Callable[[str], None]) -> list[Video]:
     """The videos without those that would test although they also train.
 
     Raises:

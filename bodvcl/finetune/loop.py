@@ -19,6 +19,7 @@ import torch
 import yaml
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from bodvcl.data.files.video_list import VideoList
 from bodvcl.engine.buckets import GradientBuckets
 from bodvcl.engine.checkpoint import LAST, Changing, checkpoint_state, load_checkpoint, seed_rank
 from bodvcl.engine.checkpoint.file import read_state
@@ -37,7 +38,7 @@ from bodvcl.evaluate.clips import frozen
 from bodvcl.finetune.best import Best, better, load_best, save_best
 from bodvcl.finetune.loop_options import LoopOptions
 from bodvcl.finetune.rate import rate_at
-from bodvcl.finetune.task import Batch, Task
+from bodvcl.finetune.task import Task
 from bodvcl.models.layout import memory_layout
 from bodvcl.optim.factory import make_optimizer
 from bodvcl.optim.guarded import step_unless
@@ -81,6 +82,7 @@ class TuningLoop:
         ranks: the processes that train together.
         settings: all options of the run as YAML, to be saved with the state.
         compare: tells whether saved settings belong to the same run.
+        videos: list of the training videos, which is saved with the state. None: the settings determine them.
         what: what the run does, for the progress line.
 
     Raises:
@@ -93,16 +95,17 @@ class TuningLoop:
 
     def __init__(
         self,
-        task: Task[Batch],
+        task: Task,
         options: LoopOptions,
         run_dir: Path,
         ranks: Ranks,
         settings: str,
         compare: Compare,
+        videos: VideoList | None = None,
         what: str = "fine-tuning",
     ) -> None:
         self.task, self.options, self.run_dir, self.ranks = task, options, run_dir, ranks
-        self._settings, self._compare, self._what = settings, compare, what
+        self._settings, self._compare, self._videos, self._what = settings, compare, videos, what
         self._device = device = ranks.device
         self._arithmetic = pick_arithmetic(options.precision, options.fast, device)
         set_float32(self._arithmetic)
@@ -147,7 +150,14 @@ class TuningLoop:
             return []
         changing = Changing(self.task.model, self._optimizer, self._scaler)
         self.step, changed = load_checkpoint(
-            self.run_dir, changing, self._settings, self.options.seed, self.ranks, compare=self._compare
+            self.run_dir,
+            changing,
+            self._settings,
+            self.options.seed,
+            self.ranks,
+            self._videos,
+            accept_other_videos=self.options.resume_with_other_videos,
+            compare=self._compare,
         )
         progress = read_state(self.run_dir / LAST, torch.device("cpu"))["progress"]
         self._seconds = float(progress["seconds"])
@@ -280,7 +290,7 @@ class TuningLoop:
 
     def _state(self) -> dict[str, Any]:
         changing = Changing(self.task.model, self._optimizer, self._scaler)
-        state = checkpoint_state(changing, self.step, self._settings, self.ranks.size)
+        state = checkpoint_state(changing, self.step, self._settings, self.ranks.size, self._videos)
         best = None if self._best is None else tuple(self._best)
         return state | {"progress": {"seconds": self._time(), "best": best}}
 

@@ -52,6 +52,8 @@ class LoopOptions:
     resume: bool = False
     """Continue from the checkpoint in --run-dir.
     A run without a checkpoint starts from the beginning."""
+    resume_with_other_videos: bool = False
+    """With --resume: continue even if videos were added, removed or changed since the checkpoint."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Clips per step, over all processes."""
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -81,6 +83,8 @@ def loop_contradictions(options: LoopOptions) -> Iterator[str]:
     """What the options of a training ask for and cannot have together."""
     optim = options.optim
     yield from optim_contradictions(optim)
+    if options.resume and options.run_dir is None:
+        yield "resume: give the folder of the run to continue with --run-dir"
     if options.keep == "best" and not options.validate_every:
         yield "keep best: without validation no epoch is the best; set --validate-every to 1 or more"
     if optim.schedule == "cosine":

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
-
-Batch = TypeVar("Batch")
 
 
 class ParameterGroup(NamedTuple):
@@ -22,7 +20,7 @@ class ParameterGroup(NamedTuple):
     parameters: Sequence[nn.Parameter]
 
 
-class Task(Protocol, Generic[Batch]):
+class Task(Protocol):
     """A network that is trained with labels. :class:`~bodvcl.finetune.loop.TuningLoop` trains it.
 
     Random draws in :meth:`loss` come from PyTorch's global generators: the loop seeds them before every step
@@ -40,7 +38,7 @@ class Task(Protocol, Generic[Batch]):
         """The parameters to train, each in one group; all others are left as they are."""
         ...
 
-    def batches(self, epoch: int, start_step: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, start_step: int) -> Iterator[Any]:
         """This rank's share of the batches of an epoch, in order.
 
         Args:
@@ -49,7 +47,7 @@ class Task(Protocol, Generic[Batch]):
         """
         ...
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Any) -> Tensor:
         """The mean loss of this rank's share of a batch, a scalar; called under the loop's autocast.
 
         Every rank's share has the same weight.

@@ -16,9 +16,17 @@ RUNS = Path("runs")
 
 
 def newest_run(root: Path = RUNS) -> Path | None:
-    """The run in ``root`` whose configuration was written last. None: there is no run."""
-    runs = sorted(root.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)
-    return runs[-1].parent if runs else None
+    """The pre-training in ``root`` whose configuration was written last. None: there is none.
+
+    What starts from a checkpoint, as a fine-tuning does, is another kind of run.
+    """
+    newest_first = sorted(root.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
+    return next((p.parent for p in newest_first if "checkpoint" not in _top_keys(p)), None)
+
+
+def _top_keys(config: Path) -> list[str]:
+    text = config.read_text(encoding="utf-8", errors="replace")
+    return [line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha()]
 
 
 @contextlib.contextmanager

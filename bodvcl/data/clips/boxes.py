@@ -54,6 +54,22 @@ def box_in_pixels(box: np.ndarray, rows: int, columns: int) -> tuple[int, int, i
     return min(top, rows - 1), min(left, columns - 1), height, width
 
 
+def squares_along(rows: int, columns: int, count: int) -> np.ndarray:
+    """(count, 4): the largest squares of a frame, spread evenly along its longer side, from end to end.
+
+    Args:
+        rows, columns: height and width of the frame in pixels.
+        count: number of squares; 1: the centred one. Those of a square frame are all the same.
+    """
+    if count == 1:
+        return centred_square(rows, columns)[None]
+    side = min(rows, columns)
+    height, width = side / rows, side / columns
+    place = np.linspace(0.0, 1.0, count)
+    size = np.ones(count)
+    return np.stack([place * (1 - height), place * (1 - width), size * height, size * width], axis=1)
+
+
 def centred_square(rows: int, columns: int) -> np.ndarray:
     """(4,) top, left, height, width of the largest centred square of a frame, as shares of it."""
     side = min(rows, columns)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
-from bodvcl.data.clips.boxes import centred_square, random_boxes
+from bodvcl.data.clips.boxes import random_boxes, squares_along
 from bodvcl.data.clips.colour import colour_matrix
 from bodvcl.data.files.clip_fit import ROUNDING, clip_offsets, clip_times
 from bodvcl.data.files.video import VideoInfo
@@ -120,20 +120,22 @@ def draw_clips(
     )
 
 
-def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int) -> ClipDraws:
-    """Clips for evaluation: spread evenly over the video, largest centred square, no other augmentation.
+def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int, crops: int = 1) -> ClipDraws:
+    """Clips for evaluation: spread evenly over the video, in largest squares, without other augmentation.
 
     Args:
         info: the video.
         clip: length, stride and frame rate; `clip.views` is not used.
-        clips_per_video: number of clips.
+        clips_per_video: number of places in time.
+        crops: squares along the longer side of the frame, at each place; 1: the centred one. The crops of a
+            place are neighbours.
     """
-    count = clips_per_video
-    where = (np.arange(count) + 0.5) / count
+    where = ((np.arange(clips_per_video) + 0.5) / clips_per_video).repeat(crops)
+    count = len(where)
     identity = np.eye(3, 4, dtype=np.float32)
     return ClipDraws(
         frames=clip_frames(info, clip, where),
-        boxes=np.tile(centred_square(info.height, info.width), (count, 1)),
+        boxes=np.tile(squares_along(info.height, info.width, crops), (clips_per_video, 1)),
         colour=np.tile(identity, (count, 1, 1)),
         flip=np.zeros(count, bool),
         sigma=np.zeros(count, np.float32),

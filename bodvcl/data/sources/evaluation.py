@@ -20,14 +20,16 @@ def evaluation_clips(
     *,
     clips_per_video: int = 1,
     batch_size: int = 32,
+    crops: int = 1,
 ) -> Iterator[ClipBatch]:
-    """Clips evenly spread over each video, centre crop, no colour change; decoded in this process.
+    """Clips evenly spread over each video, no colour change; decoded in this process.
 
     Args:
         videos: the videos, in the order of the batches.
         clip: length, stride and size; `clip.views` is not used.
         clips_per_video: clips per video, neighbours in the batch.
         batch_size: videos per batch; the last batch may be smaller.
+        crops: squares along the longer side of the frame, for each clip; 1: the centred one.
 
     Yields:
         Batches; `batch.videos` says which videos they contain. A file that cannot be read is logged and left
@@ -37,7 +39,7 @@ def evaluation_clips(
         indices = range(start, min(start + batch_size, len(videos)))
 
         def draw(index: int) -> ClipDraws:
-            return evaluation_draws(videos[index], clip, clips_per_video)
+            return evaluation_draws(videos[index], clip, clips_per_video, crops)
 
         batch = read_batch(videos, indices, draw, clip, 1.0, {})
         for path, reason in batch.failures:

@@ -62,9 +62,10 @@ def load_clips(
         BadVideo: a frame cannot be decoded.
     """
     views, length = draws.frames.shape
-    frames = read(info, draws.frames.reshape(-1), decode_size(info, clip, smallest_crop))
-    for view, frames_of_view in enumerate(frames.reshape(views, length, *frames.shape[1:])):
-        out[view] = crop_resize(frames_of_view, draws.boxes[view], clip.size)
+    numbers, places = np.unique(draws.frames, return_inverse=True)  # crops share the frames of their clip
+    frames = read(info, numbers, decode_size(info, clip, smallest_crop))
+    for view, rows in enumerate(places.reshape(views, length)):
+        out[view] = crop_resize(frames[rows], draws.boxes[view], clip.size)
 
 
 def read_batch(

@@ -35,6 +35,11 @@ class Backbone(nn.Module, ABC):
         """Feature maps ``(N, D_l, T, h_l, w_l)`` of four depths l, from shallow to deep; the last width is
         D."""
 
+    @abstractmethod
+    def parts(self) -> list[list[nn.Module]]:
+        """The network cut into consecutive parts, from the input to the output. Every parameter and every
+        buffer is in exactly one."""
+
     def pieces(self) -> list[nn.Module]:
         """The blocks that hold most parameters and pass one after the other, each with one call; none where a
         backbone has no such blocks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.video.resnet import (
     BasicBlock,
     BasicStem,
@@ -37,6 +37,9 @@ class ResNet18(Backbone):
         remove_temporal_strides(network)
         self.stem, self.layer1 = network.stem, network.layer1
         self.layer2, self.layer3, self.layer4 = network.layer2, network.layer3, network.layer4
+
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self.stem], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def maps(self, clips: Tensor) -> list[Tensor]:
         maps = [self.layer1(self.stem(clips))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import torch
@@ -40,6 +41,9 @@ class SeparableInception(Backbone):
             for block in self.features:
                 if isinstance(block, SepInceptionBlock3D):
                     _gate_branches(block)
+
+    def parts(self) -> list[list[nn.Module]]:
+        return [list(self.features)[start:end] for start, end in itertools.pairwise((0, *_DEPTHS))]
 
     def maps(self, clips: Tensor) -> list[Tensor]:
         x = clips

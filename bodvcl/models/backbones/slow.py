@@ -43,6 +43,9 @@ class SlowR50(Backbone):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self.stem], *([getattr(self, name)] for name, *_ in _STAGES)]
+
     def maps(self, clips: Tensor) -> list[Tensor]:
         maps = [self.stem(clips)]
         for name, *_ in _STAGES:

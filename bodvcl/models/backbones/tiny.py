@@ -23,6 +23,9 @@ class Tiny(Backbone):
             _block(4 * width, 4 * width, kernel=(3, 3, 3)),
         )
 
+    def parts(self) -> list[list[nn.Module]]:
+        return [[layer] for layer in self.layers]
+
     def maps(self, clips: Tensor) -> list[Tensor]:
         maps = [clips]
         for layer in self.layers:

@@ -48,6 +48,10 @@ class TubeletViT(Backbone):
         self.blocks = network.encoder.layers
         self.norm = network.encoder.ln
 
+    def parts(self) -> list[list[nn.Module]]:
+        *earlier, last = self.blocks
+        return [[self.tubelets], *([block] for block in earlier), [last, self.norm]]
+
     def pieces(self) -> list[nn.Module]:
         return list(self.blocks)
 
