@@ -11,10 +11,7 @@ from torch import nn
 from bodvcl.config.backbones import GEOMETRY
 from bodvcl.errors import ConfigError
 from bodvcl.models.backbones.base import Backbone
-from bodvcl.models.backbones.resnet import ResNet18
-from bodvcl.models.backbones.slow import SlowR50
 from bodvcl.models.backbones.temporal import triple
-from bodvcl.models.backbones.tiny import Tiny
 
 
 def refuse_undilatable(name: str) -> None:
@@ -34,26 +31,16 @@ def dilate_last_stage(backbone: Backbone) -> Backbone:
         ConfigError: the backbone has no such stage.
     """
     refuse_undilatable(backbone.name)
-    for module in _last_stage(backbone).modules():
-        if isinstance(module, nn.Conv3d):
-            _dilate(module)
+    for module in backbone.parts()[-1]:
+        for conv in module.modules():
+            if isinstance(conv, nn.Conv3d):
+                _dilate(conv)
     return backbone
 
 
 def cell_size(name: str, dilated: bool) -> int:
     """Height and width in pixels of one cell of the last feature map."""
     return GEOMETRY[name].cell // (2 if dilated else 1)
-
-
-def _last_stage(backbone: Backbone) -> nn.Module:
-    match backbone:
-        case SlowR50():
-            return backbone.get_submodule("res5")
-        case ResNet18():
-            return backbone.get_submodule("layer4")
-        case Tiny():
-            return backbone.get_submodule("layers.3")
-    raise TypeError(f"it is not known which stage of {backbone.name} is the last")
 
 
 def _dilate(conv: nn.Conv3d) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import yaml
-
 from bodvcl.detect.annotations import read_annotations
-from bodvcl.detect.network import starting_point
+from bodvcl.detect.network import open_start
 from bodvcl.detect.options import DetectOptions
-from bodvcl.detect.run import described, plain
+from bodvcl.detect.protocol import announcement
+from bodvcl.engine.device import pick_device
+from bodvcl.engine.precision import pick_arithmetic
 from bodvcl.runs.folder import refuse_other_run
+from bodvcl.runs.lock import refuse_locked
 from bodvcl.text.words import counted
 
 
@@ -18,16 +19,16 @@ def dry_run(options: DetectOptions) -> list[str]:
     Raises:
         UserError: what would stop the run and costs little to see.
     """
-    start = starting_point(options)
+    pick_arithmetic(options.precision, options.fast, pick_device(options.device))
+    start, shape = open_start(options)
     annotations = read_annotations(options)
     if options.run_dir is not None:
         refuse_other_run(options.run_dir, options.resume)
+        refuse_locked(options.run_dir)
     steps = len(annotations.train) // options.batch_size
     films = {example.film for example in (*annotations.train, *annotations.test)}
     return [
-        *described(options, start, annotations),
-        f"{counted(options.epochs, 'epoch')} of {counted(steps, 'step')} with {options.batch_size} clips, if "
-        f"all {counted(len(films), 'film')} exist; a dry run opens none",
-        "",
-        yaml.safe_dump(plain(options), sort_keys=False),
+        *announcement(options, start, shape, annotations),
+        f"{steps * options.epochs:,} steps, {steps:,} in an epoch, if all {counted(len(films), 'film')} "
+        "exist; none is opened",
     ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bodvcl.config.command_line import Flag, argument
-from bodvcl.config.schema import STRICT, UserPath
-from bodvcl.finetune.loop_options import LoopOptions, loop_contradictions
+from bodvcl.config.schema import STRICT, ModelConfig, UserPath
+from bodvcl.finetune.loop_options import LoopOptions, loop_contradictions, refuse_contradictions
+from bodvcl.finetune.options import SCRATCH, BackboneName, expanded
+from bodvcl.finetune.parse import read_options
 
-SCRATCH = "scratch"
-"""Given in place of a checkpoint, this means an untrained backbone."""
+KIND = "detect"
+"""Folder in configs/ that holds the recipes."""
 GROUND_TRUTH = "ground-truth"
 """Given in place of a file of detections, this means the annotated boxes."""
 
@@ -25,9 +27,9 @@ class DetectClip:
     __pydantic_config__ = STRICT
 
     frames: Annotated[int, Field(ge=1)] | None = None
-    """Frames per clip. None: as the checkpoint was trained; from scratch 8."""
+    """Frames per clip. None: those that the checkpoint was trained on."""
     stride: Annotated[int, Field(ge=1)] | None = None
-    """Frames from one clip frame to the next. None: as the checkpoint was trained; from scratch 8."""
+    """Frames from one clip frame to the next. None: that of the checkpoint."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = 30.0
     """Frames per second in which the stride is counted, whatever the rate of the film; the official frames
     have 30. None: the frames of each film."""
@@ -47,10 +49,13 @@ class DetectOptions(LoopOptions):
 
     __pydantic_config__ = STRICT
 
-    checkpoint: Annotated[str | None, argument(metavar="RUN|FILE|scratch")] = None
-    """Where the backbone's weights come from: folder of a run, its encoder.pt, or scratch."""
+    checkpoint: Annotated[str | None, AfterValidator(expanded), argument(metavar="RUN|FILE|scratch")] = None
+    """What the backbone starts from: a run of bodvcl train or its encoder.pt, a run of bodvcl finetune or its
+    classifier.pt, or scratch: new weights."""
     data: Annotated[str, argument(metavar="ava:FOLDER")] = ""
     """The data set."""
+    recipe: Annotated[str | None, argument(metavar="NAME|FILE")] = None
+    """Values to start from: ava, or a .yaml file. Options on the command line override it."""
     evaluate: Annotated[UserPath | None, argument(metavar="FILE")] = None
     """Train nothing: evaluate the predictions in this .csv file, lines video,second,x1,y1,x2,y2,action,score.
     They are compared with the ground truth of the validation films."""
@@ -62,10 +67,10 @@ class DetectOptions(LoopOptions):
     An empty action is a person without any."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Detections with a lower score are not used."""
-    backbone: str | None = None
-    """Backbone of --checkpoint scratch. None: slow_r50."""
-    width: Annotated[int, Field(ge=1)] = 16
-    """Width of the backbone tiny from scratch."""
+    backbone: BackboneName | None = None
+    """Network of --checkpoint scratch; a checkpoint has its own. None: tiny."""
+    width: Annotated[int, Field(ge=4)] = ModelConfig.width
+    """Channels of the first layer of the tiny backbone (--checkpoint scratch)."""
     dilate: bool = True
     """Let the last stage of the backbone keep the resolution of the one before: stride 1 and dilation 2."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -82,8 +87,22 @@ class DetectOptions(LoopOptions):
     """Decoding processes. 0: decode in this process. None: chosen from the number of cores."""
     pictures: Annotated[int, Field(ge=0, le=64)] = 0
     """Number of test key frames to draw with their boxes and actions, evenly spread, into pictures.png."""
-    dry_run: Flag = False
-    """Say what would be trained and tested, and stop. Nothing is written."""
+    dry_run: bool = False
+    """Print what would be trained and tested, then stop. No film is opened and nothing is written."""
+
+
+def parse_options(
+    argv: Sequence[str], prog: str = "bodvcl detect", description: str | None = None
+) -> DetectOptions:
+    """Options of the command line over those of a recipe or of the run to resume.
+
+    Raises:
+        ConfigError: as :func:`bodvcl.finetune.parse.read_options`, or options that contradict each other.
+        SystemExit: code 0 after ``--help``.
+    """
+    options = read_options(DetectOptions, KIND, argv, prog, description)
+    refuse_contradictions(detect_contradictions(options))
+    return options
 
 
 def detect_contradictions(options: DetectOptions) -> Iterator[str]:
@@ -104,4 +123,4 @@ def detect_contradictions(options: DetectOptions) -> Iterator[str]:
             f"got {low} {high}"
         )
     if options.backbone is not None and options.checkpoint != SCRATCH:
-        yield "backbone: a checkpoint has its own; drop --backbone, or use --checkpoint scratch"
+        yield f"backbone {options.backbone}: a checkpoint has its own; it is for --checkpoint scratch"

@@ -27,8 +27,8 @@ PICTURES = "pictures.png"
 
 def write_outputs(
     folder: Path, tested: Tested, annotations: Annotations, clips: KeyFrameClips, pictures: int
-) -> list[str]:
-    """Write the files; returns their names.
+) -> None:
+    """Write the files.
 
     Args:
         folder: folder of the run.
@@ -50,11 +50,9 @@ def write_outputs(
         for number in _spread(np.unique(tested.people.who[:, 0]), pictures)
     ]
     shown = [picture for picture in drawn if picture is not None]
-    if not shown:
-        return [PREDICTIONS, CLASSES]
-    names = {action - 1: annotations.actions.names[action] for action in annotations.actions.evaluated}
-    save_plot(key_frame_sheet(shown, names), folder / PICTURES)
-    return [PREDICTIONS, CLASSES, PICTURES]
+    if shown:
+        names = {action - 1: annotations.actions.names[action] for action in annotations.actions.evaluated}
+        save_plot(key_frame_sheet(shown, names), folder / PICTURES)
 
 
 def _spread(numbers: np.ndarray, count: int) -> Sequence[int]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from bodvcl.data.sets.ava import AvaActions
 from bodvcl.data.sets.ava_boxes import BoxTable
@@ -69,13 +68,9 @@ def score_people(
 
 def from_all_ranks(people: People, ranks: Ranks) -> People | None:
     """Those of all ranks together on rank 0, in the order of the examples; None on the others."""
-    parts = [people]
-    if ranks.size > 1:
-        gathered: list[People] | None = [people] * ranks.size if ranks.first else None
-        dist.gather_object(people, gathered, dst=0, group=ranks.objects)
-        if gathered is None:
-            return None
-        parts = gathered
+    parts = ranks.gathered(people)
+    if not ranks.first:
+        return None
     who, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("who", "scores"))
     order = np.lexsort((who[:, 1], who[:, 0]))
     failures = dict.fromkeys(failure for part in parts for failure in part.failures)

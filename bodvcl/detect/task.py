@@ -87,7 +87,7 @@ class DetectionTask:
         self._train, self._test, self._truth, self._actions = train, test, truth, actions
         self._ranks, self._batch_size, self._seed = ranks, batch_size, seed
         self._normalisation = normalisation
-        self._workers = max(1, default_workers() // ranks.world.local_size) if workers is None else workers
+        self._workers = default_workers() if workers is None else workers
         self._bad = BadFiles(len({example.film for example in train.examples}), max_bad, "--max-bad")
         self._validated = every_fourth_second(test.examples, truth, actions)
         self._reading: Generator[DetectionBatch] = (_ for _ in _NONE)

@@ -38,7 +38,8 @@ BackboneName = Literal[
 ]
 
 
-def _expanded(checkpoint: str | None) -> str | None:
+def expanded(checkpoint: str | None) -> str | None:
+    """The value of ``--checkpoint`` with the home folder in place of ``~``."""
     return checkpoint if checkpoint in (None, SCRATCH) else str(expand(str(checkpoint)))
 
 
@@ -80,7 +81,7 @@ class FinetuneOptions(LoopOptions):
 
     __pydantic_config__ = STRICT
 
-    checkpoint: Annotated[str | None, AfterValidator(_expanded), argument(metavar="RUN|FILE|scratch")] = None
+    checkpoint: Annotated[str | None, AfterValidator(expanded), argument(metavar="RUN|FILE|scratch")] = None
     """What the network starts from: a run of bodvcl train or its encoder.pt, a run of bodvcl finetune or its
     classifier.pt (its head is replaced), or scratch: new weights."""
     data: Annotated[str | None, argument(metavar="DATA")] = None

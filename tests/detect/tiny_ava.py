@@ -50,8 +50,8 @@ def _film(path: Path, rng: np.random.Generator, seconds: int) -> list[tuple[int,
 def tiny_ava(root: Path, train: int = 6, val: int = 3, seconds: int = 8, seed: int = 0) -> Path:
     """Films of ``seconds`` seconds with two people each, lists, and detections of the validation films.
 
-    Detections are the annotated boxes moved by a little, with a score of 0.95, and one false one per key frame
-    with 0.5.
+    Detections are the annotated boxes moved by a little, with a score of 0.95, and a false one in each key
+    frame with 0.5.
     """
     rng = np.random.default_rng(seed)
     lists = root / "annotations"
