@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 
 from bodvcl.config.backbones import GEOMETRY
+from bodvcl.config.schema import ClipConfig
 from bodvcl.detect.dilated import cell_size, dilate_last_stage, refuse_undilatable
 from bodvcl.detect.options import DetectOptions
 from bodvcl.detect.reading import ClipShape
 from bodvcl.detect.roi_head import ActionDetector
 from bodvcl.errors import ConfigError
+from bodvcl.finetune.options import SCRATCH, BackboneName
 from bodvcl.finetune.start import Start, open_backbone
 
 
@@ -20,12 +22,19 @@ def open_start(options: DetectOptions) -> tuple[Start, ClipShape]:
         CheckpointError: the checkpoint cannot be read.
         ConfigError: a backbone that cannot dilate, or clips that it cannot take.
     """
+    if options.checkpoint == SCRATCH:  # building it takes longer than finding out that it does not fit
+        _shape(options, options.backbone or "tiny", ClipConfig())
     start = open_backbone(str(options.checkpoint), options.backbone, options.width, options.seed)
-    name, clip, own = start.model.backbone, start.clip, options.clip
-    geometry = GEOMETRY[name]
+    return start, _shape(options, start.model.backbone, start.clip)
+
+
+def _shape(options: DetectOptions, name: BackboneName, clip: ClipConfig) -> ClipShape:
+    """The clips of a backbone that was trained on other clips."""
+    own, geometry = options.clip, GEOMETRY[name]
     if options.dilate:
         refuse_undilatable(name)
     frames = clip.frames if own.frames is None else own.frames
+    stride = clip.stride if own.stride is None else own.stride
     try:
         geometry.frames_out(frames)
         geometry.check_size(own.size)
@@ -33,9 +42,9 @@ def open_start(options: DetectOptions) -> tuple[Start, ClipShape]:
             raise ValueError(f"test_side: {name} needs {geometry.min_size} pixels or more")
     except ValueError as error:
         raise ConfigError(f"clip: {error}") from error
-    stride = clip.stride if own.stride is None else own.stride
-    step = geometry.size_step
-    return start, ClipShape(frames, stride, own.fps, own.size, own.short_side, own.flip, own.test_side, step)
+    return ClipShape(
+        frames, stride, own.fps, own.size, own.short_side, own.flip, own.test_side, geometry.size_step
+    )
 
 
 def action_detector(start: Start, options: DetectOptions, outputs: int) -> ActionDetector:

@@ -12,7 +12,7 @@ from bodvcl.data.sets.ava_boxes import box_lines
 from bodvcl.detect.annotations import Annotations
 from bodvcl.detect.picture import KeyFramePicture, key_frame_sheet
 from bodvcl.detect.reading import KeyFrameClips
-from bodvcl.detect.scores import People, Tested
+from bodvcl.detect.scores import DetectionTest, People
 from bodvcl.errors import UserError
 from bodvcl.evaluate.probe_plot import save_plot
 from bodvcl.runs.folder import write_atomically
@@ -26,7 +26,7 @@ PICTURES = "pictures.png"
 
 
 def write_outputs(
-    folder: Path, tested: Tested, annotations: Annotations, clips: KeyFrameClips, pictures: int
+    folder: Path, tested: DetectionTest, annotations: Annotations, clips: KeyFrameClips, pictures: int
 ) -> None:
     """Write the files.
 
@@ -71,14 +71,12 @@ def _picture(
         image = clips.key_frame(example)
     except BadVideo:
         return None
+    place = truth.keys.index(example.key) if example.key in truth.keys else -1
+    here = truth.rows(truth.frames == place)
+    boxes, person = np.unique(here.boxes, axis=0, return_inverse=True)
+    names = np.array([annotations.actions.names[action] for action in here.actions.tolist()], object)
+    actions = [names[person.ravel() == row].tolist() for row in range(len(boxes))]
     mine = people.who[:, 0] == number
-    there = truth.frames == truth.keys.index(example.key) if example.key in truth.keys else np.zeros(0, bool)
-    boxes, rows = np.unique(truth.boxes[: len(there)][there], axis=0, return_inverse=True)
-    done = truth.actions[: len(there)][there]
-    actions = [
-        [annotations.actions.names[int(action)] for action in done[rows.ravel() == person]]
-        for person in range(len(boxes))
-    ]
     return KeyFramePicture(
         f"{example.film} {example.second}",
         image,

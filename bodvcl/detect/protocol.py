@@ -6,7 +6,7 @@ from bodvcl.detect.annotations import Annotations
 from bodvcl.detect.dilated import cell_size
 from bodvcl.detect.options import GROUND_TRUTH, DetectOptions
 from bodvcl.detect.reading import ClipShape, KeyFrameClips
-from bodvcl.detect.scores import Tested
+from bodvcl.detect.scores import DetectionTest
 from bodvcl.finetune.protocol import rate_and_schedule
 from bodvcl.finetune.start import Start
 from bodvcl.runs.results import Fact
@@ -14,7 +14,11 @@ from bodvcl.text.words import counted
 
 
 def protocol(
-    options: DetectOptions, shape: ClipShape, annotations: Annotations, test: KeyFrameClips, tested: Tested
+    options: DetectOptions,
+    shape: ClipShape,
+    annotations: Annotations,
+    test: KeyFrameClips,
+    tested: DetectionTest,
 ) -> dict[str, Fact]:
     """Facts that results of one table must share."""
     seen = len(set(tested.people.who[:, 0].tolist()))
@@ -47,7 +51,7 @@ def announcement(
     return [
         start.text,
         f"one cell of the feature map is {cell} pixels wide{last}",
-        f"clips of {_clip(shape)}; training crops of {shape.size} pixels, test of short side {shape.test_side}",
+        f"clips of {_clip(shape)}; training crops of {shape.size} pixels, test short side {shape.test_side}",
         f"train: {counted(len(annotations.train), 'key frame')}, {people[0]:,} people",
         f"test: {counted(len(annotations.test), 'key frame')}, {people[1]:,} people ({annotations.boxes}); "
         f"{len(annotations.actions.evaluated)} of {annotations.outputs} actions count",

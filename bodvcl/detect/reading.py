@@ -170,10 +170,8 @@ class TrainingSteps:
 
 
 @dataclass(frozen=True)
-class TestChunks:
+class EvaluationSteps:
     """Maps the number of a chunk to the clips of its key frames, which are of one film."""
-
-    __test__ = False
 
     clips: KeyFrameClips
     chunks: Sequence[Sequence[int]]
@@ -220,7 +218,7 @@ def chunks(examples: Sequence[Example], numbers: Sequence[int], size: int) -> li
     return found
 
 
-def read_all(read: TrainingSteps | TestChunks, count: int, workers: int) -> Generator[DetectionBatch]:
+def read_all(read: TrainingSteps | EvaluationSteps, count: int, workers: int) -> Generator[DetectionBatch]:
     """Batches 0 .. count - 1 in order, decoded in processes; 0: in this one.
 
     Raises:

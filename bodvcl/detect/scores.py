@@ -149,7 +149,7 @@ def _values(ap: float, unlimited: float) -> dict[str, str]:
     return {"AP": f"{100 * ap:.2f}", "unlimited": f"{100 * unlimited:.2f}"}
 
 
-class Tested(NamedTuple):
+class DetectionTest(NamedTuple):
     """A test.
 
     Attributes:

@@ -17,15 +17,15 @@ from bodvcl.data.workers.process import default_workers
 from bodvcl.detect.examples import Example
 from bodvcl.detect.reading import (
     DetectionBatch,
+    EvaluationSteps,
     KeyFrameClips,
-    TestChunks,
     TrainingSteps,
     chunks,
     normalised,
     read_all,
 )
 from bodvcl.detect.roi_head import ActionDetector
-from bodvcl.detect.scores import Tested, evaluate, from_all_ranks, predictions, score_people
+from bodvcl.detect.scores import DetectionTest, evaluate, from_all_ranks, predictions, score_people
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.task import ParameterGroup
@@ -113,7 +113,9 @@ class DetectionTask:
         tested = self.test(*self._validated)
         return self._ranks.tell(lambda: tested.evaluation.metrics() if tested else {})
 
-    def test(self, numbers: Sequence[int] | None = None, truth: BoxTable | None = None) -> Tested | None:
+    def test(
+        self, numbers: Sequence[int] | None = None, truth: BoxTable | None = None
+    ) -> DetectionTest | None:
         """Score and evaluate test key frames, each rank its share; None on other ranks than the first.
 
         The model is in evaluation mode, without gradients.
@@ -127,7 +129,7 @@ class DetectionTask:
         """
         numbers = range(len(self._test.examples)) if numbers is None else numbers
         shares = chunks(self._test.examples, numbers, CHUNK)[self._ranks.rank :: self._ranks.size]
-        batches = read_all(TestChunks(self._test, shares), len(shares), self._workers)
+        batches = read_all(EvaluationSteps(self._test, shares), len(shares), self._workers)
         people = score_people(self._detector, batches, self._ranks.device, *self._normalisation)
         for path, reason in people.failures:
             logger.warning("not tested, unreadable: %s: %s", path, reason)
@@ -136,7 +138,7 @@ class DetectionTask:
             return None
         found = predictions(everybody, self._test.examples, self._actions.evaluated)
         truth = self._truth if truth is None else truth
-        return Tested(everybody, found, evaluate(truth, found, self._actions))
+        return DetectionTest(everybody, found, evaluate(truth, found, self._actions))
 
     def close(self) -> None:
         self._reading.close()
