@@ -107,7 +107,10 @@ class DetectionTask:
     def loss(self, batch: DetectionBatch) -> Tensor:
         moved = batch.to(self._ranks.device)
         logits: Tensor = self._detector(normalised(moved.clips, *self._normalisation), moved.boxes)
-        return binary_cross_entropy_with_logits(logits, moved.labels)
+        people = logits.new_tensor(float(len(logits)))
+        share = self._ranks.mean({"people": people})["people"]  # the mean over all people, not over ranks
+        total = binary_cross_entropy_with_logits(logits, moved.labels, reduction="sum")
+        return total / (share * logits.shape[1])
 
     def validate(self) -> Mapping[str, float]:
         tested = self.test(*self._validated)
