@@ -44,7 +44,15 @@ def tables(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _written_in(cls: type) -> dict[str, tuple[str, str]]:
-    """Annotation and text under each field, as they stand in the source."""
+    """Annotation and text under each field, as they stand in the source of the class and of its bases."""
+    found: dict[str, tuple[str, str]] = {}
+    for one in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(one):
+            found |= _written_there(one)
+    return found
+
+
+def _written_there(cls: type) -> dict[str, tuple[str, str]]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(body, ast.ClassDef)
     found: dict[str, tuple[str, str]] = {}

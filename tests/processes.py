@@ -25,12 +25,11 @@ class Running(list[subprocess.Popen]):
 
 
 def start(
-    options: Sequence[str], *, mishap: str | None = None, size: int = SIZE, module: str = "bodvcl.train"
+    options: Sequence[str], *, mishap: str | None = None, size: int = SIZE, verb: str = "train"
 ) -> Running:
-    """Processes of ``bodvcl train``, or of another module, on the CPU that train together; with `MISHAPS`,
-    joined by +."""
+    """Processes of a verb on the CPU that train together; ``train`` also with `MISHAPS`, joined by +."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    program = ["-m", module] if mishap is None else [__file__, mishap]
+    program = ["-m", "bodvcl", verb] if mishap is None else [__file__, mishap]
     common = os.environ | {
         "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size),

@@ -53,7 +53,7 @@ class TuningOutcome:
         step: steps that are done.
         total: steps of the whole run.
         seconds: time of the training, over all resumes.
-        signal: number of the signal that stopped the training early; None: it is complete.
+        signal: number of the signal that asked to stop, perhaps in the last step; None: there was none.
         best: the best validation; None: there was none.
     """
 
@@ -193,10 +193,9 @@ class TuningLoop:
                 self._save()
         finally:
             self.task.close()
-        signal = stop.signal if self.step < self.total else 0
         if self.step == self.total and self.options.keep == "best" and self._best is not None:
             load_best(self.run_dir, self.task.model, self._device)
-        return TuningOutcome(self.step, self.total, self._time(), signal or None, self._best)
+        return TuningOutcome(self.step, self.total, self._time(), stop.signal or None, self._best)
 
     # -------------------------------------------------------------- a step
 

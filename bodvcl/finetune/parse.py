@@ -66,7 +66,7 @@ def read_options(
     base = cls()
     if start.recipe is not None:
         base = load_recipe(cls, kind, find_recipe(start.recipe, kind))
-    elif start.resume and start.run_dir is not None:
+    elif start.resume and start.run_dir is not None and (start.run_dir / "config.yaml").exists():
         base = load_recipe(cls, kind, start.run_dir / "config.yaml")
         base = dataclasses.replace(base, run_dir=start.run_dir, resume_with_other_videos=False)
     given = read(cls, argv, prog=prog, description=description, default=base)

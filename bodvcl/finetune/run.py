@@ -52,7 +52,7 @@ class Tuned:
 
     Attributes:
         outcome: of the training.
-        result: scores and what they depend on. None: the training was stopped.
+        result: scores and what they depend on. None: a signal asked to stop.
         table: the scores, to be printed.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,9 +74,11 @@ def label_scores(probabilities: NDArray[np.float64], targets: NDArray[np.float32
     """
     wanted = torch.from_numpy(targets).long()
     there = wanted.any(0).numpy()
-    found = multilabel_average_precision(
-        torch.from_numpy(probabilities), wanted, num_labels=targets.shape[1], average="none"
-    ).numpy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No positive samples")  # such classes do not count
+        found = multilabel_average_precision(
+            torch.from_numpy(probabilities), wanted, num_labels=targets.shape[1], average="none"
+        ).numpy()
     by_class = np.where(there, found, np.nan)
     return Scores({"map": float(np.nanmean(by_class))}, {}, None, by_class)
 

@@ -31,21 +31,8 @@ def small(root: Path, *more: str) -> list[str]:
         *("--checkpoint", "scratch", "--width", "4", "--data", f"ava:{root}", "--begins", str(BEGINS)),
         *("--clip.frames", "4", "--clip.stride", "1", "--clip.fps", "10", "--clip.size", "32"),
         *("--clip.short-side", "36", "44", "--clip.test-side", "48", "--batch-size", "4", "--epochs", "2"),
-        *(
-            "--optim.lr",
-            "2",
-            "--optim.lr-per",
-            "None",
-            "--workers",
-            "0",
-            "--device",
-            "cpu",
-            "--log.every",
-            "1",
-            "--log.save-every",
-            "4",
-            *more,
-        ),
+        *("--optim.lr", "2", "--optim.lr-per", "None", "--log.every", "1", "--log.save-every", "4"),
+        *("--workers", "0", "--device", "cpu", *more),
     ]
 
 
@@ -283,7 +270,7 @@ def test_two_processes_train_as_one_and_share_the_test(ava_folder, tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     options = [small(ava_folder, "--dropout", "0", "--run-dir", str(folder)) for folder in folders]
     assert main(options[0]) == 0
-    for code, _, err in finish(start(["detect", *options[1]], module="bodvcl")):
+    for code, _, err in finish(start(options[1], verb="detect")):
         assert code == 0, err
     assert read_result(folders[0]).test == read_result(folders[1]).test == 7
     one, two = ((place / "predictions.csv").read_text().splitlines() for place in folders)

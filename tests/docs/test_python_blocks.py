@@ -12,15 +12,24 @@ from pages import PAGES, ROOT, blocks, name_of
 from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import make_solver
+from bodvcl.cli.finetune import main as finetune_main
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.data.sets import DATA_SETS, open_dataset
 from bodvcl.objectives.base import ObjectiveInput
 
 RUN = "runs/20261120-101500-simclr-bod"
 """The run folder that the pages speak of."""
+TUNED = "runs/20261121-093000-finetune"
+"""The fine-tuning that the pages speak of."""
 UCF101 = "datasets/UCF101"
 """The data set that the pages speak of."""
 NOT_RUN_AT_MOST = 3
+TUNE = [
+    "--checkpoint", "scratch", "--width", "4", "--device", "cpu", "--workers", "0", "--batch-size", "4",
+    "--epochs", "1", "--clip.size", "16", "--test.clips", "1", "--data", "shapes", "--label", "shape",
+    "--shapes.train-videos", "8", "--shapes.probe-videos", "16", "--shapes.frames", "20", "--shapes.size",
+    "32", "--shapes.cache", "shapes",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p, "python"))], ids=name_of)
@@ -30,6 +39,8 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
     if RUN in text:
         Path(RUN).parent.mkdir()
         Path(RUN).symlink_to(request.getfixturevalue("finished_run"))
+    if TUNED in text:
+        assert finetune_main([*TUNE, "--run-dir", TUNED]) == 0
     if UCF101 in text:
         _ucf101(Path(UCF101))
     scope: dict[str, Any] = {"__name__": "page"}
