@@ -22,8 +22,8 @@ class Example:
         film: id of the film.
         second: its time in the film.
         boxes: float64 (K, 4), K >= 1, x1, y1, x2, y2 as shares of the frame.
-        labels: float32 (K, actions), 1 where the person does the action with this number minus 1; for a test
-            all 0.
+        labels: bool (K, actions), whether the person does the action with this number minus 1; for detected
+            people all False.
     """
 
     film: str
@@ -41,9 +41,9 @@ def annotated(frames: Iterable[KeyFrame], outputs: int) -> list[Example]:
     """The people of key frames with their actions."""
     examples = []
     for frame in frames:
-        labels = np.zeros((len(frame.boxes), outputs), np.float32)
+        labels = np.zeros((len(frame.boxes), outputs), bool)
         for person, actions in enumerate(frame.actions):
-            labels[person, np.array(actions) - 1] = 1
+            labels[person, np.array(actions) - 1] = True
         examples.append(Example(frame.video, frame.second, frame.boxes, labels))
     return examples
 
@@ -51,7 +51,7 @@ def annotated(frames: Iterable[KeyFrame], outputs: int) -> list[Example]:
 def detected(people: Mapping[Key, np.ndarray], outputs: int) -> list[Example]:
     """Detected people, (K, 5) for each key frame, without labels; key frames without people are left out."""
     return [
-        Example(film, second, rows[:, :4], np.zeros((len(rows), outputs), np.float32))
+        Example(film, second, rows[:, :4], np.zeros((len(rows), outputs), bool))
         for (film, second), rows in people.items()
         if len(rows)
     ]
@@ -75,9 +75,9 @@ def with_labelled_detections(
     grown = []
     for example in examples:
         people = rows.get(example.key, {})
-        labels = np.zeros((len(people), outputs), np.float32)
+        labels = np.zeros((len(people), outputs), bool)
         for person, actions in enumerate(people.values()):
-            labels[person, [action - 1 for action in actions if action]] = 1
+            labels[person, [action - 1 for action in actions if action]] = True
         boxes = np.array(list(people), np.float64).reshape(-1, 4)
         both = np.concatenate([example.boxes, boxes]), np.concatenate([example.labels, labels])
         grown.append(Example(example.film, example.second, *both))

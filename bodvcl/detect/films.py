@@ -17,13 +17,11 @@ from torchvision.io import ImageReadMode, decode_image
 from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import BadVideo, VideoInfo
-from bodvcl.data.sets.ava import FRAME_RATE, ava_frames
+from bodvcl.data.sets.ava import FRAME_RATE, VIDEO_FOLDERS, ava_frames
 from bodvcl.errors import DataError
 
 CUT_AT = 900.0
 """Second of the film at which 15-minute files and extracted frames begin."""
-CUT_FOLDERS = ("videos_15min", "clips")
-"""Folders whose files begin there; those in ``videos`` begin at second 0."""
 
 _ROUNDING = 1e-3  # seconds: containers round the times of frames to a millisecond or less
 
@@ -120,12 +118,15 @@ def open_films(
     if extracted:
         return {film.name: film for film in _extracted(root)}
     found = scan(data, clip=None, workers=workers)
+    if begins is None:
+        whole, *cut = VIDEO_FOLDERS
+        begins = (
+            CUT_AT if not (root / whole).is_dir() and any((root / name).is_dir() for name in cut) else 0.0
+        )
     films = {}
     for info in found.videos:
-        folder = Path(info.path).relative_to(root).parts[0]
-        start = (CUT_AT if folder in CUT_FOLDERS else 0.0) if begins is None else begins
         if info.time_base > 0:
-            films[Path(info.path).stem] = Film(Path(info.path).stem, start, info)
+            films[Path(info.path).stem] = Film(Path(info.path).stem, begins, info)
     if not films:
         raise DataError(f"{root}: no video says when its frames are shown; convert them to .mp4")
     return films

@@ -33,7 +33,7 @@ class DetectionBatch:
     Attributes:
         clips: uint8 (N, L, H, W, 3) RGB.
         boxes: float32 (K, 5): number of the clip, then x1, y1, x2, y2 in pixels of the clip.
-        labels: float32 (K, actions).
+        labels: float32 (K, actions), 0 or 1.
         people: int64 (K, 2): number of the example, and which of its people this is.
         failures: (path, reason) of films that could not be read.
     """
@@ -202,7 +202,7 @@ def joined(
     return DetectionBatch(
         torch.stack([clip for _, (clip, _, _) in rows]),
         torch.from_numpy(np.concatenate(boxes).astype(np.float32)),
-        torch.from_numpy(np.concatenate(labels)),
+        torch.from_numpy(np.concatenate(labels).astype(np.float32)),
         torch.from_numpy(np.concatenate(who)),
         tuple(failures),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,7 +42,6 @@ def score_people(
     device: torch.device,
     mean: float,
     std: float,
-    done: Callable[[int], None] = lambda clips: None,
 ) -> People:
     """Score everybody in some batches. The model is in evaluation mode.
 
@@ -51,7 +50,6 @@ def score_people(
         batches: clips with boxes.
         device: where it runs.
         mean, std: normalisation of the clips.
-        done: is told the number of clips after each batch.
     """
     who, scores = [np.zeros((0, 2), np.int64)], [np.zeros((0, model.head.out_features), np.float32)]
     failures: list[tuple[str, str]] = []
@@ -62,7 +60,6 @@ def score_people(
             logits = model(normalised(moved.clips, mean, std), moved.boxes)
             scores.append(logits.float().sigmoid().cpu().numpy())
             who.append(batch.people.numpy())
-        done(len(batch.clips))
     return People(np.concatenate(who), np.concatenate(scores), tuple(dict.fromkeys(failures)))
 
 

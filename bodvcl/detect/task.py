@@ -29,6 +29,7 @@ from bodvcl.detect.scores import DetectionTest, evaluate, from_all_ranks, predic
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.task import ParameterGroup
+from bodvcl.text.progress import progress_bar
 from bodvcl.text.words import counted
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class DetectionTask:
     def loss(self, batch: DetectionBatch) -> Tensor:
         moved = batch.to(self._ranks.device)
         logits: Tensor = self._detector(normalised(moved.clips, *self._normalisation), moved.boxes)
-        people = logits.new_tensor(float(len(logits)))
+        people = logits.new_full((), len(logits))
         share = self._ranks.mean({"people": people})["people"]  # the mean over all people, not over ranks
         total = binary_cross_entropy_with_logits(logits, moved.labels, reduction="sum")
         return total / (share * logits.shape[1])
@@ -132,8 +133,11 @@ class DetectionTask:
         """
         numbers = range(len(self._test.examples)) if numbers is None else numbers
         shares = chunks(self._test.examples, numbers, CHUNK)[self._ranks.rank :: self._ranks.size]
-        batches = read_all(EvaluationSteps(self._test, shares), len(shares), self._workers)
-        people = score_people(self._detector, batches, self._ranks.device, *self._normalisation)
+        read = read_all(EvaluationSteps(self._test, shares), len(shares), self._workers)
+        with progress_bar(
+            read, desc="test", total=len(shares), unit="batch", disable=not self._ranks.first
+        ) as batches:
+            people = score_people(self._detector, batches, self._ranks.device, *self._normalisation)
         for path, reason in people.failures:
             logger.warning("not tested, unreadable: %s: %s", path, reason)
         everybody = from_all_ranks(people, self._ranks)

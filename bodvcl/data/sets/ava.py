@@ -27,6 +27,9 @@ FIRST_SECOND, LAST_SECOND = 902, 1798
 FRAME_RATE = 30
 """Frames per second of the extracted frames; frame 1 of a film is its second 900."""
 
+VIDEO_FOLDERS = ("videos", "videos_15min", "clips")
+"""Where the films are looked for, in this order. Those in ``videos`` are whole; the others begin at second 900."""
+
 _SPLITS = ("train", "val")
 _NOT_DETECTIONS = (
     OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, pickle.UnpicklingError
@@ -75,7 +78,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """One row per film, without a label; the content of the key frames is read separately."""
     del fold
     layout = _layout(root)
-    videos = layout.videos(layout.folder("videos", "videos_15min", "clips"))
+    videos = layout.videos(layout.folder(*VIDEO_FOLDERS))
     actions = _actions(layout)
     rows, missing = [], []
     for split in _SPLITS:
