@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bodvcl.data.files.video import BadVideo
-from bodvcl.data.sets.ava_boxes import box_lines
+from bodvcl.data.sets.ava_boxes import box_file
 from bodvcl.detect.annotations import Annotations
 from bodvcl.detect.picture import KeyFramePicture, key_frame_sheet
 from bodvcl.detect.reading import KeyFrameClips
@@ -41,7 +41,7 @@ def write_outputs(
         UserError: a file cannot be written.
     """
     try:
-        write_atomically(folder / PREDICTIONS, box_lines(tested.found).encode())
+        write_atomically(folder / PREDICTIONS, box_file(tested.found))
         write_atomically(folder / CLASSES, tested.evaluation.csv().encode())
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}; free some space") from error

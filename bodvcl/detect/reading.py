@@ -19,6 +19,8 @@ from bodvcl.detect.films import Film, clip_numbers
 from bodvcl.detect.view import View, has_area, training_view, whole_view
 from bodvcl.errors import DataError
 
+_AHEAD = 2  # batches per worker that are decoded or wait
+
 Seen = tuple[Tensor, np.ndarray, np.ndarray]
 """A clip, uint8 (L, H, W, 3); the boxes in it, float32 (K, 4) in its pixels; which of the example's people
 these are, int64 (K,)."""
@@ -224,7 +226,7 @@ def read_all(read: TrainingSteps | EvaluationSteps, count: int, workers: int) ->
     Raises:
         DataError: a process died, or too few films can be read.
     """
-    for batch in each(read, count, workers=workers):
+    for batch in each(read, count, workers=workers, ahead=_AHEAD):
         if isinstance(batch, Lost):
             raise DataError(
                 f"a decoding process ended ({batch.reason}): memory ran out (lower --workers), or a file "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bodvcl.data.sets.ava import KeyFrame, read_ava_detections, truth_table
-from bodvcl.data.sets.ava_boxes import box_lines, read_box_table
+from bodvcl.data.sets.ava_boxes import box_file, read_box_table
 from bodvcl.errors import DataError
 
 LINES = "film,0902,0.1,0.2,0.3,0.4,12,0.5\nfilm,0903,0,0,1,1,,0.9\nfilm,902,0.5,0.5,0.6,0.75,80,0.25\n"
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_without_loss(tmp_path):
     table = truth_table(frames)
     assert table.actions.tolist() == [1, 80, 7]
     assert (table.boxes[0] == table.boxes[1]).all()
-    (tmp_path / "x.csv").write_text(box_lines(table))
+    (tmp_path / "x.csv").write_bytes(box_file(table))
     again = read_box_table(tmp_path / "x.csv")
     assert again.keys == table.keys
     np.testing.assert_array_equal(again.boxes, table.boxes)

@@ -10,7 +10,7 @@ import torch
 from detect.tiny_ava import BEGINS, JUMP, STAND, WALK
 
 from bodvcl.data.sets.ava import read_ava_actions, read_ava_keyframes, truth_table
-from bodvcl.data.sets.ava_boxes import box_lines, read_box_table
+from bodvcl.data.sets.ava_boxes import box_file, read_box_table
 from bodvcl.detect.annotations import Annotations
 from bodvcl.detect.examples import annotated
 from bodvcl.detect.films import open_films
@@ -53,7 +53,7 @@ def test_right_scores_are_perfect_and_random_ones_are_not(made):
 
 def test_the_file_has_the_same_frame_map_as_the_scores(made, tmp_path):
     found = predictions(people(made, 0.9), made.test, made.actions.evaluated)
-    (tmp_path / "found.csv").write_text(box_lines(found))
+    (tmp_path / "found.csv").write_bytes(box_file(found))
     now, later = (
         evaluate(made.truth, t, made.actions) for t in (found, read_box_table(tmp_path / "found.csv"))
     )

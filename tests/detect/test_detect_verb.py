@@ -17,9 +17,10 @@ from processes import finish, start
 from bodvcl.cli.detect import main
 from bodvcl.cli.main import main as bodvcl
 from bodvcl.config.recipes import find_recipe, recipe_names
+from bodvcl.detect.network import action_detector, open_start
 from bodvcl.detect.options import KIND, DetectOptions, detect_contradictions
 from bodvcl.detect.task import DetectionTask
-from bodvcl.engine.checkpoint import LAST
+from bodvcl.engine.checkpoint import LAST, load_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.finetune.parse import load_recipe
 from bodvcl.finetune.rate import rate_at
@@ -130,6 +131,26 @@ def test_extracted_frames_and_labelled_detections(ava_folder, tmp_path):
     assert main(options[:place] + options[place + 2 :]) == 0
     assert read_result(tmp_path / "run").protocol["train_boxes"] == "ground truth and detections"
     assert (tmp_path / "run" / "pictures.png").exists()
+
+
+def test_a_checkpoint_gives_weights_clips_and_its_method(finished_run, ava_folder, tmp_path):
+    """Frames and stride are those of the pre-training (8 and 2); the network begins with its weights."""
+    encoder = load_encoder(finished_run)
+    chosen = DetectOptions(checkpoint=str(finished_run), data=f"ava:{ava_folder}")
+    start, shape = open_start(chosen)
+    assert (shape.frames, shape.stride, shape.fps) == (8, 2, 30.0)
+    weights = encoder.backbone.state_dict()
+    network = action_detector(start, chosen, 80)
+    assert all(torch.equal(value, weights[name]) for name, value in network.backbone.state_dict().items())
+    options = small(ava_folder, "--epochs", "1", "--optim.lr", "1e-9", "--run-dir", str(tmp_path / "run"))
+    del options[2:4]  # the width
+    options[1] = str(finished_run)
+    assert main(options) == 0
+    result = read_result(tmp_path / "run")
+    assert (result.checkpoint, result.method) == (str(finished_run), "V-SimCLR + BOD-VCL")
+    trained = torch.load(tmp_path / "run" / LAST, weights_only=True)["learner"]
+    for name, value in encoder.backbone.named_parameters():
+        torch.testing.assert_close(trained[f"backbone.{name}"], value.detach(), rtol=0, atol=1e-6)
 
 
 def test_a_dry_run_writes_nothing(ava_folder, tmp_path, monkeypatch, capsys):

@@ -28,7 +28,7 @@ FRAME_RATE = 30
 """Frames per second of the extracted frames; frame 1 of a film is its second 900."""
 
 VIDEO_FOLDERS = ("videos", "videos_15min", "clips")
-"""Where the films are looked for, in this order. Those in ``videos`` are whole; the others begin at second 900."""
+"""Where films are looked for, in this order. Those in ``videos`` are whole; others begin at second 900."""
 
 _SPLITS = ("train", "val")
 _NOT_DETECTIONS = (

@@ -18,6 +18,8 @@ from bodvcl.errors import DataError
 EXPECTED = "video,second,x1,y1,x2,y2,action,score"
 """Columns of the file; it has no header."""
 
+_PIECE = 100_000  # rows: as lines of text they take a hundred bytes each
+
 Key = tuple[str, int]
 """A key frame: id of the film, and its second in the film."""
 
@@ -110,13 +112,17 @@ def _check(path: Path, table: BoxTable) -> None:
         )
 
 
-def box_lines(table: BoxTable) -> str:
+def box_file(table: BoxTable) -> bytes:
     """The content of a file with these rows; :func:`read_box_table` reads the same numbers from it."""
+    pieces = range(0, len(table), _PIECE)
+    return b"".join(_lines(table.rows(np.arange(at, min(at + _PIECE, len(table))))) for at in pieces)
+
+
+def _lines(table: BoxTable) -> bytes:
     lines = []
-    for frame, box, action, score in zip(
-        table.frames.tolist(), table.boxes.tolist(), table.actions.tolist(), table.scores.tolist()
-    ):
+    columns = (table.frames, table.boxes, table.actions, table.scores)
+    for frame, box, action, score in zip(*(column.tolist() for column in columns)):
         video, second = table.keys[frame]
         corners = ",".join(map(repr, box))
         lines.append(f"{video},{second:04d},{corners},{action or ''},{score!r}\n")
-    return "".join(lines)
+    return "".join(lines).encode()
