@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data.video_files import barcode, read_barcode, write_video
 from PIL import Image
-from video_files import barcode, read_barcode, write_video
 
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.video import BadVideo
