@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -12,14 +12,14 @@ import yaml
 from bodvcl.config.recipes import as_yaml
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.files.video_list import list_videos
-from bodvcl.detect.annotations import ava_root, read_annotations
+from bodvcl.detect.annotations import Annotations, ava_root, read_annotations
 from bodvcl.detect.examples import readable
 from bodvcl.detect.films import open_films
 from bodvcl.detect.network import action_detector, open_start
 from bodvcl.detect.options import DetectOptions
 from bodvcl.detect.outputs import write_outputs
 from bodvcl.detect.protocol import announcement, protocol
-from bodvcl.detect.reading import KeyFrameClips
+from bodvcl.detect.reading import ClipShape, KeyFrameClips
 from bodvcl.detect.scores import Evaluation
 from bodvcl.detect.task import DetectionTask
 from bodvcl.engine.checkpoint.same_run import differences
@@ -27,6 +27,7 @@ from bodvcl.engine.ranks import Ranks
 from bodvcl.evaluate.clips import frozen
 from bodvcl.finetune.loop import TuningLoop, TuningOutcome
 from bodvcl.finetune.options import SCRATCH
+from bodvcl.finetune.start import Start
 from bodvcl.runs.folder import write_atomically
 from bodvcl.runs.results import Result
 from bodvcl.text.words import counted
@@ -41,26 +42,42 @@ _NEVER_MATTER = (
 )
 
 
-def detect(
+@dataclass(frozen=True)
+class Prepared:
+    """What a detection trains and tests, checked; nothing is written yet.
+
+    Attributes:
+        start: what training starts from.
+        shape: what a clip is.
+        annotations: what the lists say.
+        task: the network with its training and test.
+        train, test: key frames whose films exist.
+        files: video files of the training films.
+    """
+
+    start: Start
+    shape: ClipShape
+    annotations: Annotations
+    task: DetectionTask
+    train: KeyFrameClips
+    test: KeyFrameClips
+    files: list[VideoInfo]
+
+
+def prepare(
     options: DetectOptions,
     ranks: Ranks,
-    run_dir: Path,
     *,
     workers: int | None,
     say: Callable[[str], None] = print,
-) -> tuple[TuningOutcome, Evaluation | None]:
-    """Train and test.
+) -> Prepared:
+    """Read the checkpoint, the lists and the headers of the films.
 
     Args:
         options: checked options with a checkpoint.
         ranks: the processes that train together.
-        run_dir: folder of the run, open.
         workers: decoding processes of this process. None: chosen from the number of cores.
         say: takes lines for the user.
-
-    Returns:
-        How the training ended, and the test; None on other ranks than the first, and after a training that a
-        signal stopped.
 
     Raises:
         UserError: a checkpoint, data or options that cannot be used; see the class's subclasses.
@@ -94,8 +111,35 @@ def detect(
         workers=workers,
     )
     say(f"{task.steps_per_epoch * options.epochs:,} steps, {task.steps_per_epoch:,} in an epoch")
-    trained = [films[name].source for name in dict.fromkeys(example.film for example in train.examples)]
-    files = [source for source in trained if isinstance(source, VideoInfo)]
+    sources = [films[name].source for name in dict.fromkeys(example.film for example in train.examples)]
+    files = [source for source in sources if isinstance(source, VideoInfo)]
+    return Prepared(start, shape, annotations, task, train, test, files)
+
+
+def detect(
+    options: DetectOptions,
+    prepared: Prepared,
+    ranks: Ranks,
+    run_dir: Path,
+    say: Callable[[str], None] = print,
+) -> tuple[TuningOutcome, Evaluation | None]:
+    """Train and test.
+
+    Args:
+        options: the options that were prepared.
+        prepared: network and data.
+        ranks: the processes that train together.
+        run_dir: folder of the run, open.
+        say: takes lines for the user.
+
+    Returns:
+        How the training ended, and the test; None on other ranks than the first, and after a training that a
+        signal stopped.
+
+    Raises:
+        UserError: a run that cannot be continued, or films that cannot be read; see the class's subclasses.
+    """
+    task, files = prepared.task, prepared.files
     listed = ranks.tell(lambda: list_videos(files)) if files else None
     settings = as_yaml(asdict(options))
     loop = TuningLoop(task, options, run_dir, ranks, settings, same_detection, listed, what="detection")
@@ -111,24 +155,24 @@ def detect(
     if outcome.signal is not None:
         return outcome, None
     began = time.perf_counter()
-    say(f"testing {counted(len(test.examples), 'key frame')}")
+    say(f"testing {counted(len(prepared.test.examples), 'key frame')}")
     with frozen(task.model), loop.autocast():
         tested = task.test()
     if tested is None:
         return outcome, None
-    write_outputs(run_dir, tested, annotations, test, options.pictures)
+    write_outputs(run_dir, tested, prepared.annotations, prepared.test, options.pictures)
     Result(
         kind="detect",
         data=options.data,
         checkpoint=None if options.checkpoint == SCRATCH else options.checkpoint,
-        protocol=protocol(options, shape, annotations, test, tested),
+        protocol=protocol(options, prepared.shape, prepared.annotations, prepared.test, tested),
         metrics=tested.evaluation.metrics(),
-        train=len(train.examples),
-        test=len(test.examples),
+        train=len(prepared.train.examples),
+        test=len(prepared.test.examples),
         seed=options.seed,
         seconds=round(outcome.seconds + time.perf_counter() - began, 1),
-        method=start.method,
-        backbone=start.model.backbone,
+        method=prepared.start.method,
+        backbone=prepared.start.model.backbone,
     ).save(run_dir)
     return outcome, tested.evaluation
 

@@ -91,6 +91,11 @@ def test_resumed_as_uninterrupted(run, ava_folder, tmp_path, monkeypatch, capsys
     assert read_result(run).metrics == read_result(folder).metrics
 
 
+def test_a_folder_that_holds_a_run_is_refused(run, ava_folder, capsys):
+    assert main(small(ava_folder, "--run-dir", str(run))) == 2
+    assert "already holds a run" in said(capsys)
+
+
 def test_another_seed_is_another_run(run, capsys):
     assert main(["--resume", "--run-dir", str(run), "--seed", "3"]) == 2
     assert "seed was 0, now 3" in said(capsys)
@@ -223,7 +228,7 @@ def test_bad_input_is_one_line(name, ava_folder, tmp_path, monkeypatch, capsys):
     filled = [text.format(found=root / "annotations" / FOUND) for text in options]
     assert main(small(root, *filled)) == 2
     assert message in said(capsys)
-    assert not list(tmp_path.glob("runs/*/config.yaml"))
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
