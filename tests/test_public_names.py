@@ -88,6 +88,7 @@ PUBLIC = {
         "built_in",
         "open_dataset",
     ],
+    "bodvcl.finetune": ["TrainedClassifier", "load_classifier"],
     "bodvcl.engine.checkpoint": [
         "ENCODER",
         "LAST",

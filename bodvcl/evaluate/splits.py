@@ -123,7 +123,7 @@ def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3
     ]
     more = f" and {len(pairs) - shown} more" if len(pairs) > shown else ""
     raise DataError(
-        f"{counted(len(pairs), 'video')} would both train the probe and test it: {', '.join(named)}{more}; "
+        f"{counted(len(pairs), 'video')} would both train and be tested on: {', '.join(named)}{more}; "
         "take them out of one of the two splits, or add --drop-overlap to test without them"
     )
 

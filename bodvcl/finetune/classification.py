@@ -13,12 +13,12 @@ from bodvcl.data.clips.plan import ClipPlan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.source import ClipSource
 from bodvcl.engine.upload import uploaded
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.mixing import make_mix
 from bodvcl.finetune.network import VideoClassifier
 from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.scores import score
 from bodvcl.finetune.task import ParameterGroup
-from bodvcl.finetune.videos import Labels
 from bodvcl.finetune.views import Viewer, Views
 from bodvcl.models.layout import memory_layout
 

@@ -1,4 +1,4 @@
-"""The classifier: backbone, mean over time and space, dropout, linear layer; and which part of it trains."""
+"""The classifier: backbone, pooling, dropout, linear layer; and which part of it trains."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.task import ParameterGroup
 from bodvcl.models.backbones.base import Backbone
+from bodvcl.models.encoder import mean_and_std
 
 _LAST = re.compile(r"last-(\d+)")
 
@@ -23,18 +24,26 @@ class VideoClassifier(nn.Module):
         dropout: probability that a feature is left out before the linear layer.
         trained: number of parts of the backbone that train, counted from its end.
         frozen_norm: "fixed": what does not train stays in evaluation mode; "updated": it goes with the rest.
+        pooling: "mean" or "mean_std": what a clip is of its features over time.
 
     Raises:
         ConfigError: the backbone has fewer parts.
     """
 
     def __init__(
-        self, backbone: Backbone, classes: int, dropout: float, trained: int, frozen_norm: str = "fixed"
+        self,
+        backbone: Backbone,
+        classes: int,
+        dropout: float,
+        trained: int,
+        frozen_norm: str = "fixed",
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.dim, classes)
+        self._deviates = pooling == "mean_std"
+        self.head = nn.Linear(backbone.dim * (2 if self._deviates else 1), classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self._trained, self._fixed = trained, frozen_norm == "fixed"
@@ -42,7 +51,8 @@ class VideoClassifier(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Logits ``(N, classes)``, float32, of clips ``(N, 3, L, H, W)``."""
         features: Tensor = self.backbone(clips)
-        logits: Tensor = self.head(self.dropout(features.mean(1)))
+        pooled = mean_and_std(features) if self._deviates else features.mean(1)
+        logits: Tensor = self.head(self.dropout(pooled))
         return logits.float()
 
     def train(self, mode: bool = True) -> VideoClassifier:

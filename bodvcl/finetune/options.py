@@ -109,6 +109,9 @@ class FinetuneOptions(LoopOptions):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of each part of the backbone, as a share of that of the part after it.
     The last part has this share of the rate of the linear layer. 1: all have the same."""
+    pooling: Literal["mean", "mean_std"] = "mean"
+    """What the linear layer sees of a clip. mean: the mean of its features over time and space, as in papers.
+    mean_std: that, and beside it the standard deviation over time, which holds what moves."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a feature is left out before the linear layer."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

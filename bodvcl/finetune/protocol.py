@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.engine.flops import forward_flops
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.loop_options import TuneOptim
 from bodvcl.finetune.network import VideoClassifier
 from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.start import Start
-from bodvcl.finetune.videos import Labels
 from bodvcl.finetune.views import Views
 from bodvcl.models.layout import parameter_count
 from bodvcl.optim.schedule import batch_factor
@@ -28,6 +28,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "classes": len(labels.classes),
         "tune": options.tune,
         "frozen_norm": options.frozen_norm,
+        "pooling": options.pooling,
         "clip": f"{clip.frames} frames, stride {clip.stride}, {clip.size} pixels"
         + ("" if clip.fps is None else f", {clip.fps:g} fps"),
         "test": str(tested_views(options, clip)),

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.probe_plot import picture_text, save_plot
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.scores import Scores
-from bodvcl.finetune.videos import Labels
 from bodvcl.finetune.views import Predictions
 from bodvcl.runs.folder import write_atomically
 from bodvcl.runs.results import Result

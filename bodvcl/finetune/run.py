@@ -21,6 +21,7 @@ from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.clips import frozen
 from bodvcl.finetune.classification import ClassificationTask
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.loop import TuningLoop, TuningOutcome
 from bodvcl.finetune.network import VideoClassifier, trained_parts
 from bodvcl.finetune.options import SCRATCH, FinetuneOptions
@@ -29,7 +30,7 @@ from bodvcl.finetune.report import score_table, write_predictions
 from bodvcl.finetune.saved import ClassifierFacts, save_classifier
 from bodvcl.finetune.scores import score
 from bodvcl.finetune.start import Start, open_start
-from bodvcl.finetune.videos import Labels, TuningVideos, find_tuning_videos
+from bodvcl.finetune.videos import TuningVideos, find_tuning_videos
 from bodvcl.finetune.views import Viewer, squares
 from bodvcl.runs.folder import write_atomically
 from bodvcl.runs.results import Result
@@ -41,7 +42,18 @@ _NEVER_MATTER = (
     *("workers", "decode", "decoder", "device", "log", "shapes.cache", "digits.cache", "scenes.cache"),
 )
 _MUST_MATCH = (
-    *("checkpoint", "backbone", "width", "data", "label", "multi_label", "separator", "tune", "frozen_norm"),
+    *(
+        "checkpoint",
+        "backbone",
+        "width",
+        "data",
+        "label",
+        "multi_label",
+        "separator",
+        "tune",
+        "pooling",
+        "frozen_norm",
+    ),
     *("clips_per_video", "hold_out", "batch_size", "seed", "clip", "shapes", "digits", "scenes"),
 )
 
@@ -69,8 +81,16 @@ def prepare(options: FinetuneOptions) -> tuple[Start, VideoClassifier]:
         ConfigError: options that do not fit it.
     """
     start = open_start(options)
+    return start, _classifier(options, start, classes=2)
+
+
+def _classifier(options: FinetuneOptions, start: Start, classes: int) -> VideoClassifier:
+    """A classifier around the backbone; its linear layer is drawn with the seed."""
     trained = trained_parts(options.tune, start.backbone)
-    return start, VideoClassifier(start.backbone, 2, options.dropout, trained, options.frozen_norm)
+    torch.manual_seed(options.seed)
+    return VideoClassifier(
+        start.backbone, classes, options.dropout, trained, options.frozen_norm, options.pooling
+    )
 
 
 def tune(
@@ -101,11 +121,7 @@ def tune(
     say(_classes(labels))
     if options.keep == "best" and not videos.val:
         raise ConfigError("--keep best: there is nothing to validate on; use --hold-out, or --keep last")
-    torch.manual_seed(options.seed)
-    trained = trained_parts(options.tune, start.backbone)
-    network = VideoClassifier(
-        start.backbone, len(labels.classes), options.dropout, trained, options.frozen_norm
-    )
+    network = _classifier(options, start, len(labels.classes))
     plan = clip_plan(options, start, videos.train, ranks)
     say(f"{plan.steps_per_epoch * options.epochs:,} steps, {plan.steps_per_epoch:,} in an epoch")
     source = open_source(
@@ -149,6 +165,7 @@ def tune(
     facts = ClassifierFacts(
         start.model,
         labels.classes,
+        options.pooling,
         labels.column,
         labels.multi,
         start.clip,

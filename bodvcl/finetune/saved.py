@@ -31,6 +31,7 @@ class ClassifierFacts:
     Attributes:
         model: configuration of its backbone.
         classes: names of the classes, in the order of the logits.
+        pooling: what the linear layer sees of a clip, "mean" or "mean_std".
         label: label column that was learned.
         multi_label: whether each class is decided by itself.
         clip: clips that it was trained on.
@@ -40,6 +41,7 @@ class ClassifierFacts:
 
     model: ModelConfig
     classes: tuple[str, ...]
+    pooling: str
     label: str
     multi_label: bool
     clip: ClipConfig
@@ -138,7 +140,8 @@ def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Tra
         raise CheckpointError(f"{file} holds no classifier; give a run of bodvcl finetune")
     try:
         facts = _facts(state["classifier"])
-        network = VideoClassifier(build_backbone(facts.model), len(facts.classes), 0.0, trained=0)
+        backbone = build_backbone(facts.model)
+        network = VideoClassifier(backbone, len(facts.classes), 0.0, trained=0, pooling=facts.pooling)
         network.load_state_dict(state["network"])
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(

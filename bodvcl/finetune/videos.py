@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.repeats import marked_repeats
@@ -17,49 +15,18 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 from bodvcl.data.sets import BuiltInSettings, VideoRow, open_dataset
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
-from bodvcl.errors import ConfigError, DataError
-from bodvcl.evaluate.columns import unlike_label, with_labels
+from bodvcl.errors import DataError
+from bodvcl.evaluate.columns import with_labels
 from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.labels import class_name
 from bodvcl.evaluate.splits import Labelled, Video, divide, label_columns, refuse_shared
 from bodvcl.evaluate.videos_to_probe import drop_overlap
+from bodvcl.finetune.labels import Labels, choose_column, names_of
 from bodvcl.finetune.options import FinetuneOptions
-from bodvcl.text.words import counted, plain, suggestion
+from bodvcl.text.words import counted, plain
 
 _HOLD_OUT = 6  # purpose of these random numbers
 _NAMED = 3
-
-
-@dataclass(frozen=True)
-class Labels:
-    """How the text of a label column becomes targets.
-
-    Attributes:
-        column: the label column.
-        classes: names of the classes; a class number is a position here.
-        separator: text between several classes of a video; None: a video has one.
-    """
-
-    column: str
-    classes: tuple[str, ...]
-    separator: str | None
-
-    @property
-    def multi(self) -> bool:
-        """Whether a video can have several classes."""
-        return self.separator is not None
-
-    def targets(self, videos: Sequence[Labelled]) -> Tensor:
-        """Class numbers, int64 ``(videos,)``; with several classes a video, float32 ``(videos, classes)`` of
-        0 and 1."""
-        number = {name: n for n, name in enumerate(self.classes)}
-        found = [[number[name] for name in names_of(video, self.column, self.separator)] for video in videos]
-        if not self.multi:
-            return torch.tensor([numbers[0] for numbers in found], dtype=torch.int64)
-        targets = torch.zeros(len(videos), len(self.classes))
-        for row, numbers in zip(targets, found):
-            row[numbers] = 1.0
-        return targets
 
 
 @dataclass(frozen=True)
@@ -142,45 +109,6 @@ def assign(
     if len(classes) < 2:
         raise DataError(f"label {plain(column)}: all training videos have the same label; two are needed")
     return TuningVideos(train, val, test, Labels(column, classes, separator))
-
-
-def names_of(video: Labelled, column: str, separator: str | None) -> list[str]:
-    """The classes of a video; none where it has no label."""
-    text = class_name(video.labels.get(column))
-    if text is None:
-        return []
-    return [text] if separator is None else list(filter(None, map(class_name, text.split(separator))))
-
-
-def choose_column(columns: dict[str, list[str | None]], wanted: str | None) -> str:
-    """The label column to learn.
-
-    Args:
-        columns: every column with its values.
-        wanted: the column that the user named; None: the only one that looks like a label.
-
-    Raises:
-        DataError: there is no label column.
-        ConfigError: no such column, or several to choose from.
-    """
-    if not columns:
-        raise DataError(
-            "no video has a label: give a .csv list with a label column, a folder per class "
-            "(class-folders:FOLDER), or a labelled data set by name"
-        )
-    there = f"there are: {', '.join(map(plain, columns))}"
-    if wanted is not None:
-        if wanted not in columns:
-            raise ConfigError(
-                f"--label {plain(wanted)}: no such column{suggestion(wanted, columns)}; {there}"
-            )
-        return wanted
-    likely = [name for name, values in columns.items() if unlike_label(values) is None]
-    if len(likely) == 1:
-        return likely[0]
-    if len(columns) == 1:
-        return next(iter(columns))
-    raise ConfigError(f"--label: several columns can be learned; choose one ({there})")
 
 
 def _divided(

@@ -351,7 +351,7 @@ def test_a_video_that_trains_and_tests_is_refused(probe, rows, tmp_path: Path, h
     path = write_list(tmp_path / "list.csv", [*listed, both])
     code, _, complaint = probe("--data", path, "--probe", "ridge")
     assert code == 2
-    assert "1 video would both train the probe and test it" in complaint
+    assert "1 video would both train and be tested on" in complaint
     assert str(source) in complaint
     assert how == "same path" or str(again) in complaint
     assert "--drop-overlap" in complaint
@@ -367,7 +367,7 @@ def test_a_list_that_trains_on_its_test_is_refused_before_a_checkpoint_is_looked
     path = write_list(tmp_path / "list.csv", [{**rows[0], "split": split} for split in ("train", "test")])
     code, _, complaint = probe("--data", path, checkpoint=tmp_path / "nowhere")
     assert code == 2
-    assert "1 video would both train the probe and test it" in complaint
+    assert "1 video would both train and be tested on" in complaint
 
 
 def test_where_every_test_video_trains_there_is_no_test_without_them(probe, rows, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_no_content_is_both_learnt_and_tested(world, entries):
         assert without_shared(videos) == videos
         return
     with pytest.raises(
-        DataError, match=r"would both train the probe and test it: .*--drop-overlap"
+        DataError, match=r"would both train and be tested on: .*--drop-overlap"
     ) as caught:
         refuse_shared(videos, division)
     assert videos[both[0][0]].path in str(caught.value)

@@ -109,3 +109,7 @@ def test_logits_are_those_of_the_mean_feature():
     maps = net.backbone.maps(clips)[-1]
     torch.testing.assert_close(net(clips), maps.mean((2, 3, 4)) @ net.head.weight.T + net.head.bias)
     assert net(clips).dtype == torch.float32
+    both = VideoClassifier(net.backbone, 5, 0.0, 4, pooling="mean_std").eval()
+    frames = maps.mean((3, 4)).transpose(1, 2)
+    pooled = torch.cat([frames.mean(1), frames.std(1, correction=0)], 1)
+    torch.testing.assert_close(both(clips), pooled @ both.head.weight.T + both.head.bias)
