@@ -6,9 +6,9 @@ import torch
 
 from bodvcl.config.backbones import GEOMETRY
 from bodvcl.config.schema import ClipConfig
+from bodvcl.detect.clips import ClipShape
 from bodvcl.detect.dilated import cell_size, dilate_last_stage, refuse_undilatable
 from bodvcl.detect.options import DetectOptions
-from bodvcl.detect.reading import ClipShape
 from bodvcl.detect.roi_head import ActionDetector
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.options import SCRATCH, BackboneName

@@ -10,8 +10,8 @@ import numpy as np
 from bodvcl.data.files.video import BadVideo
 from bodvcl.data.sets.ava_boxes import box_file
 from bodvcl.detect.annotations import Annotations
+from bodvcl.detect.clips import KeyFrameClips
 from bodvcl.detect.picture import KeyFramePicture, key_frame_sheet
-from bodvcl.detect.reading import KeyFrameClips
 from bodvcl.detect.scores import DetectionTest, People
 from bodvcl.errors import UserError
 from bodvcl.evaluate.probe_plot import save_plot

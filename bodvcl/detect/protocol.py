@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bodvcl.detect.annotations import Annotations
+from bodvcl.detect.clips import ClipShape, KeyFrameClips
 from bodvcl.detect.dilated import cell_size
 from bodvcl.detect.options import GROUND_TRUTH, DetectOptions
-from bodvcl.detect.reading import ClipShape, KeyFrameClips
 from bodvcl.detect.scores import DetectionTest
 from bodvcl.finetune.protocol import rate_and_schedule
 from bodvcl.finetune.start import Start

@@ -13,13 +13,13 @@ from bodvcl.config.recipes import as_yaml
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.files.video_list import list_videos
 from bodvcl.detect.annotations import Annotations, ava_root, read_annotations
+from bodvcl.detect.clips import ClipShape, KeyFrameClips
 from bodvcl.detect.examples import readable
 from bodvcl.detect.films import open_films
 from bodvcl.detect.network import action_detector, open_start
 from bodvcl.detect.options import DetectOptions
 from bodvcl.detect.outputs import write_outputs
 from bodvcl.detect.protocol import announcement, protocol
-from bodvcl.detect.reading import ClipShape, KeyFrameClips
 from bodvcl.detect.scores import Evaluation
 from bodvcl.detect.task import DetectionTask
 from bodvcl.engine.checkpoint.same_run import differences

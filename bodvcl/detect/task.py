@@ -14,16 +14,9 @@ from bodvcl.data.sets.ava import AvaActions
 from bodvcl.data.sets.ava_boxes import BoxTable
 from bodvcl.data.sources.failures import BadFiles
 from bodvcl.data.workers.process import default_workers
+from bodvcl.detect.clips import KeyFrameClips
 from bodvcl.detect.examples import Example
-from bodvcl.detect.reading import (
-    DetectionBatch,
-    EvaluationSteps,
-    KeyFrameClips,
-    TrainingSteps,
-    chunks,
-    normalised,
-    read_all,
-)
+from bodvcl.detect.reading import DetectionBatch, EvaluationSteps, TrainingSteps, chunks, normalised, read_all
 from bodvcl.detect.roi_head import ActionDetector
 from bodvcl.detect.scores import DetectionTest, evaluate, from_all_ranks, predictions, score_people
 from bodvcl.engine.ranks import Ranks

@@ -135,9 +135,7 @@ def test_no_content_is_both_learnt_and_tested(world, entries):
         refuse_shared(videos, division)
         assert without_shared(videos) == videos
         return
-    with pytest.raises(
-        DataError, match=r"would both train and be tested on: .*--drop-overlap"
-    ) as caught:
+    with pytest.raises(DataError, match=r"would both train and be tested on: .*--drop-overlap") as caught:
         refuse_shared(videos, division)
     assert videos[both[0][0]].path in str(caught.value)
     kept = without_shared(videos)

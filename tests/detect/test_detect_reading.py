@@ -11,17 +11,10 @@ from detect.tiny_ava import BEGINS, BEND, JUMP, STAND
 
 from bodvcl.data.sets.ava import KeyFrame, read_ava_keyframes
 from bodvcl.data.sets.ava_boxes import BoxTable
+from bodvcl.detect.clips import ClipShape, KeyFrameClips
 from bodvcl.detect.examples import annotated, detected, readable, with_labelled_detections
 from bodvcl.detect.films import open_films
-from bodvcl.detect.reading import (
-    ClipShape,
-    EvaluationSteps,
-    KeyFrameClips,
-    TrainingSteps,
-    chunks,
-    normalised,
-    read_all,
-)
+from bodvcl.detect.reading import EvaluationSteps, TrainingSteps, chunks, normalised, read_all
 from bodvcl.errors import DataError
 
 SHAPE = ClipShape(4, 1, 10.0, 32, (36, 44), 0.5, 48)

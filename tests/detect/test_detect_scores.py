@@ -12,11 +12,11 @@ from detect.tiny_ava import BEGINS, JUMP, STAND, WALK
 from bodvcl.data.sets.ava import read_ava_actions, read_ava_keyframes, truth_table
 from bodvcl.data.sets.ava_boxes import box_file, read_box_table
 from bodvcl.detect.annotations import Annotations
+from bodvcl.detect.clips import ClipShape, KeyFrameClips
 from bodvcl.detect.examples import annotated
 from bodvcl.detect.films import open_films
 from bodvcl.detect.outputs import CLASSES, PICTURES, PREDICTIONS, write_outputs
 from bodvcl.detect.picture import KeyFramePicture, key_frame_sheet
-from bodvcl.detect.reading import ClipShape, KeyFrameClips
 from bodvcl.detect.scores import DetectionTest, People, evaluate, from_all_ranks, predictions
 from bodvcl.detect.task import every_fourth_second
 from bodvcl.engine.ranks import Ranks, World
