@@ -12,12 +12,12 @@ from bodvcl.data.sets.ava import (
     AvaActions,
     KeyFrame,
     read_ava_actions,
-    read_ava_detections,
     read_ava_excluded,
     read_ava_keyframes,
     truth_table,
 )
 from bodvcl.data.sets.ava_boxes import BoxTable, read_box_table
+from bodvcl.data.sets.ava_people import read_ava_detections
 from bodvcl.detect.examples import Example, annotated, detected, with_labelled_detections
 from bodvcl.detect.options import GROUND_TRUTH, DetectOptions
 from bodvcl.detect.scores import Evaluation, evaluate

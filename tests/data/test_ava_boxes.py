@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodvcl.data.sets.ava import KeyFrame, read_ava_detections, truth_table
+from bodvcl.data.sets.ava import KeyFrame, truth_table
 from bodvcl.data.sets.ava_boxes import box_file, read_box_table
+from bodvcl.data.sets.ava_people import read_ava_detections
 from bodvcl.errors import DataError
 
 LINES = "film,0902,0.1,0.2,0.3,0.4,12,0.5\nfilm,0903,0,0,1,1,,0.9\nfilm,902,0.5,0.5,0.6,0.75,80,0.25\n"

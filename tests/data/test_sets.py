@@ -16,7 +16,8 @@ from bodvcl.cli.main import main
 from bodvcl.config.schema import ClipConfig, DigitsConfig, ScenesConfig, ShapesConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import DATA_SETS, BuiltInSettings, DataSet, built_in, open_dataset
-from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_detections, read_ava_keyframes
+from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_keyframes
+from bodvcl.data.sets.ava_people import read_ava_detections
 from bodvcl.data.sets.rows import Segment
 from bodvcl.errors import ConfigError, DataError
 

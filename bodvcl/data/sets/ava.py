@@ -1,23 +1,20 @@
 """AVA v2.2: who does what and where, once per second in 15 minutes of each film.
 
 Videos are rows as in any data set. :func:`read_ava_keyframes` reads the boxes and actions of the key frames,
-:func:`read_ava_detections` person detections.
+:func:`bodvcl.data.sets.ava_people.read_ava_detections` person detections.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bodvcl.data.sets.ava_boxes import EXPECTED, BoxTable, Key, read_box_table
+from bodvcl.data.sets.ava_boxes import BoxTable, Key
 from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.errors import DataError
@@ -31,9 +28,6 @@ VIDEO_FOLDERS = ("videos", "videos_15min", "clips")
 """Where films are looked for, in this order. Those in ``videos`` are whole; others begin at second 900."""
 
 _SPLITS = ("train", "val")
-_NOT_DETECTIONS = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, pickle.UnpicklingError
-)  # fmt: skip
 _PBTXT = re.compile(r'name:\s*"(?P<name>[^"]*)"\s*(?:label_)?id:\s*(?P<id>\d+)')
 
 
@@ -200,61 +194,6 @@ def _excluded(layout: Layout, split: str) -> set[Key]:
             raise layout.broken(path, line, "`video,second`")
         excluded.add((video, int(second)))
     return excluded
-
-
-def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[Key, np.ndarray]:
-    """Detected people: maps (video, second) to float64 (people, 5), x1, y1, x2, y2 and score.
-
-    Args:
-        path: `ava_*_predicted_boxes.csv` (video,second,x1,y1,x2,y2,action,score without a header), or a
-            `.pkl` that maps "video,second" to arrays (people, 5).
-        threshold: detections with a lower score are left out.
-
-    Raises:
-        DataError: the file has another format, or a box that is not inside of its frame. A pickle with
-            anything but arrays is refused before it is run.
-    """
-    if path.suffix == ".pkl":
-        try:
-            pairs = [(key, rows[rows[:, 4] >= threshold]) for key, rows in _pickled(path)]
-        except _NOT_DETECTIONS as error:
-            raise DataError(
-                f"{path}: not a file of person detections ({error}); expected a .pkl of arrays "
-                f"(people, 5), or a .csv with lines {EXPECTED}"
-            ) from error
-        return dict(pairs)
-    table = read_box_table(path)
-    rows = np.column_stack([table.boxes, table.scores])
-    order = np.argsort(table.frames, kind="stable")
-    parts = np.split(rows[order], np.cumsum(np.bincount(table.frames))[:-1])
-    return {key: part[part[:, 4] >= threshold] for key, part in zip(table.keys, parts)}
-
-
-def _pickled(path: Path) -> Iterator[tuple[Key, np.ndarray]]:
-    held = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    if not isinstance(held, dict):
-        raise ValueError(f"it contains a {type(held).__name__}")
-    for key, rows in held.items():
-        rows = np.asarray(rows, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != 5:
-            raise ValueError(f"{key} has shape {rows.shape}, expected (people, 5)")
-        if not ((rows[:, :2] >= 0) & (rows[:, :2] < rows[:, 2:4]) & (rows[:, 2:4] <= 1)).all():
-            raise ValueError(f"{key} has a box that is not 0 <= x1 < x2 <= 1, 0 <= y1 < y2 <= 1")
-        video, _, second = str(key).rpartition(",")
-        yield (video, int(second)), rows
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds only numpy arrays: any other pickle could run a program."""
-
-    _ALLOWED = frozenset(["_reconstruct", "ndarray", "dtype", "_frombuffer"])
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "numpy" and name in self._ALLOWED:
-            return super().find_class(module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
 
 def ava_frames(root: Path, video: str) -> list[str]:
