@@ -285,7 +285,7 @@ def test_actions_are_learned(tmp_path, capsys):
     ]
     assert main(options) == 0
     result = read_result(tmp_path / "run")
-    assert result.metrics["mAP"] > 0.8
+    assert result.metrics["mAP"] > 0.65
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     assert np.mean(losses[-9:]) < np.mean(losses[9:18]) / 2
 
