@@ -15,6 +15,7 @@ VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
     "probe": "evaluate the frozen features of a trained encoder on labelled videos",
     "finetune": "train a classifier from a trained encoder on labelled videos, and test it",
+    "detect": "train an encoder to detect the actions of people (AVA), or evaluate predictions",
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
     "figures": "draw the figures of the paper for one or more runs, side by side",

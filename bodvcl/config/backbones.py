@@ -17,6 +17,8 @@ class Geometry:
     Attributes:
         name: name of the backbone.
         min_size: smallest height and width in pixels.
+        cell: height and width in pixels of what one cell of the last feature map stands for.
+        dilates: whether the last stage can keep its resolution (:mod:`bodvcl.detect.dilated`).
         size_step: height and width must be a multiple of this number.
         frames_per_feature: frames per feature: 1, or the length of a tubelet.
         weights: name of the class of torchvision's published weights. None: torchvision has none.
@@ -24,6 +26,8 @@ class Geometry:
 
     name: str
     min_size: int
+    cell: int
+    dilates: bool = False
     size_step: int = 1
     frames_per_feature: int = 1
     weights: str | None = None
@@ -62,15 +66,15 @@ class Geometry:
 GEOMETRY = {
     g.name: g
     for g in (
-        Geometry("tiny", min_size=16),
-        Geometry("slow_r50", min_size=32),
-        Geometry("r3d_18", min_size=32, weights="R3D_18_Weights"),
-        Geometry("r3d_18_thin", min_size=32),
-        Geometry("r2plus1d_18", min_size=32, weights="R2Plus1D_18_Weights"),
-        Geometry("r2plus1d_18_thin", min_size=32),
-        Geometry("s3d", min_size=32, weights="S3D_Weights"),
-        Geometry("s3d_g", min_size=32),
-        Geometry("vit_b16", min_size=16, size_step=16, frames_per_feature=2),
+        Geometry("tiny", min_size=16, cell=16, dilates=True),
+        Geometry("slow_r50", min_size=32, cell=32, dilates=True),
+        Geometry("r3d_18", min_size=32, cell=16, dilates=True, weights="R3D_18_Weights"),
+        Geometry("r3d_18_thin", min_size=32, cell=16, dilates=True),
+        Geometry("r2plus1d_18", min_size=32, cell=16, dilates=True, weights="R2Plus1D_18_Weights"),
+        Geometry("r2plus1d_18_thin", min_size=32, cell=16, dilates=True),
+        Geometry("s3d", min_size=32, cell=32, weights="S3D_Weights"),
+        Geometry("s3d_g", min_size=32, cell=32),
+        Geometry("vit_b16", min_size=16, cell=16, size_step=16, frames_per_feature=2),
     )
 }
 """Every backbone by name."""

@@ -27,7 +27,8 @@ SCRATCH = "scratch"
 """Given in place of a checkpoint, this means a network with new weights."""
 
 
-def _expanded(checkpoint: str | None) -> str | None:
+def expanded(checkpoint: str | None) -> str | None:
+    """The value of ``--checkpoint`` with the home folder in place of ``~``."""
     return checkpoint if checkpoint in (None, SCRATCH) else str(expand(str(checkpoint)))
 
 
@@ -69,7 +70,7 @@ class FinetuneOptions(LoopOptions):
 
     __pydantic_config__ = STRICT
 
-    checkpoint: Annotated[str | None, AfterValidator(_expanded), argument(metavar="RUN|FILE|scratch")] = None
+    checkpoint: Annotated[str | None, AfterValidator(expanded), argument(metavar="RUN|FILE|scratch")] = None
     """What the network starts from: a run of bodvcl train or its encoder.pt, a run of bodvcl finetune or its
     classifier.pt (its head is replaced), or scratch: new weights."""
     data: Annotated[str | None, argument(metavar="DATA")] = None

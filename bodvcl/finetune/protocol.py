@@ -5,6 +5,7 @@ from __future__ import annotations
 from bodvcl.config.schema import ClipConfig
 from bodvcl.engine.flops import forward_flops
 from bodvcl.finetune.labels import Labels
+from bodvcl.finetune.loop_options import TuneOptim
 from bodvcl.finetune.network import VideoClassifier
 from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.start import Start
@@ -22,9 +23,6 @@ def tested_views(options: FinetuneOptions, clip: ClipConfig) -> Views:
 
 def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict[str, Fact]:
     """Facts that results of one table must share."""
-    optim = options.optim
-    rate = f"{optim.lr:g}" + ("" if optim.lr_per is None else f" per {optim.lr_per}")
-    steps = [f"{factor:g} after {epoch:g}" for epoch, factor in zip(optim.milestones, optim.factors)]
     return {
         "label": labels.column,
         "classes": len(labels.classes),
@@ -38,11 +36,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "train_videos": options.train_videos,
         "clips_per_video": options.clips_per_video,
         "batch_size": options.batch_size,
-        "optimizer": optim.name,
-        "lr": rate,
-        "schedule": ", ".join(["steps", *steps]) if steps else optim.schedule,
-        "warmup": optim.warmup,
-        "weight_decay": optim.weight_decay,
+        **rate_and_schedule(options.optim),
         "layer_decay": options.layer_decay,
         "dropout": options.dropout,
         "label_smoothing": options.label_smoothing,
@@ -50,6 +44,18 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "cutmix": options.cutmix,
         "keep": options.keep,
         "recipe": options.recipe,
+    }
+
+
+def rate_and_schedule(optim: TuneOptim) -> dict[str, Fact]:
+    """Facts about the optimiser."""
+    steps = [f"{factor:g} after {epoch:g}" for epoch, factor in zip(optim.milestones, optim.factors)]
+    return {
+        "optimizer": optim.name,
+        "lr": f"{optim.lr:g}" + ("" if optim.lr_per is None else f" per {optim.lr_per}"),
+        "schedule": ", ".join(["steps", *steps]) if steps else optim.schedule,
+        "warmup": optim.warmup,
+        "weight_decay": optim.weight_decay,
     }
 
 

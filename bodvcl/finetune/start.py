@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from bodvcl.config.backbones import GEOMETRY
 from bodvcl.config.methods import method_title
-from bodvcl.config.schema import ClipConfig, ModelConfig, TrainConfig
+from bodvcl.config.schema import AugmentConfig, BackboneName, ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.options import SCRATCH, FinetuneOptions
@@ -47,7 +47,10 @@ def open_start(options: FinetuneOptions) -> Start:
         CheckpointError: it cannot be read, or is no checkpoint of an encoder or a classifier.
         ConfigError: the clips do not fit the backbone.
     """
-    start = _scratch(options) if options.checkpoint == SCRATCH else _checkpoint(options)
+    start = open_backbone(str(options.checkpoint), options.backbone, options.width, options.seed)
+    start = replace(start, clip=options.clip.override(start.clip))
+    if options.checkpoint == SCRATCH:
+        start = replace(start, mean=options.augment.mean, std=options.augment.std)
     geometry, clip = GEOMETRY[start.model.backbone], start.clip
     try:
         geometry.frames_out(clip.frames)
@@ -62,33 +65,39 @@ def open_start(options: FinetuneOptions) -> Start:
     return start
 
 
-def _scratch(options: FinetuneOptions) -> Start:
-    name = options.backbone or "tiny"
-    model = ModelConfig(backbone=name, width=options.width)
-    torch.manual_seed(options.seed)
-    text = f"{name} from scratch: new weights, drawn with seed {options.seed}"
-    clip = options.clip.override(ClipConfig())
-    return Start(build_backbone(model), model, clip, options.augment.mean, options.augment.std, "", text)
+def open_backbone(checkpoint: str, backbone: BackboneName | None, width: int, seed: int) -> Start:
+    """A backbone with the clips that it was trained on, whatever other options say.
 
+    Args:
+        checkpoint: folder of a run, its ``encoder.pt`` or ``classifier.pt``, or "scratch".
+        backbone: network from scratch. None: tiny.
+        width: width of the tiny backbone from scratch.
+        seed: seed of new weights.
 
-def _checkpoint(options: FinetuneOptions) -> Start:
-    path = Path(str(options.checkpoint))
+    Raises:
+        CheckpointError: it cannot be read, or is no checkpoint of an encoder or a classifier.
+    """
+    if checkpoint == SCRATCH:
+        model, augment = ModelConfig(backbone=backbone or "tiny", width=width), AugmentConfig()
+        torch.manual_seed(seed)
+        text = f"{model.backbone} from scratch: new weights, drawn with seed {seed}"
+        return Start(build_backbone(model), model, ClipConfig(), augment.mean, augment.std, "", text)
+    path = Path(checkpoint)
     file = classifier_file(path)
     if file is not None:
         found = load_classifier(file)
-        facts, backbone = found.facts, found.network.backbone
+        facts = found.facts
         text = (
             f"{facts.model.backbone} of the classifier {path}; its head for {len(facts.classes)} classes is "
             "replaced by a new one"
         )
-        clip = options.clip.override(facts.clip)
-        return Start(backbone, facts.model, clip, facts.mean, facts.std, facts.method, text)
+        return Start(
+            found.network.backbone, facts.model, facts.clip, facts.mean, facts.std, facts.method, text
+        )
     encoder, config = load_run(path)
-    clip = options.clip.override(config.clip)
-    text = f"{config.model.backbone} of {path}, pre-trained with {method_of(config)}"
-    return Start(
-        encoder.backbone, config.model, clip, config.augment.mean, config.augment.std, method_of(config), text
-    )
+    augment, method = config.augment, method_of(config)
+    text = f"{config.model.backbone} of {path}, pre-trained with {method}"
+    return Start(encoder.backbone, config.model, config.clip, augment.mean, augment.std, method, text)
 
 
 def method_of(config: TrainConfig) -> str:

@@ -7,7 +7,7 @@
     vary:
       prediction.nu: [0, 1e-5, 1e-4, 1e-3]
     then:
-      linear: linear --checkpoint {run}
+      K400 linear: finetune --recipe k400_linear --checkpoint {run} --data {kinetics400}
     small:
       run: train --data scenes --epochs 24 --workers 0
       then: {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bodvcl.config.command_line import parse
 from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import TrainConfig
+from bodvcl.detect.options import parse_options as parse_detection
 from bodvcl.errors import ConfigError
 from bodvcl.evaluate.options import ProbeOptions
 from bodvcl.finetune.parse import parse_options
@@ -44,6 +45,7 @@ VERBS: Mapping[str, Verb] = {
         "probe.json",
     ),
     "finetune": Verb(TUNING, parse_options, RESULTS, ranks=True),
+    "detect": Verb(TUNING, parse_detection, RESULTS, ranks=True),
 }
 """Name to verb."""
 

@@ -16,7 +16,8 @@ from bodvcl.cli.main import main
 from bodvcl.config.schema import ClipConfig, DigitsConfig, ScenesConfig, ShapesConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import DATA_SETS, BuiltInSettings, DataSet, built_in, open_dataset
-from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_detections, read_ava_keyframes
+from bodvcl.data.sets.ava import ava_frames, read_ava_actions, read_ava_keyframes
+from bodvcl.data.sets.ava_people import read_ava_detections
 from bodvcl.data.sets.rows import Segment
 from bodvcl.errors import ConfigError, DataError
 
@@ -199,7 +200,7 @@ def test_ava(tmp_path, tiny_video):
     np.testing.assert_allclose(
         frames[0].boxes, [[0.077, 0.151, 0.283, 0.811], [0.5, 0.1, 0.7, 0.9]], rtol=1e-6
     )
-    assert frames[0].boxes.dtype == np.float32
+    assert frames[0].boxes.dtype == np.float64
     assert frames[0].frame == 61
     assert [Path(path).name for path in ava_frames(root, "-5KQ66BBWC4")] == [
         f"-5KQ66BBWC4_00000{number}.jpg" for number in (1, 2, 3)
@@ -249,7 +250,8 @@ def test_ava_detections(tmp_path, tiny_video, monkeypatch):
     with pytest.raises(DataError, match="mkdir"):
         read_ava_detections(path)
     assert not (tmp_path / "should_not_be_made").exists()
-    for content in (b"junk", pickle.dumps([1]), pickle.dumps({"a,1": np.zeros(4)})):
+    outside = {"a,1": np.array([[0.1, 0.1, 1.1, 0.5, 0.9]])}
+    for content in (b"junk", *map(pickle.dumps, ([1], {"a,1": np.zeros(4)}, outside))):
         path.write_bytes(content)
         with pytest.raises(DataError, match="not a file of person detections"):
             read_ava_detections(path)

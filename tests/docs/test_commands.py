@@ -27,7 +27,7 @@ def test_commands_have_options_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_options_in_sentences_exist(page):
-    known = options("train") | options("probe") | options("finetune")
+    known = options("train") | options("probe") | options("finetune") | options("detect")
     named = {found for code in code_in(page) for found in _GROUPED.findall(code)}
     missing = sorted(name for name in named if name.replace("_", "-") not in known)
     assert not missing, missing

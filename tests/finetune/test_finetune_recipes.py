@@ -9,6 +9,7 @@ import pytest
 from bodvcl.config.recipes import find_recipe, recipe_names
 from bodvcl.errors import ConfigError
 from bodvcl.finetune.loop_options import loop_contradictions
+from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.parse import KIND, list_recipes, load_recipe, parse_options
 from bodvcl.finetune.rate import rate_at
 
@@ -16,7 +17,7 @@ NAMES = recipe_names(KIND)
 
 
 def recipe(name):
-    return load_recipe(find_recipe(name, KIND))
+    return load_recipe(FinetuneOptions, KIND, find_recipe(name, KIND))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,23 +1,20 @@
 """AVA v2.2: who does what and where, once per second in 15 minutes of each film.
 
 Videos are rows as in any data set. :func:`read_ava_keyframes` reads the boxes and actions of the key frames,
-:func:`read_ava_detections` person detections.
+:func:`bodvcl.data.sets.ava_people.read_ava_detections` person detections.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bodvcl.data.sets.ava_boxes import BoxTable, Key
 from bodvcl.data.sets.layout import Layout
 from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.errors import DataError
@@ -27,10 +24,10 @@ FIRST_SECOND, LAST_SECOND = 902, 1798
 FRAME_RATE = 30
 """Frames per second of the extracted frames; frame 1 of a film is its second 900."""
 
+VIDEO_FOLDERS = ("videos", "videos_15min", "clips")
+"""Where films are looked for, in this order. Those in ``videos`` are whole; others begin at second 900."""
+
 _SPLITS = ("train", "val")
-_NOT_DETECTIONS = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, pickle.UnpicklingError
-)  # fmt: skip
 _PBTXT = re.compile(r'name:\s*"(?P<name>[^"]*)"\s*(?:label_)?id:\s*(?P<id>\d+)')
 
 
@@ -41,7 +38,7 @@ class KeyFrame:
     Attributes:
         video: id of the film.
         second: time of the key frame in the film in seconds.
-        boxes: float32 (people, 4), x1, y1, x2, y2 as shares of the frame.
+        boxes: float64 (people, 4), x1, y1, x2, y2 as shares of the frame.
         actions: official numbers of the actions of each person, from 1.
         people: identity of each person, the same in neighbouring key frames.
     """
@@ -75,7 +72,7 @@ def _read(root: Path, fold: int) -> DatasetRows:
     """One row per film, without a label; the content of the key frames is read separately."""
     del fold
     layout = _layout(root)
-    videos = layout.videos(layout.folder("videos", "videos_15min", "clips"))
+    videos = layout.videos(layout.folder(*VIDEO_FOLDERS))
     actions = _actions(layout)
     rows, missing = [], []
     for split in _SPLITS:
@@ -151,7 +148,7 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
         KeyFrame(
             video=video,
             second=second,
-            boxes=np.array([box for _, box in people], np.float32),
+            boxes=np.array([box for _, box in people], np.float64),
             actions=tuple(tuple(actions) for actions in people.values()),
             people=tuple(person for person, _ in people),
         )
@@ -159,8 +156,33 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
     ]
 
 
-def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
-    """(video, second) of the key frames that the official list leaves out."""
+def truth_table(frames: Sequence[KeyFrame]) -> BoxTable:
+    """One row for each person and action of key frames."""
+    rows = [
+        (place, box, action)
+        for place, frame in enumerate(frames)
+        for box, actions in zip(frame.boxes, frame.actions)
+        for action in actions
+    ]
+    return BoxTable(
+        tuple((frame.video, frame.second) for frame in frames),
+        np.array([place for place, _, _ in rows], np.int64),
+        np.array([box for _, box, _ in rows], np.float64).reshape(-1, 4),
+        np.array([action for _, _, action in rows], np.int64),
+        np.ones(len(rows)),
+    )
+
+
+def read_ava_excluded(root: Path, split: str) -> set[Key]:
+    """The key frames that the official list of a split leaves out; none without such a list.
+
+    Raises:
+        DataError: a line has another format.
+    """
+    return _excluded(_layout(root), split)
+
+
+def _excluded(layout: Layout, split: str) -> set[Key]:
     name = f"ava_{split}_excluded_timestamps_v2.2.csv"
     path = layout.find(f"annotations/{name}", name)
     if path is None:
@@ -172,61 +194,6 @@ def _excluded(layout: Layout, split: str) -> set[tuple[str, int]]:
             raise layout.broken(path, line, "`video,second`")
         excluded.add((video, int(second)))
     return excluded
-
-
-def read_ava_detections(path: Path, threshold: float = 0.0) -> dict[tuple[str, int], np.ndarray]:
-    """Detected people: maps (video, second) to float32 (people, 5), x1, y1, x2, y2 and score.
-
-    Args:
-        path: `ava_*_predicted_boxes.csv` (video,second,x1,y1,x2,y2,action,score without a header), or a
-            `.pkl` that maps "video,second" to arrays (people, 5).
-        threshold: detections with a lower score are left out.
-
-    Raises:
-        DataError: the file has another format. A pickle with anything but arrays is refused before it is run.
-    """
-    try:
-        pairs = list(_pickled(path) if path.suffix == ".pkl" else _predicted(path))
-    except _NOT_DETECTIONS as error:
-        raise DataError(
-            f"{path}: not a file of person detections ({error}); expected lines video,second,x1,y1,x2,y2,"
-            "action,score, or a .pkl of arrays"
-        ) from error
-    found: dict[tuple[str, int], list[np.ndarray]] = {}
-    for key, rows in pairs:
-        found.setdefault(key, []).append(rows[rows[:, 4] >= threshold])
-    return {key: np.concatenate(rows) for key, rows in found.items()}
-
-
-def _predicted(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.reader(file):
-            yield (row[0], int(row[1])), np.array([[*row[2:6], row[7]]], np.float32)
-
-
-def _pickled(path: Path) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
-    held = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    if not isinstance(held, dict):
-        raise ValueError(f"it contains a {type(held).__name__}")
-    for key, rows in held.items():
-        rows = np.asarray(rows, np.float32)
-        if rows.ndim != 2 or rows.shape[1] != 5:
-            raise ValueError(f"{key} has shape {rows.shape}, expected (people, 5)")
-        video, _, second = str(key).rpartition(",")
-        yield (video, int(second)), rows
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds only numpy arrays: any other pickle could run a program."""
-
-    _ALLOWED = frozenset(["_reconstruct", "ndarray", "dtype", "_frombuffer"])
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "numpy" and name in self._ALLOWED:
-            return super().find_class(module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
 
 def ava_frames(root: Path, video: str) -> list[str]:

@@ -20,15 +20,16 @@ class BadFiles:
     Args:
         videos: number of training videos.
         max_bad: share of them that may be unreadable, 0 to 1. One file is always allowed, unless this is 0.
+        option: the option that sets this share, for the message.
 
     Attributes:
         failed: maps the path of each file so far to the reason.
     """
 
-    def __init__(self, videos: int, max_bad: float) -> None:
+    def __init__(self, videos: int, max_bad: float, option: str = "--decode.max-bad") -> None:
         self.failed: dict[str, str] = {}
         self._videos = videos
-        self._max_bad = max_bad
+        self._max_bad, self._option = max_bad, option
         self._allowed = max(1, math.floor(max_bad * videos)) if max_bad else 0
 
     def add(self, failures: Iterable[tuple[str, str]]) -> None:
@@ -50,6 +51,6 @@ class BadFiles:
         more = f"; and {len(self.failed) - _SHOWN} more" if len(self.failed) > _SHOWN else ""
         raise DataError(
             f"{len(self.failed)} of {counted(self._videos, 'video')} could not be read while training, and "
-            f"--decode.max-bad {self._max_bad:g} allows {self._allowed}: {first}{more}; repair or remove "
-            "these files, or raise --decode.max-bad"
+            f"{self._option} {self._max_bad:g} allows {self._allowed}: {first}{more}; repair or remove "
+            f"these files, or raise {self._option}"
         )

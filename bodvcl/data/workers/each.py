@@ -11,8 +11,6 @@ from bodvcl.data.workers.pool import Note, WorkerDied, WorkerPool
 
 Result = TypeVar("Result")
 
-_AHEAD = 8  # items waiting per worker
-
 
 @dataclass(frozen=True)
 class Lost:
@@ -39,7 +37,12 @@ class _Noted(Generic[Result]):
 
 
 def each(
-    function: Callable[[int], Result], count: int, *, workers: int, timeout: float | None = None
+    function: Callable[[int], Result],
+    count: int,
+    *,
+    workers: int,
+    timeout: float | None = None,
+    ahead: int = 8,
 ) -> Iterator[Result | Lost]:
     """function(0), ..., function(count - 1), in order, computed in processes.
 
@@ -48,6 +51,7 @@ def each(
         count: number of items.
         workers: number of processes. 0: compute in this process.
         timeout: time limit for one item in seconds. None: no limit.
+        ahead: most items per worker that are computed or wait; large results need memory.
     """
     if workers == 0:
         yield from map(function, range(count))
@@ -57,7 +61,7 @@ def each(
         with WorkerPool(_Noted(function), min(workers, count - done), timeout) as pool:
             asked = done
             while done < count:
-                while asked < count and len(pool) < _AHEAD * workers:
+                while asked < count and len(pool) < ahead * workers:
                     pool.submit(asked)
                     asked += 1
                 done += 1

@@ -15,21 +15,22 @@ _PIECE = 2**18  # numbers per piece: one megabyte
 _NO_WEIGHT = 1e-9  # a tap of the blur with less weight changes nothing in float32
 
 
-def resize_box(frames: Tensor, box: Sequence[int], size: int) -> Tensor:
+def resize_box(frames: Tensor, box: Sequence[int], size: int | tuple[int, int]) -> Tensor:
     """Cut one box out of all frames and resize it with antialiasing, rounding to bytes as torchvision does.
 
     Args:
         frames: ``(L, h, w, 3)`` uint8.
         box: top, left, height, width in pixels, inside the frame.
-        size: height and width of the result in pixels.
+        size: height and width of the result in pixels; one number: both.
 
     Returns:
-        ``(L, size, size, 3)`` uint8.
+        ``(L, height, width, 3)`` uint8.
     """
     from torchvision.transforms.v2 import functional as vision  # a second of imports that only a box needs
 
     planar = frames.permute(0, 3, 1, 2)
-    resized: Tensor = vision.resized_crop(planar, *box, [size, size], antialias=True)
+    shape = (size, size) if isinstance(size, int) else size
+    resized: Tensor = vision.resized_crop(planar, *box, list(shape), antialias=True)
     return resized.permute(0, 2, 3, 1)
 
 
