@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from bodvcl.data.workers.process import default_workers
 from bodvcl.engine.ranks import PeerFailed, Ranks, World, silent
+from bodvcl.engine.signals import requeue
 from bodvcl.errors import UserError
+from bodvcl.finetune.loop import TuningOutcome
 from bodvcl.system.surroundings import as_user_errors
 
 
@@ -41,3 +46,19 @@ def workers_of_process(workers: int | None, world: World) -> int | None:
     if workers is not None or world.local_size == 1:
         return workers
     return max(1, default_workers() // world.local_size)
+
+
+def stopped(verb: str, outcome: TuningOutcome, folder: Path) -> int:
+    """Say how a training with labels that a signal stopped goes on; returns the exit code.
+
+    Args:
+        verb: verb of ``bodvcl`` that continues it.
+        outcome: of the training; it has a signal.
+        folder: folder of the run.
+    """
+    number = int(outcome.signal or 0)
+    print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
+    print("  " + shlex.join(["bodvcl", verb, "--resume", "--run-dir", str(folder)]))
+    if number == signal.SIGUSR1:
+        print(requeue())
+    return 128 + number

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shlex
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bodvcl.cli.together import together, workers_of_process
+from bodvcl.cli.together import stopped, together, workers_of_process
 from bodvcl.config.recipes import as_yaml
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.ranks import Ranks, World, world_from_environment
-from bodvcl.engine.signals import requeue
 from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.finetune.dry_run import dry_run
 from bodvcl.finetune.folds import fold_data, mean_metrics, mean_result
 from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.report import fold_table
-from bodvcl.finetune.run import Tuned, tune
+from bodvcl.finetune.run import Tuned, refuse_changed, tune
 from bodvcl.runs.folder import open_run_dir, write_atomically
 from bodvcl.runs.results import RESULTS, Result, read_result
 from bodvcl.system.global_state import restored
@@ -67,15 +64,18 @@ def _all_folds(
     options: FinetuneOptions, folds: dict[int, str], folder: Path, ranks: Ranks, world: World
 ) -> int:
     """One run for each split, in a folder of its own; those that are done are not done again."""
+    runs = {
+        fold: replace(options, data=data, folds=(), run_dir=folder / f"split-{fold}")
+        for fold, data in folds.items()
+    }
+    results = ranks.tell(lambda: {fold: found for fold, run in runs.items() if (found := _done(run))})
     if ranks.first:
         write_atomically(folder / "config.yaml", as_yaml(asdict(options)).encode())
-    results: dict[int, Result] = {}
-    for fold, data in folds.items():
+    for fold, chosen in runs.items():
         own = folder / f"split-{fold}"
-        print(f"split {fold}: {data}")
-        done = ranks.tell(functools.partial(_done, own))
+        print(f"split {fold}: {chosen.data}")
+        done = results.get(fold)
         if done is None:
-            chosen = replace(options, data=data, folds=(), run_dir=own)
             with contextlib.ExitStack() as held:
                 ranks.tell(functools.partial(_opened, held, own, options.resume))
                 found = tune(chosen, ranks, own, workers=workers_of_process(options.workers, world))
@@ -85,6 +85,7 @@ def _all_folds(
                 show(found.table)
             done = found.result
         results[fold] = done
+    results = {fold: results[fold] for fold in runs}
     if ranks.first:
         mean_result(str(options.data), results).save(folder)
     show(fold_table(str(options.data), results, mean_metrics(results)))
@@ -92,8 +93,13 @@ def _all_folds(
     return 0
 
 
-def _done(folder: Path) -> Result | None:
-    return read_result(folder) if (folder / RESULTS).exists() else None
+def _done(options: FinetuneOptions) -> Result | None:
+    """The result of a split that has finished, with the same options; None: it has not."""
+    folder = Path(str(options.run_dir))
+    if not (folder / RESULTS).exists():
+        return None
+    refuse_changed(options, folder)
+    return read_result(folder)
 
 
 def _opened(held: contextlib.ExitStack, folder: Path | None, resume: bool, name: str = "") -> Path:
@@ -105,11 +111,7 @@ def _end(found: Tuned, folder: Path) -> int:
     """The last words of a run; returns its exit code."""
     outcome = found.outcome
     if outcome.signal is not None:
-        print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
-        print("  " + shlex.join(["bodvcl", "finetune", "--resume", "--run-dir", str(folder)]))
-        if outcome.signal == signal.SIGUSR1:
-            print(requeue())
-        return 128 + outcome.signal
+        return stopped("finetune", outcome, folder)
     if (best := outcome.best) is not None:
         print(f"best validation: {best.name} {100 * best.value:.1f}% after step {best.step}")
     if found.table is not None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import signal
 from pathlib import Path
 
-from bodvcl.cli.together import together, workers_of_process
+from bodvcl.cli.together import stopped, together, workers_of_process
 from bodvcl.detect.annotations import evaluate_file
 from bodvcl.detect.dry_run import dry_run
 from bodvcl.detect.options import DetectOptions
 from bodvcl.detect.run import detect, prepare
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.ranks import Ranks, world_from_environment
-from bodvcl.engine.signals import requeue
 from bodvcl.engine.wandb_log import check_wandb
 from bodvcl.runs.folder import open_run_dir, refuse_other_run
 from bodvcl.system.global_state import restored
@@ -58,11 +55,7 @@ def tune_detector(options: DetectOptions) -> int:
         )
         outcome, evaluation = detect(options, prepared, ranks, folder)
         if outcome.signal is not None:
-            print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
-            print("  " + shlex.join(["bodvcl", "detect", "--resume", "--run-dir", str(folder)]))
-            if outcome.signal == signal.SIGUSR1:
-                print(requeue())
-            return 128 + outcome.signal
+            return stopped("detect", outcome, folder)
         if evaluation is not None:
             show(*evaluation.tables())
             print(f"results, predictions and AP of each class are in\n  {folder}")

@@ -201,6 +201,26 @@ def same_tuning(saved: str, now: str, may_change: Collection[str]) -> tuple[list
     return different, changed
 
 
+def refuse_changed(options: FinetuneOptions, run_dir: Path) -> None:
+    """Refuse to count a finished run among others with other options.
+
+    Raises:
+        ConfigError: names the options that differ.
+        DataError: the options of the run cannot be read.
+    """
+    try:
+        before = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+        now = yaml.safe_load(as_yaml(asdict(options)))
+        different, changed = differences([before], now, _MUST_MATCH, _NEVER_MATTER)
+    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        raise DataError(f"{run_dir / 'config.yaml'} cannot be read ({error}): remove {run_dir}") from error
+    if lines := [*different, *changed]:
+        raise ConfigError(
+            f"{run_dir} has finished with other options ({'; '.join(lines)}): drop these, or start again "
+            "with another --run-dir"
+        )
+
+
 def _test(
     options: FinetuneOptions,
     start: Start,

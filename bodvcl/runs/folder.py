@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bodvcl.errors import UserError
-from bodvcl.runs.lock import locked
+from bodvcl.runs.lock import LOCK, locked
 
 RUNS = Path("runs")
 
@@ -33,6 +34,8 @@ def _top_keys(config: Path) -> list[str]:
 def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path]:
     """Create the folder of a run, or open it again; within the block no other process can open it.
 
+    If the block ends with an error before anything was written there, a new folder is removed again.
+
     Args:
         run_dir: the folder. None: the newest run if ``resume``, otherwise a new
             ``runs/<date>-<time>-<name>``, with a number at the end if that name is taken.
@@ -45,10 +48,13 @@ def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path
     """
     with contextlib.ExitStack() as held:
         try:
+            new = run_dir is None or not run_dir.exists()
             if run_dir is None:
                 run_dir = (newest_run() if resume else None) or _new_folder(name)
             refuse_other_run(run_dir, resume)
             run_dir.mkdir(parents=True, exist_ok=True)
+            if new:
+                held.push(functools.partial(_remove_if_empty, run_dir))
             held.enter_context(locked(run_dir))
             refuse_other_run(run_dir, resume)  # a run may have begun, and ended, since the first look
             (run_dir / "checkpoint").mkdir(exist_ok=True)
@@ -60,6 +66,16 @@ def open_run_dir(run_dir: Path | None, name: str, resume: bool) -> Iterator[Path
                 f"cannot write to {run_dir or RUNS}: {error.strerror or error}; choose another --run-dir"
             ) from error
         yield run_dir
+
+
+def _remove_if_empty(run_dir: Path, error: type[BaseException] | None, *_: object) -> None:
+    """After an error, remove a folder in which nothing was written but the lock."""
+    if error is None or any(path.is_file() and path.name != LOCK for path in run_dir.rglob("*")):
+        return
+    with contextlib.suppress(OSError):  # another process may have begun to write there
+        (run_dir / "checkpoint").rmdir()
+        (run_dir / LOCK).unlink()
+        run_dir.rmdir()
 
 
 def refuse_other_run(run_dir: Path, resume: bool) -> None:

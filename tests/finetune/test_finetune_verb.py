@@ -221,6 +221,10 @@ def test_all_official_splits_and_their_mean(mini_ucf101, small_scratch, tmp_path
     assert [mean.metrics[f"top1_split{n}"] for n in (1, 2, 3)] == [fold.metrics["top1"] for fold in folds]
     assert "3 splits" in capsys.readouterr().out
     assert load_classifier(run / "split-2").facts.classes == ("Hammering", "HammerThrow", "HandstandPushups")
+    settings = (run / "config.yaml").read_bytes()
+    said = complaint(capsys, "--resume", "--run-dir", run, "--optim.lr", "0.5")
+    assert "split-1 has finished with other options (optim.lr" in said
+    assert (run / "config.yaml").read_bytes() == settings
 
 
 def test_a_dry_run_reads_lists_alone(mini_ucf101, small_scratch, shape_list, tmp_path, monkeypatch, capsys):

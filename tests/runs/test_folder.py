@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodvcl.cli.train import main
-from bodvcl.errors import UserError
+from bodvcl.errors import DataError, UserError
 from bodvcl.runs.folder import newest_run, open_run_dir
 from bodvcl.runs.lock import LOCK, Holder, locked, refuse_locked
 
@@ -295,3 +295,23 @@ def test_processes_that_train_together_share_one_lock_and_one_refusal(tiny, tmp_
     assert [f"is being written by process {process.pid}" in err for _, _, err in outcomes] == [True, False]
     assert [code for code, _, _ in processes.finish(processes.start(options))] == [0, 0]
     assert (run / LOCK).read_text() == ""
+
+
+def test_a_run_that_could_not_begin_leaves_no_folder(tmp_path):
+    def begin(folder, *names):
+        with open_run_dir(folder, "", resume=False) as run_dir:
+            for name in names:
+                (run_dir / name).write_text("kept")
+            raise DataError("no such data")
+
+    with pytest.raises(DataError):
+        begin(tmp_path / "empty")
+    with pytest.raises(DataError):
+        begin(tmp_path / "begun", "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    with pytest.raises(DataError), open_run_dir(tmp_path, "", resume=False):
+        raise DataError("no such data")
+    assert tmp_path.exists()

@@ -6,11 +6,11 @@ import csv
 import re
 
 import pytest
+from made_runs import PROTOCOL, evaluated, pretrained, probe_file, probed
 
 from bodvcl.cli.table import main
 from bodvcl.tables.data_names import data_and_fold
 from bodvcl.tables.formats import latex_text
-from runs import PROTOCOL, evaluated, pretrained, probe_file, probed
 
 
 def table(capsys, *words: object) -> str:

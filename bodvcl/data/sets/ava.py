@@ -130,7 +130,10 @@ def read_ava_keyframes(root: Path, split: str) -> list[KeyFrame]:
     excluded = _excluded(layout, split)
     # one person has one line per action; identity and box identify a person
     frames: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], list[int]]] = {}
-    expected = "video,second,x1,y1,x2,y2,action,person with 0 <= x1 < x2 <= 1 and a known action"
+    expected = (
+        "video,second,x1,y1,x2,y2,action,person with 0 <= x1 < x2 <= 1 and an action of the label map "
+        "(all 80 are in ava_action_list_v2.2.pbtxt)"
+    )
     for line in layout.lines(table):
         parts = line.split(",")
         try:
