@@ -184,7 +184,7 @@ BAD: dict[str, tuple[Callable[[Path], None] | None, list[str], str]] = {
     "a detection outside": (
         changed(FOUND, "val-film_00,0902,0.5,0.1,0.4,0.5,,0.99\n"), [], "boxes.csv: line 1: the box",
     ),
-    "an unknown action": (changed(VAL, "val-film_00,0902,0.1,0.1,0.5,0.5,33,0\n"), [], "an action of the label map"),
+    "an unknown action": (changed(VAL, "val-film_00,0902,0.1,0.1,0.5,0.5,33,0\n"), [], "of the label map"),
     "an empty list": (changed("ava_train_v2.2.csv", ""), [], "the split train holds no key frame"),
     "no detections": (changed(FOUND, ""), [], "predicted_boxes.csv: the file is empty"),
     "another split": (
