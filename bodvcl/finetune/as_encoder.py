@@ -42,6 +42,8 @@ def refuse_without_run(options: ProbeOptions) -> None:
         ConfigError: such options.
         CheckpointError: a checkpoint that cannot be read.
     """
+    if options.data is not None and not options.streams:
+        return
     given = [options.checkpoint] + ([] if options.against in (None, UNTRAINED) else [Path(options.against)])
     tuned = [path for path in given if classifier_file(path) is not None]
     if tuned and options.streams:

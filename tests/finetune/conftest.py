@@ -23,7 +23,7 @@ SCRATCH = ["--checkpoint", "scratch", "--width", "4", *SMALL]
 @pytest.fixture(scope="session")
 def shape_rows(shapes_cache) -> list[dict[str, str]]:
     """48 videos with the label shape: 24 train, 8 validate, 16 test."""
-    made = ShapesConfig(cache=shapes_cache, train_videos=8, probe_videos=48, frames=20, size=32)
+    made = ShapesConfig(cache=shapes_cache / "finetune", train_videos=8, probe_videos=48, frames=20, size=32)
     rows = open_dataset("shapes", BuiltInSettings(shapes=made), workers=1, progress=False).rows
     rows = [row for row in rows if row.split.startswith("probe")]
     splits = ["train"] * 24 + ["val"] * 8 + ["test"] * 16
