@@ -1,4 +1,4 @@
-"""The classifier: backbone, pooling, dropout, linear layer; and which part of it trains."""
+"""The classifier: backbone, pooling, normalisation, dropout, linear layer; and which part of it trains."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class VideoClassifier(nn.Module):
         trained: number of parts of the backbone that train, counted from its end.
         frozen_norm: "fixed": what does not train stays in evaluation mode; "updated": it goes with the rest.
         pooling: "mean" or "mean_std": what a clip is of its features over time.
+        head_norm: whether each pooled feature is standardised, by batch normalisation without weights.
 
     Raises:
         ConfigError: the backbone has fewer parts.
@@ -38,12 +39,15 @@ class VideoClassifier(nn.Module):
         trained: int,
         frozen_norm: str = "fixed",
         pooling: str = "mean",
+        head_norm: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self._deviates = pooling == "mean_std"
-        self.head = nn.Linear(backbone.dim * (2 if self._deviates else 1), classes)
+        width = backbone.dim * (2 if self._deviates else 1)
+        self.norm = nn.BatchNorm1d(width, affine=False) if head_norm else nn.Identity()
+        self.head = nn.Linear(width, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self._trained, self._fixed = trained, frozen_norm == "fixed"
@@ -52,7 +56,7 @@ class VideoClassifier(nn.Module):
         """Logits ``(N, classes)``, float32, of clips ``(N, 3, L, H, W)``."""
         features: Tensor = self.backbone(clips)
         pooled = mean_and_std(features) if self._deviates else features.mean(1)
-        logits: Tensor = self.head(self.dropout(pooled))
+        logits: Tensor = self.head(self.dropout(self.norm(pooled)))
         return logits.float()
 
     def train(self, mode: bool = True) -> VideoClassifier:

@@ -101,6 +101,10 @@ class FinetuneOptions(LoopOptions):
     pooling: Literal["mean", "mean_std"] = "mean"
     """What the linear layer sees of a clip. mean: the mean of its features over time and space, as in papers.
     mean_std: that, and beside it the standard deviation over time, which holds what moves."""
+    head_norm: bool = True
+    """Standardise each pooled feature before the linear layer, by batch normalisation without weights, as in
+    MAE's linear evaluation. Features that differ little between clips otherwise make the layer learn slowly.
+    The recipes of the paper's rows leave it out, as their sources do."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a feature is left out before the linear layer."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -29,6 +29,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "tune": options.tune,
         "frozen_norm": options.frozen_norm,
         "pooling": options.pooling,
+        "head_norm": options.head_norm,
         "clip": f"{clip.frames} frames, stride {clip.stride}, {clip.size} pixels"
         + ("" if clip.fps is None else f", {clip.fps:g} fps"),
         "test": str(tested_views(options, clip)),

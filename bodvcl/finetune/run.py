@@ -42,7 +42,8 @@ _NEVER_MATTER = (
     *("workers", "decode", "decoder", "device", "log", "shapes.cache", "digits.cache", "scenes.cache"),
 )
 _MUST_MATCH = (
-    *("checkpoint", "backbone", "width", "data", "label", "multi_label", "separator", "tune", "pooling"),
+    *("checkpoint", "backbone", "width", "data", "label", "multi_label", "separator"),
+    *("tune", "pooling", "head_norm"),
     *("frozen_norm", "clips_per_video", "hold_out", "train_videos", "batch_size", "seed", "clip"),
     *("shapes", "digits", "scenes"),
 )
@@ -79,7 +80,13 @@ def _classifier(options: FinetuneOptions, start: Start, classes: int) -> VideoCl
     trained = trained_parts(options.tune, start.backbone)
     torch.manual_seed(options.seed)
     return VideoClassifier(
-        start.backbone, classes, options.dropout, trained, options.frozen_norm, options.pooling
+        start.backbone,
+        classes,
+        options.dropout,
+        trained,
+        options.frozen_norm,
+        options.pooling,
+        options.head_norm,
     )
 
 
@@ -156,6 +163,7 @@ def tune(
         start.model,
         labels.classes,
         options.pooling,
+        options.head_norm,
         labels.column,
         labels.multi,
         start.clip,

@@ -37,6 +37,7 @@ class ClassifierFacts:
         model: configuration of its backbone.
         classes: names of the classes, in the order of the logits.
         pooling: what the linear layer sees of a clip, "mean" or "mean_std".
+        head_norm: whether this is standardised before.
         label: label column that was learned.
         multi_label: whether each class is decided by itself.
         clip: clips that it was trained on.
@@ -47,6 +48,7 @@ class ClassifierFacts:
     model: ModelConfig
     classes: tuple[str, ...]
     pooling: str
+    head_norm: bool
     label: str
     multi_label: bool
     clip: ClipConfig
@@ -146,7 +148,9 @@ def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Tra
     try:
         facts = _facts(state["classifier"])
         backbone = build_backbone(facts.model)
-        network = VideoClassifier(backbone, len(facts.classes), 0.0, trained=0, pooling=facts.pooling)
+        network = VideoClassifier(
+            backbone, len(facts.classes), 0.0, trained=0, pooling=facts.pooling, head_norm=facts.head_norm
+        )
         network.load_state_dict(state["network"])
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(

@@ -22,6 +22,9 @@ class Linear(Backbone):
         super().__init__("tiny", len(weight))
         self.weight = nn.Parameter(weight)
 
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self]]
+
     def maps(self, clips: Tensor) -> list[Tensor]:
         cells = nn.functional.avg_pool3d(clips, (1, 4, 4))
         return [torch.einsum("dc,ncthw->ndthw", self.weight, cells)] * 4

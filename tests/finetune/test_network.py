@@ -113,3 +113,20 @@ def test_logits_are_those_of_the_mean_feature():
     frames = maps.mean((3, 4)).transpose(1, 2)
     pooled = torch.cat([frames.mean(1), frames.std(1, correction=0)], 1)
     torch.testing.assert_close(both(clips), pooled @ both.head.weight.T + both.head.bias)
+
+
+def test_pooled_features_are_standardised_before_the_linear_layer():
+    """Over the batch in training, and with the running statistics of the training in the test."""
+    backbone = build_backbone(ModelConfig(width=4)).eval()
+    net = VideoClassifier(backbone, 3, 0.0, 0, head_norm=True).train()
+    clips = torch.rand(6, 3, 4, 16, 16)
+    pooled = backbone(clips).mean(1)
+    mean, var = pooled.mean(0), pooled.var(0, correction=0)
+    want = net.head((pooled - mean) / (var + 1e-5).sqrt())
+    torch.testing.assert_close(net(clips), want, rtol=1e-3, atol=1e-4)
+    net.eval()
+    running = (0.1 * mean, 0.9 + 0.1 * pooled.var(0))
+    want = net.head((pooled - running[0]) / (running[1] + 1e-5).sqrt())
+    torch.testing.assert_close(net(clips), want, rtol=1e-3, atol=1e-4)
+    plain = VideoClassifier(backbone, 3, 0.0, 0)
+    assert dict(net.named_parameters()).keys() == dict(plain.named_parameters()).keys()
