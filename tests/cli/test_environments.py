@@ -77,7 +77,16 @@ def test_a_training_of_an_unknown_user_ends_well(tmp_path):
     wrapper = ("setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups")
     if subprocess.run([*wrapper, sys.executable, "-c", "import torch"], capture_output=True).returncode:
         pytest.skip("this Python or its packages lie where only root may read")
-    options = ["--shapes.train-videos", "8", "--shapes.probe-videos", "16", "--shapes.frames", "20"]
+    options = [
+        "--data",
+        "shapes",
+        "--shapes.train-videos",
+        "8",
+        "--shapes.probe-videos",
+        "16",
+        "--shapes.frames",
+        "20",
+    ]
     options += ["--batch-size", "4", "--max-steps", "1", "--workers", "1"]
     drop = ("HOME", "USER", "LOGNAME", "BODVCL_INDEX", "XDG_CACHE_HOME")
     done = train(options, run, wrapper=wrapper, drop=drop, TMPDIR=str(tmp_path))

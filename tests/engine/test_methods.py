@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from patience import LONG
 from processes import finish, start
 from same_training import assert_same_movement
 
@@ -137,7 +138,9 @@ def test_parts_of_a_batch_fill_the_same_state(tiny, tmp_path, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["moco", "byol", "swav", "hdc"])
+@pytest.mark.parametrize(
+    "method", ["moco", pytest.param("byol", marks=LONG), "swav", pytest.param("hdc", marks=LONG)]
+)
 def test_two_processes_train_as_one(tiny, tmp_path, method):
     """With batch statistics over both, and without the split, which magnifies rounding."""
     more = "--precision fp32 --sync-norm True --optim.name sgd --optim.lr 0.002 --augment.mix 0"

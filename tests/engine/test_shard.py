@@ -131,7 +131,11 @@ def test_two_processes_with_cut_weights_train_as_with_whole_ones(cut, whole):
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        ("--method byol --accumulate 2 --optim.name adamw --optim.lr 1e-4 --optim.clip-norm 1", 5e-2),
+        pytest.param(
+            "--method byol --accumulate 2 --optim.name adamw --optim.lr 1e-4 --optim.clip-norm 1",
+            5e-2,
+            marks=LONG,
+        ),
         pytest.param(
             "--method moco --moco.queue 48 --sync-norm False --optim.name lars --optim.lr 1",
             1e-3,
@@ -214,7 +218,11 @@ def test_as_many_processes_continue_bit_for_bit(cut, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "size", "option"),
-    [("cut", 4, "--shard"), ("cut", 2, "--no-shard"), pytest.param("whole", 3, "--shard", marks=LONG)],
+    [
+        ("cut", 4, "--shard"),
+        pytest.param("cut", 2, "--no-shard", marks=LONG),
+        pytest.param("whole", 3, "--shard", marks=LONG),
+    ],
 )
 def test_any_processes_continue_with_weights_whole_or_cut(cut, whole, tmp_path, start, size, option):
     """Three and four processes hold parts of different sizes."""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG
 
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
@@ -234,6 +235,7 @@ def test_runs_without_a_probe_are_no_table(tmp_path):
 
 
 @pytest.mark.slow
+@LONG  # its runner is tested in tests/sweep
 def test_a_training_that_fails_is_named(tmp_path, capsys):
     command = [
         "--out",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import LONG
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
@@ -29,7 +30,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("arch", [80, 90, 100, 120])
+@pytest.mark.parametrize("arch", [pytest.param(80, marks=LONG), 90, pytest.param(100, marks=LONG), 120])
 def test_compiles_without_spills(arch, tmp_path):
     include = Path(torch.__file__).parent / "include"
     command = [
