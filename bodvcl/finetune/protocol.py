@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from bodvcl.config.schema import ClipConfig
 from bodvcl.engine.flops import forward_flops
 from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.loop_options import TuneOptim
 from bodvcl.finetune.network import VideoClassifier
-from bodvcl.finetune.options import FinetuneOptions
+from bodvcl.finetune.options import FinetuneOptions, TuneAugment
 from bodvcl.finetune.start import Start
 from bodvcl.finetune.views import Views
 from bodvcl.models.layout import parameter_count
@@ -38,6 +40,7 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "clips_per_video": options.clips_per_video,
         "batch_size": options.batch_size,
         **rate_and_schedule(options.optim),
+        "augment": _changed(options.augment),
         "layer_decay": options.layer_decay,
         "dropout": options.dropout,
         "label_smoothing": options.label_smoothing,
@@ -46,6 +49,12 @@ def protocol(options: FinetuneOptions, clip: ClipConfig, labels: Labels) -> dict
         "keep": options.keep,
         "recipe": options.recipe,
     }
+
+
+def _changed(augment: TuneAugment) -> str:
+    """The augmentation where it is not the default."""
+    usual = asdict(TuneAugment())
+    return ", ".join(f"{name} {value}" for name, value in asdict(augment).items() if value != usual[name])
 
 
 def rate_and_schedule(optim: TuneOptim) -> dict[str, Fact]:

@@ -7,10 +7,13 @@ import math
 import pytest
 
 from bodvcl.config.recipes import find_recipe, recipe_names
+from bodvcl.config.schema import ClipConfig
 from bodvcl.errors import ConfigError
+from bodvcl.finetune.labels import Labels
 from bodvcl.finetune.loop_options import loop_contradictions
 from bodvcl.finetune.options import FinetuneOptions
 from bodvcl.finetune.parse import KIND, list_recipes, load_recipe, parse_options
+from bodvcl.finetune.protocol import protocol
 from bodvcl.finetune.rate import rate_at
 
 NAMES = recipe_names(KIND)
@@ -100,3 +103,15 @@ def test_options_override_a_recipe(tmp_path):
     mine.write_text("drop_out: 1\n")
     with pytest.raises(ConfigError, match=r"mine.yaml: unknown key drop_out \(did you mean dropout\?\)"):
         parse_options(["--checkpoint", "scratch", "--data", "d", "--recipe", str(mine)])
+
+
+def test_results_with_other_augmentation_have_another_protocol() -> None:
+    """So that a table does not take them for seeds of one run."""
+
+    def facts(*options: str):
+        chosen = parse_options(["--checkpoint", "scratch", "--data", "videos.csv", *options])
+        return protocol(chosen, ClipConfig(), Labels("action", ("sit", "walk"), None))
+
+    assert facts()["augment"] == ""
+    assert facts("--augment.flip", "0", "--augment.mix", "1")["augment"] == "flip 0.0, mix 1.0"
+    assert facts("--seed", "1") == facts()
