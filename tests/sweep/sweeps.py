@@ -38,18 +38,19 @@ class StandIns:
 
     Attributes:
         started: the commands.
-        processes: what was started.
+        returned: folder of a run to the process that was started for it.
     """
 
     def __init__(self, behaviour: Callable[[Sequence[str]], str]) -> None:
         self.behaviour = behaviour
         self.started: list[list[str]] = []
         self.environments: list[dict[str, str]] = []
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.returned: dict[str, subprocess.Popen[bytes]] = {}  # by run folder: threads start them at once
 
     def __call__(self, command: list[str], **options: object) -> subprocess.Popen[bytes]:
         self.started.append(command)
         self.environments.append(dict(options["env"]))
         words = [self.behaviour(command), option(command, "--run-dir"), option(command, "--seed")]
-        self.processes.append(_POPEN([sys.executable, "-S", str(STAND_IN), *words], **options))
-        return self.processes[-1]
+        process = _POPEN([sys.executable, "-S", str(STAND_IN), *words], **options)
+        self.returned[option(command, "--run-dir")] = process
+        return process

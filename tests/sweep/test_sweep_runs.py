@@ -112,7 +112,7 @@ def test_after_a_signal_the_runs_are_stopped_and_go_on_later(tmp_path, capsys, s
     threading.Thread(target=stop, daemon=True).start()
     assert main([str(path), "--out", str(out), "--workers", "2"]) == 143
     assert "terminated" in capsys.readouterr().err
-    codes = {xi(words): p.returncode for words, p in zip(found.started, found.processes)}
+    codes = {Path(run).parents[1].name: process.returncode for run, process in found.returned.items()}
     assert codes == {"0.1": 0, "0.2": -signal.SIGTERM, "0.3": -signal.SIGTERM}
     rest = stand_ins(lambda words: "0.5")
     assert main([str(path), "--out", str(out)]) == 0
