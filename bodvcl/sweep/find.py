@@ -30,13 +30,14 @@ def packaged() -> dict[str, Path]:
 def find_sweep(name: str) -> Path:
     """The path of a sweep file: a ``.yaml`` file, or a name as ``ablations/nu`` or ``nu``.
 
+    ``ablations/nu.yaml`` is that of the package where no such file is here.
+
     Raises:
         ConfigError: there is none with this name; the message lists all names.
     """
-    path = expand(name)
+    path, files = expand(name), packaged()
     if path.suffix in (".yaml", ".yml"):
-        return path
-    files = packaged()
+        return path if path.exists() else files.get(name.removesuffix(".yaml"), path)
     short = {known.partition("/")[2]: known for known in files}
     known = short.get(name, name)
     if known not in files:

@@ -105,7 +105,8 @@ def test_numbers_of_the_paper_go_with_their_rows(tmp_path):
 def test_a_name_that_there_is_not_suggests_one():
     with pytest.raises(ConfigError, match=r"no sweep named 'solver' \(did you mean solvers\?\)"):
         find_sweep("solver")
-    assert find_sweep("nu") == find_sweep("ablations/nu")
+    assert find_sweep("nu") == find_sweep("ablations/nu") == find_sweep("ablations/nu.yaml")
+    assert find_sweep("mine.yaml") == Path("mine.yaml")
 
 
 ABLATIONS = [name for name in packaged() if name.startswith("ablations")]
