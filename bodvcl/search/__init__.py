@@ -1,0 +1,1 @@
+"""Videos that look alike or move alike, from a file of ``bodvcl embed``."""
