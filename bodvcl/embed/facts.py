@@ -28,8 +28,8 @@ _NAMES = {
 """What messages call a fact."""
 
 
-def facts_of(options: EmbedOptions, embedder: Embedder, labels: list[str]) -> About:
-    """What the file of an embedding says about itself."""
+def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
+    """What the file of an embedding says about itself, but for the labels."""
     encoder, config, clips = embedder.encoder, embedder.config, options.clips_of_a_row
     width = {"pooled": 2 * encoder.backbone.dim}
     length = encoder.backbone.frames_out(config.clip.frames)
@@ -43,7 +43,6 @@ def facts_of(options: EmbedOptions, embedder: Embedder, labels: list[str]) -> Ab
         window=options.window,
         clips=clips,
         clip=asdict(config.clip),
-        labels=labels,
         widths={kind: width.get(kind, config.model.embed_dim) for kind in embedder.kinds},
         every=options.every,
         frames=[clips * length, encoder.backbone.dim] if options.frames else [],

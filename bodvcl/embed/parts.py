@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from bodvcl.embed.facts import differences
 from bodvcl.embed.file import About
 from bodvcl.errors import UserError
 from bodvcl.runs.folder import write_atomically
+from bodvcl.runs.lock import LOCK
 
 ROWS = "rows"
 """Name under which a part has the numbers of its rows."""
@@ -37,39 +39,73 @@ class Parts:
     """The parts of one embedding.
 
     Args:
-        folder: see :func:`folder_of`.
+        out: the file of embeddings.
 
     Attributes:
-        folder: the same.
+        folder: see :func:`folder_of`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.folder = folder_of(out)
 
-    def begin(self, about: About, todo: Sequence[Stamp]) -> None:
-        """Make the folder, for a new embedding or for one that was interrupted.
+    def refuse_other(self, about: About, *, restart: bool) -> None:
+        """Refuse parts of an embedding with other options. Reads no vector and writes nothing.
+
+        Args:
+            about: on what the vectors depend.
+            restart: parts of another embedding will be removed.
+
+        Raises:
+            UserError: the folder holds them; the message says what differs.
+        """
+        before = self._plan()
+        if before is not None and not restart and not self._spent():
+            self._refuse(differences(_about(before), about))
+
+    def begin(self, about: About, todo: Sequence[Stamp], *, restart: bool) -> None:
+        """Prepare the folder, which is there, for a new embedding or for one that was interrupted.
 
         Args:
             about: on what the vectors depend.
             todo: the videos of the rows that are computed; of each row one.
+            restart: remove parts of another embedding, and those that were begun without ``restart``.
 
         Raises:
             UserError: the folder holds parts of another embedding; the message says what differs.
             OSError: it cannot be written.
         """
+        facts = {"about": json.dumps(asdict(about)), "restart": json.dumps(restart)}
         plan = pa.table({name: [video[place] for video in todo] for place, name in enumerate(Stamp._fields)})
-        plan = plan.replace_schema_metadata({"about": json.dumps(asdict(about))})
+        before = self._plan()
+        if before is not None and not self._spent():
+            found = differences(_about(before), about)
+            if not found and not before.equals(plan):
+                found = [_changed(before, plan)]
+            begun_so = restart <= json.loads(before.schema.metadata[b"restart"])
+            if not found and begun_so:
+                return
+            if not restart:
+                self._refuse(found)
+        for file in self.folder.glob("*.*"):
+            if file.name != LOCK:
+                file.unlink()
+        sink = pa.BufferOutputStream()
+        pq.write_table(plan.replace_schema_metadata(facts), sink)
+        write_atomically(self.folder / _PLAN, sink.getvalue().to_pybytes())
+
+    def _plan(self) -> pa.Table | None:
+        """The plan of the parts that are there."""
         file = self.folder / _PLAN
-        if not file.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            sink = pa.BufferOutputStream()
-            pq.write_table(plan, sink)
-            write_atomically(file, sink.getvalue().to_pybytes())
-            return
-        before = pq.read_table(file)
-        found = differences(About(**json.loads(before.schema.metadata[b"about"])), about)
-        if not found and not before.equals(plan):
-            found = [_changed(before, plan)]
+        return pq.read_table(file) if file.exists() else None
+
+    def _spent(self) -> bool:
+        """Whether the file was written from these parts, but they were not removed."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._out.stat().st_mtime_ns > (self.folder / _PLAN).stat().st_mtime_ns
+        return False
+
+    def _refuse(self, found: Sequence[str]) -> None:
         if found:
             raise UserError(
                 f"{self.folder} holds what an interrupted command left, which differs in {'; '.join(found)}; "
@@ -124,6 +160,10 @@ class Parts:
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"
+
+
+def _about(plan: pa.Table) -> About:
+    return About(**json.loads(plan.schema.metadata[b"about"]))
 
 
 def _changed(before: pa.Table, now: pa.Table) -> str:

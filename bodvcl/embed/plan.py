@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from bodvcl.data.sets import BuiltInSettings
 from bodvcl.embed.facts import differences, facts_of
 from bodvcl.embed.file import RESERVED, About, read_about
 from bodvcl.embed.options import EmbedOptions
+from bodvcl.embed.parts import Parts
 from bodvcl.embed.reading import Task
 from bodvcl.embed.rows import Rows, plan_rows
 from bodvcl.embed.tensors import checked_index
 from bodvcl.embed.vectors import Embedder
-from bodvcl.errors import UserError
+from bodvcl.errors import DataError, UserError
 from bodvcl.evaluate.reading import FRAMES_AT_ONCE
 from bodvcl.text.words import counted, printable
 
@@ -81,16 +82,20 @@ def make_plan(options: EmbedOptions, embedder: Embedder) -> Plan:
     Raises:
         UserError: no usable video, no window that holds a clip, or a file at ``--out`` that is another's.
     """
+    about = facts_of(options, embedder)
+    Parts(options.out).refuse_other(about, restart=options.restart)
+    updates = options.out.exists() and not options.restart
+    if updates:
+        refuse_other(options.out, about)
     settings = BuiltInSettings.of(embedder.config)
     found = scan(options.data, clip=embedder.clip, settings=settings, workers=options.workers)
     rows, left_out = plan_rows(found.videos, embedder.clip, options.window, options.every)
     labels, renamed = _labels(found)
-    about = facts_of(options, embedder, list(labels))
     versions = stamps(found.videos)
     notes = [*found.summary(), *(f"left out: {path}: {reason}" for path, reason in left_out), *renamed]
     known = np.full(len(rows), -1, np.int64)
-    if options.out.exists() and not options.restart:
-        known, gone = _known(options.out, about, rows, versions)
+    if updates:
+        known, gone = _known(options.out, rows, versions)
         again = len(np.unique(rows.video[known >= 0]))
         notes.append(f"{options.out}: {counted(again, 'video')} unchanged, their vectors are kept")
         if gone:
@@ -101,7 +106,7 @@ def make_plan(options: EmbedOptions, embedder: Embedder) -> Plan:
     size = max(1, FRAMES_AT_ONCE // (embedder.clip.frames * about.clips))
     tasks = [Task(start, min(start + size, len(place))) for start in range(0, len(place), size)]
     return Plan(
-        about,
+        replace(about, labels=list(labels)),
         found.videos,
         versions,
         labels,
@@ -131,13 +136,19 @@ def _labels(found: ScanResult) -> tuple[dict[str, list[str | None]], list[str]]:
     return columns | ({SPLIT: splits} if any(splits) else {}), lines
 
 
-def _known(out: Path, about: About, rows: Rows, versions: Sequence[Stamp]) -> tuple[NDArray[np.int64], int]:
-    """Which rows of a file are those of unchanged videos, and the number of its other videos.
+def refuse_other(out: Path, about: About) -> None:
+    """Refuse a file of embeddings that cannot be brought up to date.
 
     Raises:
         UserError: another kind of file, or one with other vectors; the message says what differs.
     """
-    before = read_about(out)
+    try:
+        before = read_about(out)
+    except DataError as error:
+        raise DataError(
+            f"--out: {out} is there and is no file of bodvcl embed: replace it with --restart, or choose "
+            "another --out"
+        ) from error
     why = differences(before, about)
     if before.data != about.data:
         why.insert(0, f"the data ({before.data}, now {about.data})")
@@ -146,6 +157,10 @@ def _known(out: Path, about: About, rows: Rows, versions: Sequence[Stamp]) -> tu
             f"--out: {out} is there and differs in {'; '.join(why)}; replace it with --restart, or choose "
             "another --out"
         )
+
+
+def _known(out: Path, rows: Rows, versions: Sequence[Stamp]) -> tuple[NDArray[np.int64], int]:
+    """Number in a file of each row whose video is unchanged, else -1; and the number of its other videos."""
     index = checked_index(out) if out.suffix == ".safetensors" else out
     table = pq.read_table(index, columns=["path", "video", "bytes", "modified"])
     videos = table["video"].to_numpy()

@@ -71,10 +71,10 @@ def embed_query(
             raise DataError(f"{path}: no clip fits into a window of {about.window:g} s at {seconds:g} s")
     one = Rows(np.array([0]), np.array([first]), np.array([stop]), np.zeros(1), np.zeros(1))
     batches = read_rows([info], one, embedder.clip, clips, [Task(0, 1)], 0)
-    batch, vectors = next(embed_batches(embedder, batches, clips, frames=False))
-    if not vectors:
-        raise DataError(f"{path}: {batch.failures[0][1]}")
-    return {kind: values[0] for kind, values in vectors.items()}
+    found = next(embed_batches(embedder, batches, clips, frames=False))
+    if not found.rows:
+        raise DataError(f"{path}: {found.failures[0][1]}")
+    return {kind: values[0] for kind, values in found.vectors.items()}
 
 
 @functools.lru_cache(maxsize=1)

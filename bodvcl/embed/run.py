@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.data.workers.process import default_workers
 from bodvcl.embed.assemble import assemble
 from bodvcl.embed.file import TIMES
 from bodvcl.embed.options import EmbedOptions
-from bodvcl.embed.parts import Parts, folder_of
+from bodvcl.embed.parts import Parts
 from bodvcl.embed.plan import Plan, make_plan
 from bodvcl.embed.reading import read_rows
 from bodvcl.embed.rows import frame_ends
 from bodvcl.embed.tensors import index_of
-from bodvcl.embed.vectors import Embedder, embed_batches, feature_times, open_embedder
+from bodvcl.embed.vectors import Embedded, Embedder, embed_batches, feature_times, open_embedder
 from bodvcl.engine.ranks import Ranks
 from bodvcl.errors import DataError
 from bodvcl.runs.lock import locked
@@ -57,7 +56,7 @@ def embed(
     if options.dry_run:
         say(f"{options.out} would have {_rows(len(plan.rows), plan)}; {len(plan.todo):,} are to be computed")
         return
-    parts = Parts(folder_of(options.out))
+    parts = Parts(options.out)
     with contextlib.ExitStack() as held:
         ranks.tell(lambda: _begin(parts, plan, options, held))
         missing = [number for number in range(plan.parts) if not parts.done(number)]
@@ -79,11 +78,14 @@ def embed(
 
 
 def _begin(parts: Parts, plan: Plan, options: EmbedOptions, held: contextlib.ExitStack) -> None:
-    """Open the folder of the parts for this process and its peers."""
-    if options.restart:
-        parts.remove()
-    parts.begin(plan.about, [plan.stamps[number] for number in plan.todo.video.tolist()])
+    """Open the folder of the parts, for this process and its peers."""
+    parts.folder.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(parts.folder, "--out"))
+    for file in _files(options.out):  # of a command that was killed while it wrote them
+        for stale in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+            stale.unlink()
+    todo = [plan.stamps[number] for number in plan.todo.video.tolist()]
+    parts.begin(plan.about, todo, restart=options.restart)
 
 
 def _compute(plan: Plan, embedder: Embedder, numbers: Sequence[int], parts: Parts, workers: int) -> None:
@@ -105,24 +107,21 @@ def _compute(plan: Plan, embedder: Embedder, numbers: Sequence[int], parts: Part
             _save(plan, number, done, parts)
 
 
-def _save(
-    plan: Plan, number: int, done: Sequence[tuple[ClipBatch, Mapping[str, NDArray[Any]]]], parts: Parts
-) -> None:
-    """Write a part from the batches of its tasks."""
-    some = [(batch, dict(vectors)) for batch, vectors in done if vectors]
-    for batch, vectors in some:
-        if plan.about.frames:
-            vectors[TIMES] = np.stack(list(_times(plan, batch)))
-    rows = [row for batch, _ in some for row in batch.videos.tolist()]
-    together = {
-        name: np.concatenate([vectors[name] for _, vectors in some]) for name in (some[0][1] if some else ())
+def _save(plan: Plan, number: int, done: Sequence[Embedded], parts: Parts) -> None:
+    """Write a part from what its batches gave."""
+    some = [one for one in done if one.rows]
+    vectors = {
+        name: np.concatenate([one.vectors[name] for one in some])
+        for name in (some[0].vectors if some else ())
     }
-    parts.save(number, rows, together, [failure for batch, _ in done for failure in batch.failures])
+    if some and plan.about.frames:
+        vectors[TIMES] = np.array([times for one in some for times in _times(plan, one)])
+    rows = [row for one in some for row in one.rows]
+    parts.save(number, rows, vectors, [failure for one in done for failure in one.failures])
 
 
-def _times(plan: Plan, batch: ClipBatch) -> Iterator[NDArray[np.float64]]:
-    frames = batch.frames.cpu().numpy().reshape(len(batch.videos), plan.about.clips, -1)
-    for row, numbers in zip(batch.videos.tolist(), frames):
+def _times(plan: Plan, one: Embedded) -> Iterator[NDArray[np.float64]]:
+    for row, numbers in zip(one.rows, one.shown):
         times, _ = frame_ends(plan.videos[int(plan.todo.video[row])])
         yield feature_times(numbers, times, plan.about.frames[0])
 

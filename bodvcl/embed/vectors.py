@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,10 +89,26 @@ def open_embedder(checkpoint: Path, clip: ClipOptions, device: torch.device) -> 
     )
 
 
+class Embedded(NamedTuple):
+    """What a batch gave.
+
+    Attributes:
+        rows: numbers of its rows.
+        shown: int64 ``(rows, clips, L)``: frame numbers of the clips of every row.
+        vectors: kind to float32 ``(rows, width)``, and "frames" to ``(rows, clips * T, D)``.
+        failures: (path, reason) of what could not be read.
+    """
+
+    rows: list[int]
+    shown: NDArray[np.int64]
+    vectors: dict[str, NDArray[Any]]
+    failures: tuple[tuple[str, str], ...]
+
+
 def embed_batches(
     embedder: Embedder, batches: Iterable[ClipBatch], clips: int, *, frames: bool
-) -> Generator[tuple[ClipBatch, dict[str, NDArray[np.float32]]]]:
-    """The vectors of the rows of each batch, by kind: ``(rows, width)``.
+) -> Generator[Embedded]:
+    """The vectors of the rows of each batch.
 
     Args:
         embedder: the encoder.
@@ -100,12 +117,13 @@ def embed_batches(
         frames: also "frames" ``(rows, clips * T, D)``, the features of every frame, clip by clip.
     """
     for batch in uploaded(batches, embedder.device):
-        yield batch, _vectors(embedder, batch, clips, frames) if len(batch.videos) else {}
+        rows: list[int] = batch.videos.tolist()
+        vectors = _vectors(embedder, batch, clips, frames) if rows else {}
+        shown = batch.frames.cpu().numpy().reshape(len(rows), clips, embedder.clip.frames)
+        yield Embedded(rows, shown, vectors, batch.failures)
 
 
-def _vectors(
-    embedder: Embedder, batch: ClipBatch, clips: int, frames: bool
-) -> dict[str, NDArray[np.float32]]:
+def _vectors(embedder: Embedder, batch: ClipBatch, clips: int, frames: bool) -> dict[str, NDArray[Any]]:
     encoder, config, device = embedder.encoder, embedder.config, embedder.device
     with frozen(encoder):
         pixels = to_encoder(finish(batch, config.augment, device), encoder, device)

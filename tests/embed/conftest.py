@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from bodvcl.cli.embed import main
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import ClipConfig, ModelConfig, TrainConfig
 from bodvcl.engine.checkpoint import save_encoder
@@ -40,6 +42,17 @@ def encoder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another encoder, with weights of its own."""
     return make_run(tmp_path_factory.mktemp("encoders") / "two", 1)
+
+
+@pytest.fixture
+def embed(encoder_run: Path) -> Callable[..., int]:
+    """Runs the verb with a checkpoint, in this process: ``embed(SOURCE, FILE, *OPTIONS, run=RUN)``."""
+
+    def run(source: Path | str, out: Path, *options: str, run: Path = encoder_run) -> int:
+        fixed = ["--checkpoint", str(run), "--out", str(out), "--workers", "0", "--device", "cpu"]
+        return main([str(source), *fixed, *options])
+
+    return run
 
 
 @pytest.fixture

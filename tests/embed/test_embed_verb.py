@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from video_files import write_video
 
-from bodvcl.cli.embed import main
 from bodvcl.data.files.scan import scan
 from bodvcl.embed.file import read_embeddings
 from bodvcl.embed.query import embed_query
@@ -19,19 +17,6 @@ from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import CheckpointError, DataError
 from bodvcl.evaluate.features import batch_features
 from bodvcl.evaluate.reading import read_clips
-
-Embed = Callable[..., int]
-
-
-@pytest.fixture
-def embed(encoder_run: Path) -> Embed:
-    """Runs the verb with a checkpoint, in this process."""
-
-    def run(source: Path, out: Path, *options: str, run: Path = encoder_run) -> int:
-        fixed = ["--checkpoint", str(run), "--out", str(out), "--workers", "0", "--device", "cpu"]
-        return main([str(source), *fixed, *options])
-
-    return run
 
 
 def test_vectors_are_the_features_of_the_probe(embed, encoder_run, listed, tmp_path):
@@ -96,3 +81,59 @@ def test_a_finished_file_is_brought_up_to_date(embed, videos, tmp_path, capsys):
     assert embed(videos, anew) == 0
     for kind, vectors in read_embeddings(anew).vectors.items():
         np.testing.assert_allclose(after.vectors[kind], vectors, rtol=1e-5, atol=1e-6)
+
+
+def test_a_built_in_set_and_one_file_and_tars_are_sources(embed, videos, tmp_path):
+    from tar_files import write_tar
+
+    assert embed(videos / "b.mp4", tmp_path / "one.parquet") == 0
+    one = read_embeddings(tmp_path / "one.parquet")
+    assert list(one.paths) == [str(videos / "b.mp4")]
+    tar = write_tar(
+        tmp_path / "tars" / "0.tar",
+        {"x.mp4": videos / "b.mp4", "y.mp4": videos / "c.mp4"},
+        {"x.cls": "0", "y.cls": "1"},
+    )
+    assert embed(tar, tmp_path / "tar.parquet") == 0
+    held = read_embeddings(tmp_path / "tar.parquet")
+    assert list(held.paths) == [f"{tar}/x.mp4", f"{tar}/y.mp4"]
+    assert held.size.tolist() == [os.path.getsize(videos / name) for name in ("b.mp4", "c.mp4")]
+    np.testing.assert_allclose(held.vectors["static"][0], one.vectors["static"][0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_is_written(embed, videos, tmp_path, capsys, monkeypatch):
+    """The file is readable when the data are scanned, and damaged when it is its turn."""
+    from bodvcl.data.files.video import BadVideo
+    from bodvcl.embed import reading
+
+    load = reading.load_in_order
+
+    def damaged(info, *rest):
+        if info.path.endswith(("b.mp4", *names)):
+            raise BadVideo(info.path, "frame 3 of 37 is damaged")
+        load(info, *rest)
+
+    names: tuple[str, ...] = ()
+    monkeypatch.setattr(reading, "load_in_order", damaged)
+    out = tmp_path / "out.parquet"
+    assert embed(videos, out) == 0
+    said = capsys.readouterr().out
+    assert f"could not be read: {videos / 'b.mp4'}: frame 3 of 37 is damaged" in said
+    assert "4 videos" in said
+    assert "; 1 video could not be read" in said
+    assert [Path(path).stem for path in read_embeddings(out).paths] == ["a", "c", "d", "e"]
+
+    names = ("a.mp4", "c.mp4", "d.mp4", "e.mp4")
+    assert embed(videos, tmp_path / "none.parquet") == 2
+    assert "none of 5 videos could be read" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "videos"]
+
+    monkeypatch.setattr(reading, "load_in_order", load)
+    assert embed(videos, out) == 0  # what could not be read is tried again
+    assert len(read_embeddings(out)) == 5
+
+
+def test_a_dry_run_writes_nothing(embed, videos, tmp_path, capsys):
+    assert embed(videos, tmp_path / "out.parquet", "--window", "0.5", "--dry-run") == 0
+    assert "20 windows of 0.5 s" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
