@@ -14,6 +14,7 @@ from bodvcl.system.streams import steady_streams
 VERBS = {
     "train": "pre-train a video encoder on a folder or list of videos, or on the built-in data",
     "probe": "evaluate the frozen features of a trained encoder on labelled videos",
+    "embed": "write the features of videos, or of windows of long ones, into a file",
     "finetune": "train a classifier from a trained encoder on labelled videos, and test it",
     "detect": "train an encoder to detect the actions of people (AVA), or evaluate predictions",
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",

@@ -11,15 +11,19 @@ A Parquet file with the columns
 ``modified``    int64, may be null             its time of change, in nanoseconds since 1970
 label columns   string, may be null            labels of the video, by the names that :class:`About` lists
 vectors         fixed-size list of float32     one column for every kind of vector, see :data:`KINDS`
+``frames``      list (T) of lists (D), float32  features of every frame, if they were asked for
+``times``       fixed-size list of float64     with ``frames``: seconds from the first frame of the video
 ==============  =============================  ===========================================================
 
-and, under the key ``bodvcl`` of its metadata, the facts of :class:`About` as JSON.
+and, under the key ``bodvcl`` of its metadata, the facts of :class:`About` as JSON. Or a safetensors file with
+the vectors, ``frames`` and ``times`` as tensors, and the other columns beside it in a Parquet file
+(:func:`bodvcl.embed.tensors.index_of`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,18 +33,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bodvcl.errors import DataError
-from bodvcl.runs.folder import write_atomically
+from bodvcl.embed import tensors
+from bodvcl.errors import ConfigError, DataError
+from bodvcl.runs.folder import replaced_atomically
 
 POOLED, STATIC, DYNAMIC = "pooled", "static", "dynamic"
 KINDS = (POOLED, STATIC, DYNAMIC)
 """``pooled (2 D)``: means, then standard deviations over time of the backbone's features. ``static (M)``,
 ``dynamic (M)``: the two streams of the projector's embeddings (Eq. 21 of the paper)."""
 
+FRAMES, TIMES = "frames", "times"
+"""``frames (T, D)``: the backbone's features of the frames of a row's clips, clip by clip; ``times (T)``."""
+
 FIXED = ("path", "video", "start", "end", "bytes", "modified")
 """Names of the columns that every file has."""
 
+SUFFIXES = (".parquet", ".safetensors")
+"""Endings of the names of such files."""
+
+RESERVED = frozenset({*FIXED, *KINDS, FRAMES, TIMES})
+"""Names that a label column cannot have."""
+
 _KEY = b"bodvcl"
+_GROUP = 2**25
+"""Approximate number of bytes in a row group."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +68,18 @@ class About:
         checkpoint: absolute path of the run or file of the encoder.
         weights: SHA-256 of the encoder's weights, in hexadecimal.
         step: training steps of the encoder.
-        data: the data, as they were named.
+        data: the data: an absolute path, or a name.
         decouple: "none", "pred" or "bod", as the encoder was trained.
         window: seconds of every row; None: a row is a whole video.
         clips: clips whose vectors are averaged in a row.
         clip: options of the clips.
         labels: names of the label columns, in order.
         widths: kind of vector to the number of its entries.
+        every: seconds from the start of a window to that of the next; None: rows are whole videos.
+        frames: T and D of the features of frames; empty: the file has none.
+        koopman: options of the estimation and split of the streams.
+        normalisation: mean and standard deviation by which pixels were normalised.
+        precision: arithmetic of the encoder: "fp32", "tf32", "bf16" or "fp16".
     """
 
     version: str
@@ -72,6 +93,20 @@ class About:
     clip: dict[str, Any]
     labels: list[str] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)
+    every: float | None = None
+    frames: list[int] = field(default_factory=list)
+    koopman: dict[str, Any] = field(default_factory=dict)
+    normalisation: list[float] = field(default_factory=list)
+    precision: str = "fp32"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a row of every kind of vector that the file has, and of ``frames``."""
+        shapes: dict[str, tuple[int, ...]] = {kind: (width,) for kind, width in self.widths.items()}
+        return shapes | ({FRAMES: (self.frames[0], self.frames[1])} if self.frames else {})
+
+    def all_shapes(self) -> dict[str, tuple[int, ...]]:
+        """:meth:`shapes`, and that of ``times`` where there are ``frames``."""
+        return self.shapes() | ({TIMES: (self.frames[0],)} if self.frames else {})
 
 
 @dataclass(frozen=True)
@@ -85,8 +120,9 @@ class Embeddings:
         size: int64 ``(rows,)``, bytes of the file; -1: unknown.
         modified: int64 ``(rows,)``, nanoseconds since 1970; -1: unknown.
         labels: name to one value for every row, None where there is none.
-        vectors: kind to float32 ``(rows, width)``.
+        vectors: kind to float32 ``(rows, width)``; "frames" to ``(rows, T, D)``.
         about: where they come from.
+        times: float64 ``(rows, T)``, seconds from the first frame of the video; None without "frames".
     """
 
     paths: Sequence[str]
@@ -98,16 +134,64 @@ class Embeddings:
     labels: Mapping[str, Sequence[str | None]]
     vectors: Mapping[str, NDArray[np.float32]]
     about: About
+    times: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def to_table(embeddings: Embeddings) -> pa.Table:
-    """The rows as a table of Arrow."""
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write a file of embeddings; an earlier one stays until the new one is whole.
+
+    Args:
+        path: its name ends in .parquet or .safetensors.
+        embeddings: the rows.
+
+    Raises:
+        ConfigError: another ending.
+        OSError: as the file system reports it.
+    """
+    write_rows(path, embeddings.about, len(embeddings), [embeddings])
+
+
+def write_rows(path: Path, about: About, rows: int, parts: Iterable[Embeddings]) -> None:
+    """Write a file of embeddings part by part; an earlier one stays until the new one is whole.
+
+    Args:
+        path: its name ends in .parquet or .safetensors.
+        about: where the vectors come from.
+        rows: number of rows of all parts.
+        parts: the rows, in order; each part is written before the next is asked for.
+
+    Raises:
+        ConfigError: another ending.
+        OSError: as the file system reports it.
+    """
+    check_suffix(path)
+    if path.suffix == ".safetensors":
+        _write_tensors(path, about, rows, parts)
+        return
+    with replaced_atomically(path) as temporary, _table_file(temporary, _schema(about)) as file:
+        for part in parts:
+            file.write_table(to_table(part))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise :class:`~bodvcl.errors.ConfigError` for a name of another kind of file."""
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+
+
+def to_table(embeddings: Embeddings, *, index: bool = False) -> pa.Table:
+    """The rows as a table of Arrow.
+
+    Args:
+        embeddings: the rows.
+        index: without vectors.
+    """
 
     def known(values: NDArray[np.int64]) -> pa.Array:
-        return pa.array(values, mask=values < 0)
+        return pa.array(values, pa.int64(), mask=values < 0)
 
     columns: dict[str, Any] = {
         "path": pa.array(embeddings.paths, pa.string()),
@@ -118,21 +202,10 @@ def to_table(embeddings: Embeddings) -> pa.Table:
         "modified": known(embeddings.modified),
     }
     columns |= {name: pa.array(values, pa.string()) for name, values in embeddings.labels.items()}
-    for kind, vectors in embeddings.vectors.items():
-        flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-        columns[kind] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(asdict(embeddings.about))})
-
-
-def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write a Parquet file; an earlier file stays until the new one is whole.
-
-    Raises:
-        OSError: as the file system reports it.
-    """
-    sink = pa.BufferOutputStream()
-    pq.write_table(to_table(embeddings), sink)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    if not index:
+        columns |= {kind: _lists(values) for kind, values in embeddings.vectors.items()}
+        columns |= {} if embeddings.times is None else {TIMES: _lists(embeddings.times)}
+    return pa.table(columns).cast(_schema(embeddings.about, index=index))
 
 
 def read_about(path: Path) -> About:
@@ -142,6 +215,8 @@ def read_about(path: Path) -> About:
         DataError: no such file, or not a file of embeddings.
     """
     try:
+        if path.suffix == ".safetensors":
+            return About(**json.loads(tensors.metadata(path)[_KEY.decode()]))
         metadata = pq.read_schema(path).metadata or {}
         return About(**json.loads(metadata[_KEY]))
     except OSError as error:
@@ -152,26 +227,31 @@ def read_about(path: Path) -> About:
         raise DataError(f"{path} is not a file of bodvcl embed: write one with bodvcl embed --out") from error
 
 
-def read_embeddings(path: Path, kinds: Sequence[str] = KINDS) -> Embeddings:
+def read_embeddings(path: Path | str, kinds: Sequence[str] | None = None) -> Embeddings:
     """Rows of a file of ``bodvcl embed``.
 
     Args:
-        path: the file.
-        kinds: vectors to read; the others are left on the disk.
+        path: the file, .parquet or .safetensors.
+        kinds: vectors to read, of :data:`KINDS` and "frames"; the others are left on the disk. None: all but
+            "frames".
 
     Raises:
         DataError: no such file, not a file of embeddings, or one without these vectors.
     """
+    path = Path(path)
     about = read_about(path)
-    if missing := [kind for kind in kinds if kind not in about.widths]:
-        raise DataError(f"{path} has no {missing[0]} vectors; it has {', '.join(about.widths)}")
-    table = pq.read_table(path, columns=[*FIXED, *about.labels, *kinds])
-
-    def vectors(kind: str) -> NDArray[np.float32]:
-        flat = table[kind].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        rows: NDArray[np.float32] = flat.reshape(len(table), about.widths[kind])
-        return rows
-
+    shapes = about.all_shapes()
+    kinds = list(about.widths) if kinds is None else kinds
+    if missing := [kind for kind in kinds if kind not in shapes]:
+        raise DataError(f"{path} has no {missing[0]} vectors; it has {', '.join(about.shapes())}")
+    wanted = {name: shapes[name] for name in (*kinds, *([TIMES] if FRAMES in kinds else []))}
+    if path.suffix == ".safetensors":
+        table = pq.read_table(tensors.checked_index(path), columns=[*FIXED, *about.labels])
+        vectors = tensors.read(path, wanted)
+    else:
+        table = pq.read_table(path, columns=[*FIXED, *about.labels])
+        vectors = _read_vectors(path, len(table), wanted)
+    times = vectors.pop(TIMES, None)
     return Embeddings(
         paths=table["path"].to_pylist(),
         video=table["video"].to_numpy(),
@@ -180,6 +260,109 @@ def read_embeddings(path: Path, kinds: Sequence[str] = KINDS) -> Embeddings:
         size=table["bytes"].fill_null(-1).to_numpy(),
         modified=table["modified"].fill_null(-1).to_numpy(),
         labels={name: table[name].to_pylist() for name in about.labels},
-        vectors={kind: vectors(kind) for kind in kinds},
+        vectors=vectors,
         about=about,
+        times=times,
     )
+
+
+def read_some(path: Path, about: About, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Everything but the index of some rows: kind to ``(rows, ...)``, with "times" where there are "frames".
+
+    Args:
+        path: the file.
+        about: what it says about itself.
+        rows: numbers of rows, in any order; in memory are these and one row group.
+    """
+    shapes = about.all_shapes()
+    if path.suffix == ".safetensors":
+        return tensors.read_rows(path, list(shapes), rows)
+    out: dict[str, NDArray[Any]] = {
+        name: np.empty((len(rows), *shape), _type(name)) for name, shape in shapes.items()
+    }
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        for group in np.unique(groups).tolist():
+            table, wanted = file.read_row_group(group, columns=list(shapes)), groups == group
+            for name, shape in shapes.items():
+                out[name][wanted] = _array(table[name], shape)[rows[wanted] - starts[group]]
+    return out
+
+
+def rows_in_memory(about: About) -> int:
+    """Number of rows to write at once, so that they fill about 32 MiB."""
+    entries = sum(int(np.prod(shape)) for shape in about.shapes().values())
+    return max(1, min(2**16, _GROUP // (4 * max(entries, 1))))
+
+
+def _write_tensors(path: Path, about: About, rows: int, parts: Iterable[Embeddings]) -> None:
+    metadata = {_KEY.decode(): json.dumps(asdict(about))}
+    shapes = {name: (shape, _type(name)) for name, shape in about.all_shapes().items()}
+    with (
+        replaced_atomically(path) as temporary,
+        replaced_atomically(tensors.index_of(path)) as index,
+        tensors.TensorFile(temporary, rows, shapes, metadata) as file,
+    ):
+        with _table_file(index, _schema(about, index=True)) as table:
+            for part in parts:
+                table.write_table(to_table(part, index=True))
+                file.append(dict(part.vectors) | ({} if part.times is None else {TIMES: part.times}))
+        file.seal(index)
+
+
+def _table_file(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    words = [field.name for field in schema if field.type == pa.string()]
+    return pq.ParquetWriter(path, schema, use_dictionary=words)
+
+
+def _schema(about: About, *, index: bool = False) -> pa.Schema:
+    kinds = {"path": pa.string(), "video": pa.int64(), "start": pa.float64(), "end": pa.float64()}
+    columns = kinds | {name: pa.int64() for name in ("bytes", "modified")}
+    columns |= {name: pa.string() for name in about.labels}
+    if not index:
+        for name, shape in about.all_shapes().items():
+            columns[name] = _list_type(pa.from_numpy_dtype(_type(name)), shape)
+    return pa.schema(list(columns.items()), metadata={_KEY: json.dumps(asdict(about))})
+
+
+def _list_type(entry: pa.DataType, shape: Sequence[int]) -> pa.DataType:
+    for length in reversed(shape):
+        entry = pa.list_(entry, length)
+    return entry
+
+
+def _lists(values: NDArray[Any]) -> pa.Array:
+    """An array ``(rows, ...)`` as fixed-size lists, nested where it has more axes."""
+    lists = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for length in reversed(values.shape[1:]):
+        lists = pa.FixedSizeListArray.from_arrays(lists, length)
+    return lists
+
+
+def _read_vectors(path: Path, rows: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Columns of lists as arrays; in memory are these and one row group."""
+    out: dict[str, NDArray[Any]] = {
+        name: np.empty((rows, *shape), _type(name)) for name, shape in shapes.items()
+    }
+    start = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups if shapes else 0):
+            table = file.read_row_group(group, columns=list(shapes))
+            for name, shape in shapes.items():
+                out[name][start : start + len(table)] = _array(table[name], shape)
+            start += len(table)
+    return out
+
+
+def _type(name: str) -> type:
+    return np.float64 if name == TIMES else np.float32
+
+
+def _array(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[Any]:
+    flat = column.combine_chunks()
+    for _ in shape:
+        flat = flat.flatten()
+    values: NDArray[Any] = flat.to_numpy().reshape(-1, *shape)
+    return values

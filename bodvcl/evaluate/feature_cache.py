@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy as np
 import torch
 
 import bodvcl
+from bodvcl.data.files.stamp import stamp
 from bodvcl.data.files.video import VideoInfo
-from bodvcl.data.tars.held import is_url
 from bodvcl.evaluate.controls import Control
 from bodvcl.evaluate.features import VideoFeatures
 from bodvcl.evaluate.probed_encoder import ProbedEncoder
+from bodvcl.evaluate.weights import weights_hash
 from bodvcl.runs.folder import write_atomically
 
 
@@ -35,20 +35,16 @@ def feature_key(
 
     Of the encoder the weights count, of a video its path, size and time of change.
     """
-    weights = hashlib.sha256()
-    for name, value in sorted(probed.encoder.state_dict().items()):
-        weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     facts = {
         "bodvcl": bodvcl.__version__,
-        "weights": weights.hexdigest(),
+        "weights": weights_hash(probed.encoder),
         "model": dataclasses.asdict(probed.model),
         "koopman": dataclasses.asdict(probed.koopman),
         "clip": dataclasses.asdict(probed.clip),
         "normalisation": [probed.augment.mean, probed.augment.std],
         "clips_per_video": clips_per_video,
         "control": control and control.key(),
-        "videos": [_stamp(video) for video in videos],
+        "videos": [[*stamp(video), *(video.held or ())] for video in videos],
         "device": device.type,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -77,15 +73,3 @@ def save_features(folder: Path, key: str, features: VideoFeatures) -> Path:
     path = folder / f"{key}.npz"
     write_atomically(path, buffer.getvalue())
     return path
-
-
-def _stamp(video: VideoInfo) -> list[Any]:
-    if video.held is not None and is_url(video.held.whole):  # how large it is and where it lies must do
-        return [video.path, *video.held[1:]]
-    path = video.path if video.held is None else video.held.whole
-    inside = [] if video.held is None else [*video.held[1:]]
-    try:
-        status = os.stat(path)
-    except OSError:
-        return [os.path.abspath(path), None, None, *inside]
-    return [os.path.abspath(path), status.st_size, status.st_mtime_ns, *inside]

@@ -73,6 +73,36 @@ def batch_features(
     return VideoFeatures(np.array(rows, dtype=np.int64), kinds)
 
 
+def clip_features(
+    encoder: VideoEncoder, clips: Tensor, koopman: KoopmanConfig, autocast: torch.dtype | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Features of the frames of N clips, and of every clip the kinds that :func:`extract_features` knows.
+
+    Args:
+        encoder: frozen.
+        clips: normalised ``(N, 3, L, H, W)``, on the encoder's device.
+        koopman: estimation and split of the streams, which are computed in float32 or better.
+        autocast: dtype of autocast for the encoder. None: no autocast.
+    """
+    with torch.autocast(clips.device.type, autocast, enabled=autocast is not None):
+        frames = encoder.frames(clips)
+        embeddings = encoder.project(frames)
+    if autocast is not None:
+        frames, embeddings = frames.float(), embeddings.float()
+    return frames, {
+        "backbone": frames.mean(1),
+        "backbone+std": mean_and_std(frames),
+        "projector": embeddings.mean(1),
+        **koopman_streams(embeddings, koopman, None).embeddings,
+    }
+
+
+def over_clips(values: Tensor, views: int) -> Tensor:
+    """Float32 ``(N, ...)``: means over the V clips of a video, which are neighbours in ``(N * V, ...)``."""
+    means: Tensor = values.float().unflatten(0, (-1, views)).mean(1)
+    return means
+
+
 def extract_features(
     encoder: VideoEncoder, batches: Iterable[Tensor], device: torch.device | str, koopman: KoopmanConfig
 ) -> dict[str, Tensor]:
@@ -97,17 +127,9 @@ def extract_features(
     with frozen(encoder):
         for batch in batches:
             clips, views = unfold_clips(batch)
-            frames = encoder.frames(to_encoder(clips, encoder, device))
-            embeddings = encoder.project(frames)
-            streams = koopman_streams(embeddings, koopman, None).embeddings
-            means = {
-                "backbone": frames.mean(1),
-                "backbone+std": mean_and_std(frames),
-                "projector": embeddings.mean(1),
-                **streams,
-            }
+            _, means = clip_features(encoder, to_encoder(clips, encoder, device), koopman)
             for kind, value in means.items():
-                rows[kind].append(value.float().unflatten(0, (-1, views)).mean(1).cpu())
+                rows[kind].append(over_clips(value, views).cpu())
     if not rows["backbone"]:
         raise ValueError("no batch of clips was given; expected at least one video")
     return {kind: torch.cat(values) for kind, values in rows.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +17,10 @@ from bodvcl.data.workers.process import default_workers
 from bodvcl.errors import DataError
 from bodvcl.evaluate.controls import Control
 
-_FRAMES = 512
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+FRAMES_AT_ONCE = 512
 """Approximate number of frames in a batch."""
 
 
@@ -48,12 +52,16 @@ def read_clips(
         DataError: a decoding process died.
     """
     decoded = clip if control is None else control.decoded(clip)
-    size = max(1, _FRAMES // (decoded.frames * clips_per_video * crops))
+    size = max(1, FRAMES_AT_ONCE // (decoded.frames * clips_per_video * crops))
     tasks = [(start, min(start + size, len(videos))) for start in range(0, len(videos), size)]
     on_workers = control if control is not None and control.on_workers else None
     read = _Read(videos, decoded, clips_per_video, crops, on_workers)
     workers = min(default_workers() if workers is None else workers, len(tasks))
-    for batch in _in_order(read, tasks, workers):
+
+    def places(task: tuple[int, int]) -> tuple[str, str]:
+        return videos[task[0]].path, videos[task[1] - 1].path
+
+    for batch in in_order(read, tasks, workers, places):
         if batch is not None:
             yield batch if control is None or control.on_workers else _controlled(batch, control)
 
@@ -99,7 +107,23 @@ def _controlled(batch: ClipBatch, control: Control) -> ClipBatch:
     return replace(batch, clips=torch.cat(made))
 
 
-def _in_order(read: _Read, tasks: Sequence[tuple[int, int]], workers: int) -> Iterator[ClipBatch | None]:
+def in_order(
+    read: Callable[[Task, Note], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    ends: Callable[[Task], tuple[str, str]],
+) -> Iterator[Result]:
+    """``read(task, note)`` of each task, in order, done by processes while the results before it are used.
+
+    Args:
+        read: what the processes do; it is sent to them.
+        tasks: what is read, one result each.
+        workers: number of processes. 0: this one.
+        ends: paths of the first and the last video of a task, for messages.
+
+    Raises:
+        DataError: a process died.
+    """
     if workers == 0:
         yield from (read(task, lambda _: None) for task in tasks)
         return
@@ -112,7 +136,7 @@ def _in_order(read: _Read, tasks: Sequence[tuple[int, int]], workers: int) -> It
             while len(pool):
                 yield pool.receive()
         except WorkerDied as death:
-            first, last = (read.videos[place].path for place in (death.task[0], death.task[1] - 1))
+            first, last = ends(death.task)
             raise DataError(
                 f"a decoding process died while reading one of the files from {first} to {last}; memory ran "
                 "out (lower --workers) or a file crashes the decoder (remove it)"

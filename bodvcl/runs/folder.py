@@ -120,19 +120,31 @@ def _new_folder(name: str) -> Path:
     return folder
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees either the old content or the new, never a part.
+@contextlib.contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """A temporary name to write a large file under; when the block ends without error it becomes ``path``.
+
+    A reader of ``path`` sees either the old content or the new, never a part.
 
     Raises:
         OSError: the file cannot be written. The old content stays, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as f:
-            f.write(data)
-            f.flush()
+        yield temporary
+        with open(temporary, "rb") as f:
             os.fsync(f.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees either the old content or the new, never a part.
+
+    Raises:
+        OSError: the file cannot be written. The old content stays, and no temporary file is left.
+    """
+    with replaced_atomically(path) as temporary:
+        temporary.write_bytes(data)

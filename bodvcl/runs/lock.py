@@ -53,18 +53,22 @@ class Holder:
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path, option: str = "--run-dir") -> Iterator[None]:
     """Lock a run folder against other processes for the length of the block.
 
     The system releases the lock when the process ends, however it ends. A file system without locks causes a
     warning; a second process on the same machine is then still refused.
+
+    Args:
+        run_dir: the folder.
+        option: option that chose it, for messages.
 
     Raises:
         UserError: another process holds the lock; the message names it. The folder is unchanged.
         OSError: the lock file cannot be written.
     """
     with open(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8") as file:
-        _take(file, run_dir)
+        _take(file, run_dir, option)
         try:
             _write(file, json.dumps(asdict(Holder.here())))
             yield
@@ -86,7 +90,7 @@ def refuse_locked(run_dir: Path) -> None:
             raise _busy(run_dir, holder)
 
 
-def _take(file: TextIO, run_dir: Path) -> None:
+def _take(file: TextIO, run_dir: Path, option: str) -> None:
     end = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -94,19 +98,19 @@ def _take(file: TextIO, run_dir: Path) -> None:
         except BlockingIOError:
             holder = _read(file)
             if holder is None or holder.lives() is not False or time.monotonic() > end:
-                raise _busy(run_dir, holder) from None
+                raise _busy(run_dir, holder, option) from None
             time.sleep(0.1)
         except OSError as error:
-            _go_on_without(run_dir, _read(file), error)
+            _go_on_without(run_dir, _read(file), error, option)
             return
         else:
             _mention_another_machine(run_dir, _read(file))
             return
 
 
-def _go_on_without(run_dir: Path, holder: Holder | None, error: OSError) -> None:
+def _go_on_without(run_dir: Path, holder: Holder | None, error: OSError, option: str) -> None:
     if holder is not None and holder.lives() is not False:
-        raise _busy(run_dir, holder)
+        raise _busy(run_dir, holder, option)
     warnings.warn(
         f"the file system of {run_dir} has no locks ({error.strerror or error}): "
         "do not start a second process on this run",
@@ -124,11 +128,11 @@ def _mention_another_machine(run_dir: Path, holder: Holder | None) -> None:
         )
 
 
-def _busy(run_dir: Path, holder: Holder | None) -> UserError:
-    who, remedy = "another process", "wait until it ends, or choose another --run-dir"
+def _busy(run_dir: Path, holder: Holder | None, option: str = "--run-dir") -> UserError:
+    who, remedy = "another process", f"wait until it ends, or choose another {option}"
     if holder is not None:
         who = f"process {holder.pid} on {holder.host}, which began {holder.since}"
-        remedy = f"wait until it ends, stop it (kill {holder.pid}), or choose another --run-dir"
+        remedy = f"wait until it ends, stop it (kill {holder.pid}), or choose another {option}"
         if holder.lives() is None:
             remedy += f"; if it has ended, remove {run_dir / LOCK}"
     return UserError(f"{run_dir} is being written by {who}: {remedy}")

@@ -45,8 +45,10 @@ class ClipDraws:
     donor: np.ndarray
 
 
-def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndarray:
-    """Frame numbers of clips that start at given positions.
+def clip_frames(
+    info: VideoInfo, clip: ClipConfig, where: np.ndarray, first: int = 0, stop: int | None = None
+) -> np.ndarray:
+    """Frame numbers of clips that start at given positions of a video, or of a part of it.
 
     With `clip.fps` a clip is cut by time: it has the frames that are shown at start + offset / fps. Gaps
     between timestamps are skipped, and no frame fills more than half a clip. A clip that goes beyond the end
@@ -56,21 +58,24 @@ def clip_frames(info: VideoInfo, clip: ClipConfig, where: np.ndarray) -> np.ndar
         info: the video.
         clip: length, stride and frame rate.
         where: (views,) in [0, 1), position of the start among all starts that fit.
+        first, stop: the part has the frames first .. stop - 1. None: to the end of the video.
 
     Returns:
         int64 (views, L).
     """
+    stop = info.frames if stop is None else stop
     offsets = clip_offsets(clip)
     if clip.fps is None:
         steps = np.floor(offsets).astype(np.int64)
-        starts = np.floor(where * max(info.frames - steps[-1], 1)).astype(np.int64)
+        starts = np.floor(where * max(stop - first - steps[-1], 1)).astype(np.int64)
         numbers = starts[:, None] + steps
     else:
         seconds = offsets / clip.fps
-        times = clip_times(info, float(seconds[-1]))
+        times = clip_times(info, float(seconds[-1]))[first:stop]
+        times = times - times[0]
         starts = where * max(times[-1] - seconds[-1], 0.0)
         numbers = np.searchsorted(times, starts[:, None] + seconds + ROUNDING, side="right") - 1
-    inside: np.ndarray = np.minimum(numbers, info.frames - 1)
+    inside: np.ndarray = np.minimum(first + numbers, stop - 1)
     return inside
 
 
@@ -120,8 +125,15 @@ def draw_clips(
     )
 
 
-def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int, crops: int = 1) -> ClipDraws:
-    """Clips for evaluation: spread evenly over the video, as :func:`plain_draws` cuts them.
+def evaluation_draws(
+    info: VideoInfo,
+    clip: ClipConfig,
+    clips_per_video: int,
+    crops: int = 1,
+    first: int = 0,
+    stop: int | None = None,
+) -> ClipDraws:
+    """Clips for evaluation: spread evenly over the video or a part, as :func:`plain_draws` cuts them.
 
     Args:
         info: the video.
@@ -129,11 +141,19 @@ def evaluation_draws(info: VideoInfo, clip: ClipConfig, clips_per_video: int, cr
         clips_per_video: number of places in time.
         crops: squares along the longer side of the frame, at each place; 1: the centred one. The crops of a
             place are neighbours.
+        first, stop: part of the video that the clips are cut from, as in :func:`clip_frames`.
     """
-    return plain_draws(info, clip, (np.arange(clips_per_video) + 0.5) / clips_per_video, crops)
+    return plain_draws(info, clip, (np.arange(clips_per_video) + 0.5) / clips_per_video, crops, first, stop)
 
 
-def plain_draws(info: VideoInfo, clip: ClipConfig, where: np.ndarray, crops: int = 1) -> ClipDraws:
+def plain_draws(
+    info: VideoInfo,
+    clip: ClipConfig,
+    where: np.ndarray,
+    crops: int = 1,
+    first: int = 0,
+    stop: int | None = None,
+) -> ClipDraws:
     """Clips at given positions: largest squares, no other augmentation.
 
     Args:
@@ -142,11 +162,12 @@ def plain_draws(info: VideoInfo, clip: ClipConfig, where: np.ndarray, crops: int
         where: (places,) in [0, 1), as in :func:`clip_frames`.
         crops: squares along the longer side of the frame, at each place; 1: the centred one. The crops of a
             place are neighbours.
+        first, stop: part of the video that the clips are cut from, as in :func:`clip_frames`.
     """
     count = len(where) * crops
     identity = np.eye(3, 4, dtype=np.float32)
     return ClipDraws(
-        frames=clip_frames(info, clip, where.repeat(crops)),
+        frames=clip_frames(info, clip, where.repeat(crops), first, stop),
         boxes=np.tile(squares_along(info.height, info.width, crops), (len(where), 1)),
         colour=np.tile(identity, (count, 1, 1)),
         flip=np.zeros(count, bool),

@@ -57,6 +57,33 @@ def required_frames(info: VideoInfo, clip: ClipConfig) -> int:
     return there + (math.floor(missing * info.fps) if info.fps else int(missing > ROUNDING))
 
 
+def fits(info: VideoInfo, clip: ClipConfig, first: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Whether parts of a video hold a clip of their own frames, as :func:`required_frames` counts them.
+
+    With ``clip.short`` "repeat" every part does that has a frame.
+
+    Args:
+        info: the video.
+        clip: length, stride and frame rate.
+        first, stop: int64 ``(parts,)``; a part has the frames first .. stop - 1.
+
+    Returns:
+        bool ``(parts,)``.
+    """
+    there: np.ndarray = stop > first
+    if clip.short == "repeat":
+        return there
+    last = float(clip_offsets(clip)[-1])
+    if clip.fps is None:
+        enough: np.ndarray = stop - first > math.floor(last)
+        return enough
+    seconds = last / clip.fps
+    times = clip_times(info, seconds)
+    spans = times[np.maximum(stop, 1) - 1] - times[np.minimum(first, info.frames - 1)]
+    long: np.ndarray = there & (np.maximum(seconds + ROUNDING - spans, 0.0) * info.fps < 1)
+    return long
+
+
 def why_unfit(info: VideoInfo, clip: ClipConfig) -> str | None:
     """Why no clip can be cut from a video, and what to do about it; None if one can."""
     if clip.fps is not None and not info.fps and info.frames > 1:

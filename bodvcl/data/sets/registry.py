@@ -15,7 +15,8 @@ from bodvcl.data.sets.finegym import FINEGYM
 from bodvcl.data.sets.folders import CLASS_FOLDERS, read_folder
 from bodvcl.data.sets.hmdb51 import HMDB51
 from bodvcl.data.sets.kinetics import KINETICS
-from bodvcl.data.sets.rows import DataSet, DatasetRows
+from bodvcl.data.sets.layout import is_video_name
+from bodvcl.data.sets.rows import DataSet, DatasetRows, VideoRow
 from bodvcl.data.sets.split_names import canonical_split
 from bodvcl.data.sets.ssv2 import SSV2
 from bodvcl.data.sets.ucf101 import UCF101
@@ -66,7 +67,7 @@ def open_dataset(
         spec: the name of a built-in data set (`scenes`, `digits`, `shapes`); `name:folder` or
             `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth;
             a .csv list with a column `path` (relative to the list), an optional column `split`, and label
-            columns; or tar files of videos: a folder of them, or paths and URLs as in
+            columns; one video file; or tar files of videos: a folder of them, or paths and URLs as in
             :func:`~bodvcl.data.tars.names.find_tars`. `~` is the home folder.
         settings: settings of the built-in data sets. None: their defaults.
         workers: processes that render a built-in data set. None or 0: one per core.
@@ -108,6 +109,8 @@ def _read(text: str) -> DatasetRows:
         return DatasetRows(str(path), str(path.parent), [], tars=find_tars(str(path)))
     if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return read_csv_list(path)
+    if is_video_name(path.name) and os.path.isfile(path):
+        return DatasetRows(str(path), str(path.parent), [VideoRow(str(path))])
     match = _SPEC.fullmatch(text)
     if match is None or os.path.exists(path):
         if os.path.exists(path):

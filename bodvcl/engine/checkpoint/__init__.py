@@ -1,6 +1,12 @@
 """Checkpoints: atomic and complete, and refused where they do not fit."""
 
-from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
+from bodvcl.engine.checkpoint.encoder import (
+    load_encoder,
+    load_run,
+    save_encoder,
+    trained_steps,
+    training_folder,
+)
 from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
 from bodvcl.engine.checkpoint.folders import remove_unused_folders
 from bodvcl.engine.checkpoint.kept import KeptEncoder, kept_checkpoints, load_kept
@@ -37,5 +43,6 @@ __all__ = [
     "save_is_due",
     "saved_step",
     "seed_rank",
+    "trained_steps",
     "training_folder",
 ]

@@ -146,6 +146,18 @@ def training_folder(path: Path) -> Path | None:
     return None if folder is None else Path(folder)
 
 
+def trained_steps(path: Path) -> int:
+    """Training steps of an encoder.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+
+    Raises:
+        CheckpointError: as :func:`load_run`.
+    """
+    return int(_read_encoder(path, torch.device("meta"))[1].get("step", 0))
+
+
 def _current_folder() -> str | None:
     try:
         return os.getcwd()
