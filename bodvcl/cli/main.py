@@ -19,6 +19,7 @@ VERBS = {
     "detect": "train an encoder to detect the actions of people (AVA), or evaluate predictions",
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
+    "search": "find videos that look alike or move alike, copies, outliers and clusters",
     "figures": "draw the figures of the paper for one or more runs, side by side",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from bodvcl.data.sources.pyav_clips import load_clips
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.figures.opened import OpenedRun
 from bodvcl.system.folders import expand
+from bodvcl.text.moments import video_and_seconds
 
 WITHOUT_TIME = 0.25
 """Where a clip begins whose second is not given, as a share of the possible starts: the first of two clips
@@ -105,25 +105,13 @@ def pictures(video: CamVideo, clip: ClipConfig, size: int) -> NDArray[np.uint8]:
 
 
 def _asked(text: str, clip: ClipConfig) -> CamVideo:
-    path, seconds = _path_and_time(text)
+    name, seconds = video_and_seconds(text, lambda name: expand(name).exists(), "--cam")
+    path = expand(name)
     info = probe_video(path)
     unfit = why_unfit(info, clip)
     if unfit is not None:
         raise DataError(f"--cam {path}: {unfit}")
     return CamVideo(info, WITHOUT_TIME if seconds is None else _start(info, clip, seconds, text))
-
-
-def _path_and_time(text: str) -> tuple[Path, float | None]:
-    whole, (name, at, time) = expand(text), text.rpartition("@")
-    if whole.exists() or not at:
-        return whole, None
-    try:
-        seconds = float(time)
-    except ValueError:
-        return whole, None
-    if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"--cam {text}: expected VIDEO@SECONDS with 0 seconds or more, got {time}")
-    return expand(name), seconds
 
 
 def _start(info: VideoInfo, clip: ClipConfig, seconds: float, text: str) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodvcl.embed.file import About, Embeddings, write_embeddings
+from bodvcl.embed.file import About, Embeddings, read_embeddings, write_embeddings
+from bodvcl.search.looks import COMPARED
 from bodvcl.search.space import open_space
 
 
@@ -49,7 +50,9 @@ def test_by_appearance_and_by_motion_find_different_videos(file: Path) -> None:
 
 def test_a_video_of_the_file_given_as_a_query_finds_itself_first(file: Path) -> None:
     space = open_space(file)
-    query = space.query({kind: vectors[7] for kind, vectors in space.embeddings.vectors.items()})
+    query = space.query(
+        {kind: vectors[7] for kind, vectors in read_embeddings(file, list(COMPARED.values())).vectors.items()}
+    )
     first = space.near(query, 0.5, 1)[0]
     assert first.row == 7
     assert first.score == pytest.approx(1, abs=1e-5)
