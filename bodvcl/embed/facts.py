@@ -8,7 +8,7 @@ from typing import Any
 
 import bodvcl
 from bodvcl.data.sets import built_in
-from bodvcl.embed.file import About
+from bodvcl.embed.file import POOLED, STILL, About
 from bodvcl.embed.options import EmbedOptions
 from bodvcl.embed.vectors import Embedder
 from bodvcl.system.folders import expand
@@ -31,7 +31,7 @@ _NAMES = {
 def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
     """What the file of an embedding says about itself, but for the labels."""
     encoder, config, clips = embedder.encoder, embedder.config, options.clips_of_a_row
-    width = {"pooled": 2 * encoder.backbone.dim}
+    width = {POOLED: 2 * encoder.backbone.dim, STILL: encoder.backbone.dim}
     length = encoder.backbone.frames_out(config.clip.frames)
     return About(
         version=bodvcl.__version__,

@@ -37,10 +37,11 @@ from bodvcl.embed import tensors
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.runs.folder import replaced_atomically
 
-POOLED, STATIC, DYNAMIC = "pooled", "static", "dynamic"
-KINDS = (POOLED, STATIC, DYNAMIC)
+POOLED, STATIC, DYNAMIC, STILL = "pooled", "static", "dynamic", "still"
+KINDS = (POOLED, STATIC, DYNAMIC, STILL)
 """``pooled (2 D)``: means, then standard deviations over time of the backbone's features. ``static (M)``,
-``dynamic (M)``: the two streams of the projector's embeddings (Eq. 21 of the paper)."""
+``dynamic (M)``: the two streams of the projector's embeddings (Eq. 21 of the paper). ``still (D)``: means of
+the backbone's features of clips whose middle frame is held: what is to be seen without any motion."""
 
 FRAMES, TIMES = "frames", "times"
 """``frames (T, D)``: the backbone's features of the frames of a row's clips, clip by clip; ``times (T)``."""

@@ -16,12 +16,12 @@ from bodvcl.config.parse import validate
 from bodvcl.config.schema import ClipConfig, TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
-from bodvcl.embed.file import DYNAMIC, FRAMES, POOLED, STATIC
+from bodvcl.embed.file import DYNAMIC, FRAMES, KINDS, POOLED, STATIC, STILL
 from bodvcl.engine.checkpoint import trained_steps
 from bodvcl.engine.precision import Arithmetic, pick_arithmetic, set_float32
 from bodvcl.engine.upload import uploaded
 from bodvcl.evaluate.clips import frozen, to_encoder
-from bodvcl.evaluate.features import clip_features, over_clips
+from bodvcl.evaluate.features import clip_features, over_clips, still_features
 from bodvcl.evaluate.options import ClipOptions
 from bodvcl.evaluate.weights import weights_hash
 from bodvcl.finetune.as_encoder import load_run_or_classifier
@@ -83,7 +83,7 @@ def open_embedder(checkpoint: Path, clip: ClipOptions, device: torch.device) -> 
         config,
         device,
         arithmetic,
-        (POOLED,) if tuned else (POOLED, STATIC, DYNAMIC),
+        (POOLED, STILL) if tuned else KINDS,
         weights_hash(encoder),
         0 if tuned else trained_steps(checkpoint),
     )
@@ -128,7 +128,9 @@ def _vectors(embedder: Embedder, batch: ClipBatch, clips: int, frames: bool) -> 
     with frozen(encoder):
         pixels = to_encoder(finish(batch, config.augment, device), encoder, device)
         found, features = clip_features(encoder, pixels, config.koopman, embedder.arithmetic.autocast)
-        made = {kind: over_clips(features[_SOURCES[kind]], clips) for kind in embedder.kinds}
+        still = still_features(encoder, pixels, embedder.arithmetic.autocast)
+        features = {kind: features[source] for kind, source in _SOURCES.items()} | {STILL: still}
+        made = {kind: over_clips(features[kind], clips) for kind in embedder.kinds}
         if frames:
             made[FRAMES] = found.float().unflatten(0, (-1, clips)).flatten(1, 2)
         return {kind: values.cpu().numpy() for kind, values in made.items()}

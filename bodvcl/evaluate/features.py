@@ -97,6 +97,21 @@ def clip_features(
     }
 
 
+def still_features(encoder: VideoEncoder, clips: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+    """Means ``(N, D)`` over time of the features of clips whose middle frame is held: what the encoder sees
+    where nothing moves.
+
+    Args:
+        encoder: frozen.
+        clips: normalised ``(N, 3, L, H, W)``, on the encoder's device.
+        autocast: dtype of autocast. None: no autocast.
+    """
+    middle = clips[:, :, clips.shape[2] // 2, None].expand_as(clips)
+    with torch.autocast(clips.device.type, autocast, enabled=autocast is not None):
+        frames = encoder.frames(middle)
+    return frames.float().mean(1)
+
+
 def over_clips(values: Tensor, views: int) -> Tensor:
     """Float32 ``(N, ...)``: means over the V clips of a video, which are neighbours in ``(N * V, ...)``."""
     means: Tensor = values.float().unflatten(0, (-1, views)).mean(1)

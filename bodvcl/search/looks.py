@@ -1,4 +1,10 @@
-"""What search compares: one unit vector for how a row looks, and one for how it moves."""
+"""What search compares: one unit vector for how a row looks, and one for how it moves.
+
+*Appearance* is made of ``still`` vectors, what the encoder sees in single frames: a frame that is held has
+no motion, so that none can be read from them. *Motion* is made of ``dynamic`` vectors, the stream of what
+changes in a clip, without the part of them that appearance predicts: what is in the picture leaves its
+trace in that stream too, and clips that look alike would be near by motion for that reason.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +13,69 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bodvcl.embed.file import DYNAMIC, STATIC
+from bodvcl.embed.file import DYNAMIC, STILL
 
 APPEARANCE, MOTION = "appearance", "motion"
-COMPARED = {APPEARANCE: STATIC, MOTION: DYNAMIC}
-"""What is compared to the kind of vector that it is made of."""
+LOOKS = (APPEARANCE, MOTION)
+NEEDED = (STILL, DYNAMIC)
+"""Kinds of vectors that a file must have."""
+
+_RIDGE, _RIDGE_FEW = 1.0, 4.0
 
 
 class Standard:
-    """Standardised unit vectors: the features of a network differ little between videos around a large mean,
-    so that the plain cosine of any two videos is near 1.
+    """``(v - mean) / deviation``, with mean and deviation of the rows of a file.
+
+    The features of a network differ little between videos, around a large mean. Without this, the cosine of
+    any two videos is near 1.
 
     Args:
-        vectors: float32 ``(rows, width)`` of the whole file; their mean and deviation are kept.
+        vectors: float32 ``(rows, width)``, those of the whole file.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
         deviation = vectors.std(0, dtype=np.float64)
-        self.scale = (1 / np.where(deviation > 1e-6 * (1 + np.abs(self.mean)), deviation, np.inf)).astype(
-            np.float32
-        )
+        varies = deviation > 1e-6 * (1 + np.abs(self.mean))
+        self.scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies).astype(np.float32)
 
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(rows, width)`` to unit rows ``(v - mean) / deviation``; a row that is all mean stays zero."""
-        standard = (vectors - self.mean) * self.scale
-        norm = np.linalg.norm(standard, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = standard / np.where(norm > 0, norm, 1)
-        return unit
+        """Standardised ``(rows, width)``; a feature that does not vary in the file is zero."""
+        standard: NDArray[np.float32] = (vectors - self.mean) * self.scale
+        return standard
 
 
-def compared(
-    vectors: Mapping[str, NDArray[np.float32]],
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Standard]]:
-    """Of the vectors of a file: the unit vectors by :data:`COMPARED`, and what made them of the vectors."""
-    makers = {name: Standard(vectors[kind]) for name, kind in COMPARED.items()}
-    return {name: makers[name](vectors[kind]) for name, kind in COMPARED.items()}, makers
+class Looks:
+    """Makes unit vectors of vectors, as the rows of a file define them.
+
+    Motion is ``d - s B`` of the standardised vectors s ("still") and d ("dynamic"), where B is the ridge
+    regression ``(S'S / n + r I)^-1 S'D / n`` over the n rows, with r = 1 + 4 width / n. It takes out nearly
+    all that is predicted by directions in which stills differ much, half along those of variance 1, and
+    less from a file of few rows, to which any regression would fit.
+
+    Args:
+        vectors: kind to float32 ``(rows, width)``, those of the whole file; :data:`NEEDED` kinds are read.
+    """
+
+    def __init__(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        self._still, self._dynamic = (Standard(vectors[kind]) for kind in NEEDED)
+        still, rows = self._still(vectors[STILL]), len(vectors[STILL])
+        width = still.shape[1]
+        ridge = (_RIDGE + _RIDGE_FEW * width / rows) * np.eye(width)
+        told = still.T @ self._dynamic(vectors[DYNAMIC]) / rows
+        self._told = np.linalg.solve(still.T @ still / rows + ridge, told).astype(np.float32)
+
+    def __call__(self, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """ "appearance" and "motion" of rows: float32 ``(rows, width)`` with rows of length 1, or of length 0
+        where a row is the mean of the file."""
+        still = self._still(vectors[STILL])
+        return {
+            APPEARANCE: _unit(still),
+            MOTION: _unit(self._dynamic(vectors[DYNAMIC]) - still @ self._told),
+        }
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)
+    return unit

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bodvcl.embed.file import Embeddings, read_embeddings
 from bodvcl.errors import DataError
 from bodvcl.search.codes import Codes, faiss_is_there
-from bodvcl.search.looks import APPEARANCE, COMPARED, MOTION, compared
+from bodvcl.search.looks import APPEARANCE, MOTION, NEEDED, Looks
 from bodvcl.text.words import counted, printable
 
 LARGE = 200_000
@@ -61,7 +61,8 @@ class Space:
 
     def __init__(self, embeddings: Embeddings, *, many_queries: bool = True) -> None:
         refuse_useless(embeddings)
-        self.units, self._makers = compared(embeddings.vectors)
+        self._looks = Looks(embeddings.vectors)
+        self.units = self._looks(embeddings.vectors)
         self.embeddings = dataclasses.replace(embeddings, vectors={})
         self._codes: Codes | None = None
         if many_queries and len(embeddings) >= LARGE:
@@ -76,7 +77,8 @@ class Space:
 
     def query(self, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Unit vectors ``(width,)`` of a video outside the file, from its vectors ``(width,)`` by kind."""
-        return {name: self._makers[name](vectors[kind][None])[0] for name, kind in COMPARED.items()}
+        units = self._looks({kind: vectors[kind][None] for kind in NEEDED})
+        return {name: unit[0] for name, unit in units.items()}
 
     def near_row(self, row: int, motion: float, count: int, *, same_video: bool = False) -> list[Hit]:
         """The rows nearest to a row, the nearest first, without the row itself.
@@ -145,7 +147,7 @@ def refuse_useless(embeddings: Embeddings) -> None:
     """
     if not len(embeddings):
         raise DataError("the file of embeddings has no row: there is nothing to search")
-    for kind in COMPARED.values():
+    for kind in NEEDED:
         bad = np.flatnonzero(~np.isfinite(embeddings.vectors[kind].sum(1, dtype=np.float64)))
         if len(bad):
             raise DataError(
@@ -165,7 +167,7 @@ def open_space(path: Path, *, many_queries: bool = True) -> Space:
     Raises:
         DataError: no such file, not a file of embeddings, or one that cannot be searched.
     """
-    return Space(read_embeddings(path, tuple(COMPARED.values())), many_queries=many_queries)
+    return Space(read_embeddings(path, NEEDED), many_queries=many_queries)
 
 
 def _largest(score: NDArray[np.float32], count: int) -> NDArray[np.int64]:

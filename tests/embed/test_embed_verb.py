@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,22 @@ from bodvcl.evaluate.features import batch_features
 from bodvcl.evaluate.reading import read_clips
 
 
+def clips_of(found, config):
+    return read_clips(found.videos, config.clip, clips_per_video=3, workers=0)
+
+
 def test_vectors_are_the_features_of_the_probe(embed, encoder_run, listed, tmp_path):
     out = tmp_path / "out.parquet"
     assert embed(listed, out) == 0
     encoder, config = load_run(encoder_run)
     found = scan(listed, clip=config.clip, workers=0)
-    batches = read_clips(found.videos, config.clip, clips_per_video=3, workers=0)
-    want = batch_features(encoder, batches, config.augment, config.koopman, "cpu").kinds
+    want = batch_features(encoder, clips_of(found, config), config.augment, config.koopman, "cpu").kinds
     got = read_embeddings(out)
     for kind, features in {"pooled": "backbone+std", "static": "static", "dynamic": "dynamic"}.items():
         np.testing.assert_array_equal(got.vectors[kind], want[features].numpy())
+    held = (replace(b, clips=b.clips[:, 2:3].expand_as(b.clips)) for b in clips_of(found, config))
+    frozen_frame = batch_features(encoder, held, config.augment, config.koopman, "cpu").kinds["backbone"]
+    np.testing.assert_allclose(got.vectors["still"], frozen_frame.numpy(), rtol=1e-5, atol=1e-6)
     assert list(got.paths) == [str(listed.with_name(f"{name}.mp4")) for name in "abcde"]
     assert got.size.tolist() == [os.path.getsize(path) for path in got.paths]
     assert got.start.tolist() == [0] * 5

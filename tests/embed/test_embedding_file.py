@@ -14,7 +14,7 @@ from bodvcl.errors import DataError
 
 def made(rows: int = 5) -> Embeddings:
     rng = np.random.default_rng(0)
-    widths = {"pooled": 8, "static": 3, "dynamic": 3}
+    widths = {"pooled": 8, "static": 3, "dynamic": 3, "still": 4}
     about = About("0", "/run", "ab", 7, "videos", "bod", None, 3, {"frames": 8}, ["gesture"], widths)
     return Embeddings(
         paths=[f"/videos/{row}.mp4" for row in range(rows)],
@@ -56,5 +56,5 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="bodvcl embed"):
             read_about(tmp_path / name)
     write_embeddings(tmp_path / "a.parquet", made())
-    with pytest.raises(DataError, match="no frames vectors; it has pooled, static, dynamic"):
+    with pytest.raises(DataError, match="no frames vectors; it has pooled, static, dynamic, still"):
         read_embeddings(tmp_path / "a.parquet", ["frames"])

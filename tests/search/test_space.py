@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bodvcl.embed.file import About, Embeddings, read_embeddings, write_embeddings
-from bodvcl.search.looks import COMPARED
+from bodvcl.search.looks import NEEDED
 from bodvcl.search.space import open_space
 
 
@@ -18,10 +18,10 @@ def file(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     look, move = np.repeat(np.eye(3, 6), 4, 0), np.tile(np.eye(4, 5), (3, 1))
     vectors = {
-        "static": (10 + look + 0.01 * rng.normal(size=look.shape)).astype(np.float32),
+        "still": (10 + look + 0.01 * rng.normal(size=look.shape)).astype(np.float32),
         "dynamic": (5 + move + 0.01 * rng.normal(size=move.shape)).astype(np.float32),
     }
-    about = About("0", "/run", "ab", 7, "videos", "bod", None, 3, {}, [], {"static": 6, "dynamic": 5})
+    about = About("0", "/run", "ab", 7, "videos", "bod", None, 3, {}, [], {"still": 6, "dynamic": 5})
     unknown = np.full(12, -1)
     rows = Embeddings(
         [f"{n}.mp4" for n in range(12)],
@@ -50,9 +50,7 @@ def test_by_appearance_and_by_motion_find_different_videos(file: Path) -> None:
 
 def test_a_video_of_the_file_given_as_a_query_finds_itself_first(file: Path) -> None:
     space = open_space(file)
-    query = space.query(
-        {kind: vectors[7] for kind, vectors in read_embeddings(file, list(COMPARED.values())).vectors.items()}
-    )
+    query = space.query({kind: vectors[7] for kind, vectors in read_embeddings(file, NEEDED).vectors.items()})
     first = space.near(query, 0.5, 1)[0]
     assert first.row == 7
     assert first.score == pytest.approx(1, abs=1e-5)
