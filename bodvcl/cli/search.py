@@ -25,7 +25,7 @@ def _search(arguments: Sequence[str]) -> int:
             check_writable(option, path)
     with uninterrupted():
         from bodvcl.cli.search_answer import print_answer, write_out, write_page
-        from bodvcl.cli.search_curate import clusters, duplicates, outliers
+        from bodvcl.cli.search_curate import clusters, duplicates, label_agreement, outliers
         from bodvcl.cli.search_like import like
         from bodvcl.search.space import open_space
         from bodvcl.search.weight import by_words
@@ -37,6 +37,8 @@ def _search(arguments: Sequence[str]) -> int:
         answer = duplicates(space, options)
     elif options.outliers:
         answer = outliers(space, options)
+    elif options.agreement:
+        answer = label_agreement(space, options)
     else:
         answer = clusters(space, options)
     print_answer(answer, space.embeddings)

@@ -12,12 +12,12 @@ from bodvcl.embed.file import Embeddings
 from bodvcl.errors import DataError
 from bodvcl.search.clusters import Clusters, k_means
 from bodvcl.search.duplicates import copies
-from bodvcl.search.labels import agreement
+from bodvcl.search.labels import agreement, sharing
 from bodvcl.search.neighbours import near_pairs, nearest
 from bodvcl.search.options import SearchOptions
 from bodvcl.search.outliers import outliers as far_rows
 from bodvcl.search.space import Space
-from bodvcl.search.weight import by_words
+from bodvcl.search.weight import BY, by_words
 from bodvcl.text.tables import Listing, Row
 from bodvcl.text.words import counted, printable
 
@@ -142,6 +142,38 @@ def clusters(space: Space, options: SearchOptions) -> Answer:
     ]
     table = Listing(title, ("cluster", "rows", "most central"), (), listed)
     return Answer(title, [table, *_agreement(rows, made)], records, sections)
+
+
+def label_agreement(space: Space, options: SearchOptions) -> Answer:
+    """How often the nearest rows of other videos share each label of a row, by appearance, motion and both.
+
+    Raises:
+        DataError: no label with two values or more, or one video.
+    """
+    rows, count = space.embeddings, options.top or TOP
+    _refuse_one_video(rows)
+    near = {by: nearest(space.joint(motion), rows.video, count)[1] for by, motion in BY.items()}
+    found_of = [
+        (column, by, found)
+        for column, values in rows.labels.items()
+        for by, numbers in near.items()
+        if (found := sharing(values, numbers)) is not None
+    ]
+    if not found_of:
+        raise DataError(
+            "--agreement needs labels: the rows of this file have none, or all the same; embed a .csv list "
+            "with columns of labels"
+        )
+    cells: dict[str, dict[str, str]] = {}
+    for column, by, (shared, chance) in found_of:
+        cells.setdefault(column, {"chance": f"{100 * chance:.1f}"})[by] = f"{100 * shared:.1f}"
+    listed = [Row([printable(column)], values) for column, values in cells.items()]
+    records = [
+        {"label": column, "by": by, "nearest": count, "shared": shared, "chance": chance}
+        for column, by, (shared, chance) in found_of
+    ]
+    title = f"the {count} nearest of {counted(len(rows), 'row')} that share the label of a row, in %"
+    return Answer(title, [Listing(title, ("label",), ("chance", *BY), listed)], records, [])
 
 
 def _agreement(rows: Embeddings, made: Clusters) -> list[str]:

@@ -29,6 +29,28 @@ def shared_labels(embeddings: Embeddings, row: int, hits: Sequence[int]) -> dict
     return found
 
 
+def sharing(labels: Sequence[str | None], numbers: NDArray[np.int64]) -> tuple[float, float] | None:
+    """How often the nearest rows have the label of a row, and how often rows drawn at random would.
+
+    Args:
+        labels: label of every row; None: it has none, and is left out.
+        numbers: ``(rows, count)``, numbers of the nearest rows of every row; -1: there are fewer.
+
+    Returns:
+        Two shares in [0, 1]; None if fewer than two labels occur, or no row has a neighbour with a label.
+    """
+    names = [class_name(value) for value in labels]
+    classes = sorted({name for name in names if name is not None})
+    of = np.array([-1 if name is None else classes.index(name) for name in names])
+    counts = np.bincount(of[of >= 0], minlength=len(classes))
+    near = np.where(numbers >= 0, of[numbers], -1)
+    counted = (near >= 0) & (of[:, None] >= 0)
+    if len(classes) < 2 or not counted.any():
+        return None
+    share = float((near == of[:, None])[counted].mean())
+    return share, float((counts * (counts - 1)).sum() / (counts.sum() * (counts.sum() - 1)))
+
+
 class Agreement(NamedTuple):
     """How clusters agree with a label.
 

@@ -22,7 +22,7 @@ OUT_DUPLICATES = (*OUT, ".txt")
 class SearchOptions:
     """Find videos that look alike or move alike in a file of bodvcl embed.
 
-    Exactly one of --like, --duplicates, --outliers and --clusters says what is looked for."""
+    Exactly one of --like, --duplicates, --outliers, --clusters and --agreement says what is looked for."""
 
     __pydantic_config__ = STRICT
 
@@ -37,11 +37,13 @@ class SearchOptions:
     """Find videos that are far from all others."""
     clusters: Annotated[int | None, Field(ge=2), argument(metavar="K")] = None
     """Divide the videos into so many clusters (k-means)."""
+    agreement: Flag = False
+    """Tell how often the nearest videos share each label of a video: by appearance, by motion and by both."""
     by: Annotated[str, argument(metavar="appearance|motion|both|WEIGHT")] = "both"
     """What is compared. A number from 0 to 1 is the weight of motion: both is 0.5."""
     top: Annotated[int | None, Field(ge=1)] = None
-    """Number of hits, outliers or groups of duplicates that are shown, or of videos of each cluster.
-    None: 10; of each cluster 3."""
+    """Number of hits, outliers or groups of duplicates that are shown, of videos of each cluster, or of
+    nearest videos that are counted. None: 10; of each cluster 3."""
     same_video: Flag = False
     """With --like: also show other windows of the same video."""
     above: Annotated[float | None, Field(gt=0, le=1)] = None
@@ -71,6 +73,7 @@ def refuse_contradictions(options: SearchOptions) -> None:
         "--duplicates": options.duplicates,
         "--outliers": options.outliers,
         "--clusters": options.clusters is not None,
+        "--agreement": options.agreement,
     }
     asked = [name for name, given in kinds.items() if given]
     if len(asked) != 1:
@@ -86,6 +89,11 @@ def refuse_contradictions(options: SearchOptions) -> None:
     for option, (given, to) in belongs.items():
         if given and to != asked[0]:
             raise ConfigError(f"{option} applies only to {to}, not to {asked[0]}")
+    if options.agreement and (options.by != "both" or options.page is not None):
+        raise ConfigError(
+            "--agreement compares by appearance, by motion and by both, and shows no video: drop --by and "
+            "--page"
+        )
     _refuse_suffix("--out", options.out, OUT_DUPLICATES if options.duplicates else OUT)
     _refuse_suffix("--page", options.page, (".html",))
 
