@@ -75,7 +75,14 @@ class Space:
                 )
 
     def query(self, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Unit vectors ``(width,)`` of a video outside the file, from its vectors ``(width,)`` by kind."""
+        """Unit vectors ``(width,)`` of a video outside the file, from its vectors ``(width,)`` by kind.
+
+        Raises:
+            DataError: a vector is not finite.
+        """
+        for kind in COMPARED.values():
+            if not np.isfinite(vectors[kind]).all():
+                raise DataError(f"the {kind} vector of the query is not finite: the encoder cannot read it")
         return {name: self._makers[name](vectors[kind][None])[0] for name, kind in COMPARED.items()}
 
     def near_row(self, row: int, motion: float, count: int, *, same_video: bool = False) -> list[Hit]:
