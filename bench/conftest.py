@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parent))  # for timing.py and ceilings.py, al
 
 from timing import add_speedups
 
-BASELINES = ("baseline", "paper", "torch", "eager", "sdpa", "torchvision", "bare_pyav", "pyav")
+BASELINES = ("baseline", "exact", "paper", "torch", "eager", "sdpa", "torchvision", "bare_pyav", "pyav")
 
 
 _finished: list[dict[str, Any]] = []

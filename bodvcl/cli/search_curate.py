@@ -68,10 +68,12 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
         sections.append(Section(f"Group {number}", f"score {group[-1].score:.3f} or more", captions))
     if not found:
         best = float(nearest(joint, rows.video, 1)[0].max())
-        lines: list[Listing | str] = [
+        none = (
             f"no copies: the nearest two of {counted(len(rows), 'row')} have a score of {best:.3f}, "
             f"below --above {least:g}"
-        ]
+        )
+        lines: list[Listing | str] = [none]
+        sections.append(Section(title, none, []))
     else:
         lines = [Listing(title, ("", "path"), ("bytes", "score", ""), listed)]
         lines.append(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.errors import DataError
 from bodvcl.search.asked import Asked, asked_video
@@ -75,8 +73,6 @@ def _hits(space: Space, asked: Asked, options: SearchOptions) -> list[Hit]:
     vectors = embed_query(
         asked.path, rows.about, checkpoint=options.checkpoint, seconds=asked.seconds, device=options.device
     )
-    if not all(np.isfinite(vector).all() for vector in vectors.values()):
-        raise DataError(f"--like {printable(asked.path)}: its vector is not finite")
     own = space.rows_of(asked.video) if asked.video is not None and not options.same_video else None
     return space.near(space.query(vectors), options.motion, top, own)
 

@@ -8,7 +8,7 @@ trace in that stream too, and clips that look alike would be near by motion for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ NEEDED = (STILL, DYNAMIC)
 """Kinds of vectors that a file must have."""
 
 _RIDGE, _RIDGE_FEW = 1.0, 4.0
+_AT_ONCE = 50_000
 
 
 class Standard:
@@ -59,20 +60,29 @@ class Looks:
 
     def __init__(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         self._still, self._dynamic = (Standard(vectors[kind]) for kind in NEEDED)
-        still, rows = self._still(vectors[STILL]), len(vectors[STILL])
-        width = still.shape[1]
+        rows, width = vectors[STILL].shape
+        seen, told = np.zeros((width, width)), np.zeros((width, vectors[DYNAMIC].shape[1]))
+        for part in _parts(rows):
+            still = self._still(vectors[STILL][part])
+            seen += still.T @ still
+            told += still.T @ self._dynamic(vectors[DYNAMIC][part])
         ridge = (_RIDGE + _RIDGE_FEW * width / rows) * np.eye(width)
-        told = still.T @ self._dynamic(vectors[DYNAMIC]) / rows
-        self._told = np.linalg.solve(still.T @ still / rows + ridge, told).astype(np.float32)
+        self._told = np.linalg.solve(seen / rows + ridge, told / rows).astype(np.float32)
 
     def __call__(self, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """ "appearance" and "motion" of rows: float32 ``(rows, width)`` with rows of length 1, or of length 0
         where a row is the mean of the file."""
-        still = self._still(vectors[STILL])
-        return {
-            APPEARANCE: _unit(still),
-            MOTION: _unit(self._dynamic(vectors[DYNAMIC]) - still @ self._told),
-        }
+        units = {name: np.empty_like(vectors[kind]) for name, kind in zip(LOOKS, NEEDED)}
+        for part in _parts(len(vectors[STILL])):
+            still = self._still(vectors[STILL][part])
+            units[APPEARANCE][part] = _unit(still)
+            units[MOTION][part] = _unit(self._dynamic(vectors[DYNAMIC][part]) - still @ self._told)
+        return units
+
+
+def _parts(rows: int) -> Iterator[slice]:
+    """Rows in parts: large files leave no room for copies of all vectors."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, rows, _AT_ONCE))
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def _near_exact(joint: NDArray[np.float32], least: float) -> Iterator[Pairs]:
 def _nearest_exact(
     joint: NDArray[np.float32], video: NDArray[np.int64], count: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    rows, videos = torch.from_numpy(joint), torch.from_numpy(np.ascontiguousarray(video))
+    rows, videos = torch.from_numpy(joint), torch.tensor(video)
     for start in range(0, len(joint), _BLOCK):
         block = slice(start, start + _BLOCK)
         scores = rows[block] @ rows.T

@@ -76,7 +76,14 @@ class Space:
                 )
 
     def query(self, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Unit vectors ``(width,)`` of a video outside the file, from its vectors ``(width,)`` by kind."""
+        """Unit vectors ``(width,)`` of a video outside the file, from its vectors ``(width,)`` by kind.
+
+        Raises:
+            DataError: a vector is not finite.
+        """
+        for kind in NEEDED:
+            if not np.isfinite(vectors[kind]).all():
+                raise DataError(f"the {kind} vector of the query is not finite: the encoder cannot read it")
         units = self._looks({kind: vectors[kind][None] for kind in NEEDED})
         return {name: unit[0] for name, unit in units.items()}
 
