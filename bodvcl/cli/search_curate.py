@@ -9,6 +9,7 @@ import numpy as np
 from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.cli.search_like import TOP
 from bodvcl.embed.file import Embeddings
+from bodvcl.embed.plan import SPLIT
 from bodvcl.errors import DataError
 from bodvcl.search.clusters import Clusters, k_means
 from bodvcl.search.duplicates import copies
@@ -158,6 +159,7 @@ def label_agreement(space: Space, options: SearchOptions) -> Answer:
     found_of = [
         (column, by, found)
         for column, values in rows.labels.items()
+        if column != SPLIT
         for by, numbers in near.items()
         if (found := sharing(values, numbers)) is not None
     ]
