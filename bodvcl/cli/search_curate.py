@@ -12,7 +12,7 @@ from bodvcl.embed.file import Embeddings
 from bodvcl.errors import DataError
 from bodvcl.search.clusters import Clusters, k_means
 from bodvcl.search.duplicates import copies
-from bodvcl.search.labels import agreement
+from bodvcl.search.labels import agreement, label_columns
 from bodvcl.search.neighbours import near_pairs, nearest
 from bodvcl.search.options import SearchOptions
 from bodvcl.search.outliers import outliers as far_rows
@@ -148,8 +148,8 @@ def clusters(space: Space, options: SearchOptions) -> Answer:
 
 def _agreement(rows: Embeddings, made: Clusters) -> list[str]:
     lines = []
-    for column, values in rows.labels.items():
-        found = agreement(made.of, values)
+    for column in label_columns(rows):
+        found = agreement(made.of, rows.labels[column])
         if found is not None:
             lines.append(
                 f"{printable(column)}: purity {found.purity:.3f} (one cluster: {found.largest:.3f}), "
