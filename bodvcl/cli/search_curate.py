@@ -9,11 +9,10 @@ import numpy as np
 from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.cli.search_like import TOP
 from bodvcl.embed.file import Embeddings
-from bodvcl.embed.plan import SPLIT
 from bodvcl.errors import DataError
 from bodvcl.search.clusters import Clusters, k_means
 from bodvcl.search.duplicates import copies
-from bodvcl.search.labels import agreement, sharing
+from bodvcl.search.labels import agreement, label_columns, sharing
 from bodvcl.search.neighbours import near_pairs, nearest
 from bodvcl.search.options import SearchOptions
 from bodvcl.search.outliers import outliers as far_rows
@@ -158,10 +157,9 @@ def label_agreement(space: Space, options: SearchOptions) -> Answer:
     near = {by: nearest(space.joint(motion), rows.video, count)[1] for by, motion in BY.items()}
     found_of = [
         (column, by, found)
-        for column, values in rows.labels.items()
-        if column != SPLIT
+        for column in label_columns(rows)
         for by, numbers in near.items()
-        if (found := sharing(values, numbers)) is not None
+        if (found := sharing(rows.labels[column], numbers)) is not None
     ]
     if not found_of:
         raise DataError(
@@ -182,8 +180,8 @@ def label_agreement(space: Space, options: SearchOptions) -> Answer:
 
 def _agreement(rows: Embeddings, made: Clusters) -> list[str]:
     lines = []
-    for column, values in rows.labels.items():
-        found = agreement(made.of, values)
+    for column in label_columns(rows):
+        found = agreement(made.of, rows.labels[column])
         if found is not None:
             lines.append(
                 f"{printable(column)}: purity {found.purity:.3f} (one cluster: {found.largest:.3f}), "

@@ -6,7 +6,7 @@ from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.errors import DataError
 from bodvcl.search.asked import Asked, asked_video
 from bodvcl.search.changes import file_state
-from bodvcl.search.labels import label_of, shared_labels
+from bodvcl.search.labels import label_columns, label_of, shared_labels
 from bodvcl.search.options import SearchOptions
 from bodvcl.search.space import Hit, Space
 from bodvcl.search.weight import by_words
@@ -33,7 +33,7 @@ def like(space: Space, options: SearchOptions) -> Answer:
             + ("" if options.same_video else ": --same-video shows the other windows of it")
         )
     title = f"like {_named(space, asked)}, by {by_words(options.motion)}"
-    names = list(rows.labels)
+    names = label_columns(rows)
     listed = [
         Row(
             [str(rank), rows.paths[hit.row]],

@@ -13,6 +13,11 @@ from bodvcl.embed.file import Embeddings
 from bodvcl.evaluate.labels import class_name
 
 
+def label_columns(embeddings: Embeddings) -> list[str]:
+    """Names of the label columns; a column of splits says nothing about a video."""
+    return [column for column in embeddings.labels if column.casefold() != "split"]
+
+
 def label_of(embeddings: Embeddings, column: str, row: int) -> str | None:
     """The label of a row, as :func:`~bodvcl.evaluate.labels.class_name` gives it."""
     return class_name(embeddings.labels[column][row])
@@ -21,7 +26,7 @@ def label_of(embeddings: Embeddings, column: str, row: int) -> str | None:
 def shared_labels(embeddings: Embeddings, row: int, hits: Sequence[int]) -> dict[str, tuple[int, int]]:
     """For every label that a row has: how many hits share it, of how many that have such a label."""
     found = {}
-    for column in embeddings.labels:
+    for column in label_columns(embeddings):
         own = label_of(embeddings, column, row)
         others = [name for hit in hits if (name := label_of(embeddings, column, hit)) is not None]
         if own is not None and others:

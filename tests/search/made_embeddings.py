@@ -52,6 +52,7 @@ def looks_and_movements(**options: object) -> Embeddings:
     )
     names: dict[str, list[str | None]] = {
         "scene": [f"scene {n // 4}" for n in range(12)],
+        "split": ["train"] * 12,
         "gesture": [None if n == 9 else f"gesture {n % 4}" for n in range(12)],
     }
     return embeddings(still, dynamic, **{"labels": names, **options})  # type: ignore[arg-type]
