@@ -80,10 +80,22 @@ def video_info(path: str) -> VideoInfo:
     return found
 
 
-def frame_times(info: VideoInfo) -> NDArray[np.float64]:
-    """``(frames,)``: seconds since the first frame; at 25 frames per second if the file does not tell."""
-    times: NDArray[np.float64] = info.times() if info.time_base else np.arange(info.frames) / _UNTIMED_FPS
-    return times
+def chosen_frames(
+    path: str, start: float, end: float, look: Look
+) -> tuple[VideoInfo, NDArray[np.float64], NDArray[np.int64]]:
+    """The file, seconds of its frames since the first ``(frames,)``, and the numbers of those in a preview.
+
+    A file that does not say when its frames are shown is shown whole, at 25 frames per second.
+
+    Raises:
+        BadVideo: it cannot be used.
+    """
+    info = video_info(path)
+    times = info.times()
+    if not info.time_base:
+        times = np.arange(info.frames) / _UNTIMED_FPS
+        start, end = 0.0, info.frames / _UNTIMED_FPS
+    return info, times, preview_frames(times, *shown_part(start, end, look.seconds), look.fps)
 
 
 def still(path: str, start: float, end: float, look: Look = TILE) -> bytes:
@@ -92,8 +104,7 @@ def still(path: str, start: float, end: float, look: Look = TILE) -> bytes:
     Raises:
         BadVideo: it cannot be read.
     """
-    info = video_info(path)
-    numbers = preview_frames(frame_times(info), *shown_part(start, end, look.seconds), look.fps)
+    info, _, numbers = chosen_frames(path, start, end, look)
     width, height = copy_size(info.width, info.height, look.short_side)
     (image,) = read_frames(info, numbers[len(numbers) // 2 : len(numbers) // 2 + 1], (height, width))
     coder = av.CodecContext.create("mjpeg", "w")
@@ -118,9 +129,7 @@ def moving(
     Raises:
         BadVideo: it cannot be read, or is no longer wanted.
     """
-    info = video_info(path)
-    times = frame_times(info)
-    numbers = preview_frames(times, *shown_part(start, end, look.seconds), look.fps)
+    info, times, numbers = chosen_frames(path, start, end, look)
     width, height = copy_size(info.width, info.height, look.short_side)
     rate = Fraction(min(look.fps, info.fps or _UNTIMED_FPS)).limit_denominator(1001)
     stamps = np.round((times[numbers] - times[numbers[0]]) / float(_UNIT)).astype(np.int64)

@@ -102,7 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
             response = refusal(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason))
         self._send(response)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _handle
+    def __getattr__(self, name: str) -> Any:
+        """``do_GET``, ``do_POST`` and so on: a request of any method."""
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)
