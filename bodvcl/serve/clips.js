@@ -10,21 +10,27 @@ function wanted(clip) {
 }
 
 function refresh(clip) {
+  if (!clip.isConnected) return;
   const picture = clip.querySelector(".picture");
   const playing = picture.querySelector("video");
-  if (wanted(clip) === Boolean(playing)) return;
-  if (playing) {
+  if (playing && wanted(clip)) {
+    playing.play().catch(() => {}); // it pauses when it is moved on the page
+  } else if (playing) {
     playing.removeAttribute("src");
     playing.load(); // stops what is still being loaded
     playing.remove();
-    return;
+  } else if (wanted(clip)) {
+    picture.append(player(clip.dataset.preview));
   }
+}
+
+function player(source) {
   const video = document.createElement("video");
-  Object.assign(video, { muted: true, loop: true, playsInline: true, src: clip.dataset.preview });
+  Object.assign(video, { muted: true, loop: true, playsInline: true, src: source });
   video.setAttribute("aria-hidden", "true");
   video.addEventListener("error", () => video.remove());
-  picture.append(video);
   video.play().catch(() => {});
+  return video;
 }
 
 const clips = () => document.querySelectorAll(".clip[data-preview]");
@@ -46,6 +52,7 @@ calm.addEventListener("change", () => clips().forEach(refresh));
 
 // Call it after clips have been added.
 export function watchClips() {
+  screen.disconnect();
   clips().forEach((clip) => screen.observe(clip));
 }
 

@@ -27,8 +27,17 @@ function say(text, bad = false) {
   at("status").classList.toggle("bad", bad);
 }
 
+// Show a list of clips. A picture that is there already is kept, so that it neither flickers nor starts again.
 function show(list) {
-  const focused = [...at("clips").querySelectorAll(".clip")].indexOf(document.activeElement);
+  const before = [...at("clips").querySelectorAll(".clip")];
+  const focused = before.indexOf(document.activeElement);
+  const shown = new Map(before.map((clip) => [clip.dataset.row, clip]));
+  for (const clip of list.map((item) => item.firstElementChild)) {
+    const old = shown.get(clip.dataset.row);
+    if (!old) continue;
+    clip.querySelector(".picture").replaceWith(old.querySelector(".picture"));
+    if (!old.dataset.preview) delete clip.dataset.preview;
+  }
   at("clips").replaceChildren(...list);
   watchClips();
   if (focused >= 0) list[Math.min(focused, list.length - 1)]?.querySelector(".clip").focus();
@@ -39,12 +48,12 @@ const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${numbe
 async function render() {
   const state = readState(location.hash);
   syncForm(state);
-  at("chosen").hidden = state.row === null;
+  at("chosen").hidden = at("weights").hidden = state.row === null;
   try {
     await (state.row === null ? showGrid(state) : showNear(state));
   } catch (error) {
     if (error.name === "AbortError") return;
-    at("chosen").hidden = true;
+    at("chosen").hidden = at("weights").hidden = true;
     at("pages").hidden = true;
     at("clips").replaceChildren();
     const gone = error instanceof TypeError;

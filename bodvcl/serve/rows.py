@@ -16,7 +16,7 @@ from bodvcl.data.files.index import stamp
 from bodvcl.embed.file import Embeddings
 from bodvcl.text.words import printable
 
-MOST_VALUES = 300
+MOST_VALUES = 1000
 """A label with more values than this has no list to choose from; the search box finds them."""
 _REMEMBERED = 8  # results of searches: the pages of one are asked for one after the other
 
