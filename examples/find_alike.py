@@ -1,7 +1,7 @@
 """From videos to their neighbours by appearance and by motion: python find_alike.py --out search
 
-Trains on rendered videos (--data), embeds them, and shows which labels the nearest videos share. Options that this
-program does not know are handed to ``bodvcl train``: python find_alike.py --out search --epochs 20
+Trains on rendered videos (--data), embeds them, and shows which labels the nearest videos share. Options that
+this program does not know are handed to ``bodvcl train``: python find_alike.py --out search --epochs 20
 """
 
 from __future__ import annotations
