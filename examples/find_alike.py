@@ -44,30 +44,27 @@ def main() -> None:
     parser.add_argument("--row", type=int, default=0, help="number of the video whose neighbours are shown")
     parser.add_argument("--count", type=int, default=10, help="number of neighbours")
     options, training = parser.parse_known_args()
-    trained, file, page = options.out / "run", options.out / "videos.parquet", options.out / "neighbours.html"
+    trained, file = options.out / "run", options.out / "videos.parquet"
 
     if not (trained / "summary.json").exists():
         run("train", "--data", options.data, "--run-dir", str(trained), *training)
     run("embed", options.data, "--checkpoint", str(trained), "--out", str(file))
 
     space = open_space(file)
-    labels, rows = (
-        space.embeddings.labels,
-        range(0, len(space.embeddings), max(1, len(space.embeddings) // 100)),
-    )
+    query = space.embeddings.paths[options.row]
+    pages = {name: options.out / f"{name}.html" for name in WEIGHT}
+    for name, page in pages.items():
+        like = ("--like", query, "--by", name, "--top", str(options.count))
+        run("search", str(file), *like, "--page", str(page))
+
     print(f"\nOf the {options.count} nearest videos, the share with the same label:")
-    for label in labels:
+    rows = range(0, len(space.embeddings), max(1, len(space.embeddings) // 100))
+    for label in space.embeddings.labels:
         found = {name: shared(space, label, rows, weight, options.count) for name, weight in WEIGHT.items()}
         shares = ", ".join(f"by {name} {near:.0%}" for name, (near, _) in found.items())
         print(f"  {label}: {shares} (of all videos {found['motion'][1]:.0%})")
-    for name, weight in WEIGHT.items():
-        print(f"\nNearest by {name} to {space.embeddings.paths[options.row]}:")
-        for hit in space.near_row(options.row, weight, options.count):
-            print(f"  {hit.score:.2f}  {', '.join(str(values[hit.row]) for values in labels.values())}")
-
-    query = space.embeddings.paths[options.row]
-    run("search", str(file), "--like", query, "--top", str(options.count), "--page", str(page))
-    print(f"\nOpen {page} in a browser, or click from video to video:\n  bodvcl serve {file}")
+    print(f"\nOpen {' and '.join(map(str, pages.values()))} in a browser, or click from video to video:")
+    print(f"  bodvcl serve {file}")
 
 
 if __name__ == "__main__":
