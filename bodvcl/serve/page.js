@@ -196,7 +196,16 @@ function back(target) {
   else go({ row: null });
 }
 
+// What sticks below the head of the page must know how high it is.
+function measureHead() {
+  const head = document.querySelector("header");
+  new ResizeObserver(() => {
+    document.documentElement.style.setProperty("--head", `${head.offsetHeight}px`);
+  }).observe(head);
+}
+
 async function start() {
+  measureHead();
   const theme = localStorage.getItem("bodvcl-theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   nameTheme();
