@@ -41,7 +41,7 @@ class Look(NamedTuple):
 
 TILE = Look(short_side=144, fps=15, seconds=8, crf=27)
 """A picture among many."""
-LARGE = Look(short_side=432, fps=30, seconds=60, crf=23)
+LARGE = Look(short_side=360, fps=30, seconds=20, crf=24)
 """The one video that is looked at."""
 
 
