@@ -19,7 +19,7 @@ VERBS = {
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
     "figures": "draw the figures of the paper for one or more runs, side by side",
-    "serve": "click through the videos of such a file by appearance and by motion, on a local page",
+    "serve": "click from video to video by appearance and by motion, on a local page",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",
     "report": "build report.html again from a run folder",

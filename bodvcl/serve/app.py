@@ -161,7 +161,8 @@ class App:
         except BadVideo as error:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason) from error
         whole = Response(HTTPStatus.OK, _MEDIA_KINDS[kind][1], body, cached)
-        return partial(whole, headers.get("range"))
+        same = headers.get("if-range", version) == version
+        return partial(whole, headers.get("range") if same else None)
 
     def _row(self, text: str) -> int:
         row = _whole(text, "row")

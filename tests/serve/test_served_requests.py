@@ -84,6 +84,8 @@ def test_previews_can_be_asked_for_in_parts_and_again(app):
     part = get(app, f"/preview/{AVI}.mp4", range="bytes=4-7")
     assert (part.status, part.body) == (HTTPStatus.PARTIAL_CONTENT, b"ftyp")
     assert part.headers["Content-Range"] == f"bytes 4-7/{len(whole.body)}"
+    other = get(app, f"/preview/{AVI}.mp4", range="bytes=4-7", if_range='"of another version"')
+    assert (other.status, other.body) == (HTTPStatus.OK, whole.body)
     again = get(app, f"/preview/{AVI}.mp4", if_none_match=whole.headers["ETag"])
     assert (again.status, again.body) == (HTTPStatus.NOT_MODIFIED, b"")
     assert get(app, f"/video/{AVI}.mp4").body[4:8] == b"ftyp"
