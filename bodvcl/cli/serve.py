@@ -12,7 +12,6 @@ from pydantic import Field
 from bodvcl.cli.console import Terminated, run_verb, uninterrupted
 from bodvcl.config.command_line import Positional, argument, parse
 from bodvcl.config.schema import STRICT, UserPath
-from bodvcl.errors import DataError
 
 
 @dataclass
@@ -41,16 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: ServeOptions) -> int:
     with uninterrupted():
-        import pyarrow.parquet as pq
-
         from bodvcl.embed.file import read_about
         from bodvcl.search.space import open_space
         from bodvcl.serve.app import App
         from bodvcl.serve.server import Server
 
     read_about(options.file)
-    if pq.read_metadata(options.file).num_rows == 0:
-        raise DataError(f"{options.file} holds no video: write it again with bodvcl embed")
     with Server(options.host, options.port) as server:
         app = App(open_space(options.file), options.file.name)
         if not server.local:

@@ -8,11 +8,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bodvcl.cli.main import main
+from bodvcl.embed.file import read_embeddings, write_embeddings
 from bodvcl.errors import UserError
 from bodvcl.serve.app import App
 from bodvcl.serve.server import Server
@@ -157,9 +159,15 @@ def test_listening_for_others_is_said(embedded, capsys, monkeypatch):
 def test_bad_input_is_one_line(embedded: Path, tmp_path, server, capsys):
     (tmp_path / "empty.parquet").write_bytes(b"")
     (tmp_path / "other.parquet").write_text("a,b")
+    rows = read_embeddings(embedded, ("static", "dynamic"))
+    none = {name: getattr(rows, name)[:0] for name in ("paths", "video", "start", "end", "size", "modified")}
+    labels = {name: values[:0] for name, values in rows.labels.items()}
+    vectors = {kind: values[:0] for kind, values in rows.vectors.items()}
+    write_embeddings(tmp_path / "norows.parquet", replace(rows, labels=labels, vectors=vectors, **none))
     for arguments, reason in [
         ([str(tmp_path / "none.parquet")], "No such file"),
         ([str(tmp_path / "empty.parquet")], "is not a file of bodvcl embed"),
+        ([str(tmp_path / "norows.parquet"), "--port", "0"], "has no row"),
         ([str(tmp_path / "other.parquet")], "is not a file of bodvcl embed"),
         ([str(embedded), "--port", str(server.server_port)], "--port 0 for any free one"),
         ([str(embedded), "--host", "192.0.2.1"], "not a name or an address of this machine"),
