@@ -8,10 +8,14 @@ STAMP  := $(VENV)/.installed
 UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train test test-slow test-dali test-versions lock lint docs bench bench-record wheel install clean
+.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel install clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
+
+# From rendered videos to a page that shows which look alike and which move alike, in minutes on a CPU.
+search: $(STAMP)
+	$(BIN)/python examples/find_alike.py --out build/search $(ARGS)
 
 # Coverage is cheap from Python 3.12 on and reported there. Before, the tests take about three times as long with
 # it: make test COVERAGE=yes measures it all the same, make test COVERAGE= never.

@@ -21,6 +21,7 @@ VERBS = {
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
     "search": "find videos that look alike or move alike, copies, outliers and clusters",
     "figures": "draw the figures of the paper for one or more runs, side by side",
+    "serve": "click from video to video by appearance and by motion, on a local page",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",
     "report": "build report.html again from a run folder",

@@ -61,7 +61,7 @@ def render_report(run: RunFolder) -> str:
     )
 
 
-def page(*, title: str, lead: str, sections: Iterable[str], footer: str) -> str:
+def page(*, title: str, lead: str, sections: Iterable[str], footer: str, head: str = "") -> str:
     """A whole page in the style of the report, light and dark. It needs no other file and no network.
 
     Args:
@@ -69,10 +69,15 @@ def page(*, title: str, lead: str, sections: Iterable[str], footer: str) -> str:
         lead: the line below.
         sections: its content.
         footer: its last line.
+        head: more elements of its head, such as a style of its own, as :class:`~bodvcl.viz.html.Markup`.
     """
     template = resources.files("bodvcl.viz").joinpath("report.html").read_text(encoding="utf-8")
     return Template(template).substitute(
-        title=escape(title), lead=escape(lead), sections=join(sections), footer=escape(footer)
+        title=escape(title),
+        lead=escape(lead),
+        sections=join(sections),
+        footer=escape(footer),
+        head=escape(head),
     )
 
 

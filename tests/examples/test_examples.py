@@ -106,6 +106,26 @@ def test_split_only_says_what_is_wrong_with_a_file(tmp_path, content, why):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_find_alike_ends_with_two_pages_and_the_command_for_a_third(tmp_path):
+    tiny = ["--device", "cpu", "--workers", "0", "--batch-size", "4", "--epochs", "2", "--clip.size", "16"]
+    tiny += [
+        "--shapes.cache",
+        str(tmp_path / "shapes"),
+        "--shapes.train-videos",
+        "12",
+        "--shapes.probe-videos",
+        "16",
+    ]
+    tiny += ["--shapes.frames", "20", "--shapes.size", "32", "--model.width", "4", "--model.embed-dim", "12"]
+    printed = run(tmp_path, "find_alike.py", "--out", "alike", *tiny)
+    shares = re.findall(r"  (\w+): by appearance (\d+)%, by motion (\d+)% \(of all videos (\d+)%\)", printed)
+    assert {"background", "trajectory"} <= {label for label, *_ in shares}
+    for name in ("appearance", "motion"):
+        assert (tmp_path / "alike" / f"{name}.html").read_text().count("data:video/mp4") == 11
+    assert printed.splitlines()[-1] == "  bodvcl serve alike/videos.parquet"
+
+
 def test_the_notebook_shows_the_split(tmp_path):
     notebook = nbformat.read(EXAMPLES / "split_of_a_clip.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": tmp_path}}).execute()

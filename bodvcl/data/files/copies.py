@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from bodvcl.data.files.h264 import add_h264
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.reading import stream_frames
 from bodvcl.data.files.video import BadVideo, VideoInfo
@@ -20,7 +21,6 @@ from bodvcl.text.words import counted
 
 _LONG_SIDE = 16  # the long side is a multiple of this: a data set then has few picture sizes
 _LONGEST_STEP = 2**31 - 1  # units of time between two frames of an MP4 file
-_BT601, _LIMITED = 6, 1  # numbers of ITU-T H.273: matrix, primaries and transfer of BT.601 (525 lines), range
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,17 @@ class _Copy:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"})
         rate = Fraction(info.fps).limit_denominator(1001) or Fraction(1, 1001)
-        self._stream = self._container.add_stream("libx264", rate=rate)
-        self._stream.width, self._stream.height = copy_size(info.width, info.height, settings.short_side)
-        self._stream.pix_fmt, self._stream.thread_count = "yuv420p", 1
-        context = self._stream.codec_context
-        context.time_base = self._unit
-        context.colorspace = context.color_primaries = context.color_trc = _BT601
-        context.color_range = _LIMITED
-        self._stream.options = {
-            "preset": "veryfast",
-            "crf": str(settings.crf),
-            "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0",
-        }
+        self._stream = add_h264(
+            self._container,
+            copy_size(info.width, info.height, settings.short_side),
+            rate=rate,
+            unit=self._unit,
+            options={
+                "crf": str(settings.crf),
+                "x264-params": f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:"
+                "bframes=0",
+            },
+        )
 
     @property
     def full(self) -> bool:
