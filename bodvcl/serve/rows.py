@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bodvcl.data.files.index import stamp
 from bodvcl.embed.file import Embeddings
+from bodvcl.search.changes import file_state
 from bodvcl.text.words import printable
 
 MOST_VALUES = 1000
@@ -92,16 +93,15 @@ class Rows:
         return stamp(path) if os.path.isabs(path) else None
 
     def _state(self, row: int) -> tuple[str, bool]:
-        path, now = self._rows.paths[row], self.mark(row)
+        path = self._rows.paths[row]
         if not os.path.isabs(path):
             return "not a file of this machine: it cannot be shown", False
-        if now is None:
+        if self.mark(row) is None:
             if ".tar/" in path:
                 return "inside a tar file: it cannot be shown", False
             there = os.path.exists(path)
             return "no permission to read the file" if there else "the file is no longer there", False
-        then = int(self._rows.size[row]), int(self._rows.modified[row])
-        changed = any(known >= 0 and known != found for known, found in zip(then, now))
+        changed = file_state(self._rows, row) == "changed"
         return "the file has changed since it was embedded" if changed else "", True
 
     def _values(self, name: str) -> list[tuple[str, int]] | None:
