@@ -44,6 +44,8 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
         Path(RUN).symlink_to(request.getfixturevalue("finished_run"))
     if TUNED in text:
         assert finetune_main([*TUNE, "--run-dir", TUNED]) == 0
+    if "import datasets" in text:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     for name in (name for name in EMBEDDED if f'"{name}"' in text):
         run = str(request.getfixturevalue("finished_run"))
         assert embed_main(["shapes", "--checkpoint", run, "--out", name, "--workers", "0"]) == 0
