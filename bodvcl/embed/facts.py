@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from typing import Any
 
 import bodvcl
 from bodvcl.data.sets import built_in
-from bodvcl.embed.file import POOLED, STILL, About
+from bodvcl.embed.file import POOLED, STATIC, STILL, About
 from bodvcl.embed.options import EmbedOptions
 from bodvcl.embed.vectors import Embedder
 from bodvcl.system.folders import expand
@@ -31,6 +32,7 @@ _NAMES = {
 def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
     """What the file of an embedding says about itself, but for the labels."""
     encoder, config, clips = embedder.encoder, embedder.config, options.clips_of_a_row
+    streams = STATIC in embedder.kinds
     width = {POOLED: 2 * encoder.backbone.dim, STILL: encoder.backbone.dim}
     length = encoder.backbone.frames_out(config.clip.frames)
     return About(
@@ -39,14 +41,14 @@ def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
         weights=embedder.weights,
         step=embedder.steps,
         data=named(options.data),
-        decouple=config.decouple,
+        decouple=config.decouple if streams else "none",
         window=options.window,
         clips=clips,
         clip=asdict(config.clip),
         widths={kind: width.get(kind, config.model.embed_dim) for kind in embedder.kinds},
         every=options.every,
         frames=[clips * length, encoder.backbone.dim] if options.frames else [],
-        koopman=asdict(config.koopman),
+        koopman=asdict(config.koopman) if streams else {},
         normalisation=[config.augment.mean, config.augment.std],
         precision=embedder.arithmetic.name,
     )
@@ -73,7 +75,8 @@ def differences(old: About, new: About) -> list[str]:
 
 
 def _what_counts(about: About) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(about).items() if name not in _BESIDE}
+    facts = json.loads(json.dumps(asdict(about)))  # as they come back from a file
+    values = {name: value for name, value in facts.items() if name not in _BESIDE}
     clip = {
         f"clip.{name}": value for name, value in values.pop("clip").items() if name not in ("views", "twin")
     }

@@ -122,17 +122,18 @@ def make_plan(options: EmbedOptions, embedder: Embedder) -> Plan:
 
 def _labels(found: ScanResult) -> tuple[dict[str, list[str | None]], list[str]]:
     """The label columns, and a line for each that got another name."""
-    names = dict.fromkeys(name for video in found.videos for name in video.labels)
+    told = [(video.labels, video.split or None) for video in found.videos]  # one pass: there may be millions
+    names = dict.fromkeys(name for labels, _ in told for name in labels)
     called = {name: f"label_{name}" if name in RESERVED or name == SPLIT else name for name in names}
     columns: dict[str, list[str | None]] = {
-        called[name]: [video.labels.get(name) or None for video in found.videos] for name in names
+        called[name]: [labels.get(name) or None for labels, _ in told] for name in names
     }
     lines = [
         f"the label column {printable(name)} becomes {printable(new)}: {name} is a column of its own"
         for name, new in called.items()
         if name != new
     ]
-    splits = [video.split or None for video in found.videos]
+    splits = [split for _, split in told]
     return columns | ({SPLIT: splits} if any(splits) else {}), lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -130,15 +131,14 @@ def load_in_order(
     Raises:
         BadVideo: a frame cannot be decoded.
     """
-    numbers = np.unique(frames)
-    pending = sorted(range(len(frames)), key=lambda place: int(frames[place].max()))
+    numbers: list[int] = np.unique(frames).tolist()
+    clips: list[list[int]] = frames.tolist()
+    pending = deque(sorted(range(len(clips)), key=lambda place: max(clips[place])))
     held: dict[int, np.ndarray] = {}
-    for number, image in zip(
-        numbers.tolist(), stream_frames(info, numbers.tolist(), decode_size(info, clip, 1.0))
-    ):
+    for number, image in zip(numbers, stream_frames(info, numbers, decode_size(info, clip, 1.0))):
         held[number] = image
-        while pending and frames[pending[0]].max() <= number:
-            place = pending.pop(0)
-            out[place] = crop_resize(np.stack([held[n] for n in frames[place].tolist()]), box, clip.size)
-        needed = min((int(frames[place].min()) for place in pending), default=number + 1)
-        held = {n: kept for n, kept in held.items() if n >= needed}
+        while pending and max(clips[pending[0]]) <= number:
+            wanted = clips[place := pending.popleft()]
+            out[place] = crop_resize(np.stack([held[n] for n in wanted]), box, clip.size)
+            first = min((min(clips[place]) for place in pending), default=number + 1)
+            held = {n: kept for n, kept in held.items() if n >= first}

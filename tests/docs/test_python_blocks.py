@@ -12,6 +12,7 @@ from pages import PAGES, ROOT, blocks, name_of
 from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import make_solver
+from bodvcl.cli.embed import main as embed_main
 from bodvcl.cli.finetune import main as finetune_main
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.data.sets import DATA_SETS, open_dataset
@@ -23,6 +24,8 @@ TUNED = "runs/20261121-093000-finetune"
 """The fine-tuning that the pages speak of."""
 UCF101 = "datasets/UCF101"
 """The data set that the pages speak of."""
+EMBEDDED = ("videos.parquet", "videos.safetensors")
+"""The files of embeddings that the pages speak of."""
 NOT_RUN_AT_MOST = 3
 TUNE = [
     "--checkpoint", "scratch", "--width", "4", "--device", "cpu", "--workers", "0", "--batch-size", "4",
@@ -41,6 +44,11 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
         Path(RUN).symlink_to(request.getfixturevalue("finished_run"))
     if TUNED in text:
         assert finetune_main([*TUNE, "--run-dir", TUNED]) == 0
+    if "import datasets" in text:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for name in (name for name in EMBEDDED if f'"{name}"' in text):
+        run = str(request.getfixturevalue("finished_run"))
+        assert embed_main(["shapes", "--checkpoint", run, "--out", name, "--workers", "0"]) == 0
     if UCF101 in text:
         _ucf101(Path(UCF101))
     scope: dict[str, Any] = {"__name__": "page"}
@@ -115,6 +123,18 @@ def _library(scope: Mapping[str, Any]) -> None:
     assert scope["each"].shape == (2,)
 
 
+def _embed(scope: Mapping[str, Any]) -> None:
+    """Every reader gives the same vectors."""
+    rows, dynamic = len(scope["frame"]), scope["embeddings"].vectors["dynamic"]
+    assert rows == 28
+    assert scope["static"].tolist() == scope["embeddings"].vectors["static"].tolist()
+    assert scope["rows"][3]["dynamic"].tolist() == dynamic[3].tolist()
+    assert (
+        scope["vectors"]["dynamic"].tolist() == scope["same"].vectors["dynamic"].tolist() == dynamic.tolist()
+    )
+    assert scope["index"]["path"].tolist() == scope["frame"]["path"].tolist() == scope["same"].paths
+
+
 def _extending(scope: Mapping[str, Any]) -> None:
     """The method leaves out an empty stream; the data set can be opened by its name."""
     z = torch.zeros(4, 2, 3)
@@ -140,6 +160,7 @@ RESULTS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "docs/contrastive.md": _contrastive,
     "docs/extending.md": _extending,
     "docs/library.md": _library,
+    "docs/embed.md": _embed,
 }
 """What must hold after the last block of a page."""
 

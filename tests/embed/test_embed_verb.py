@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from video_files import write_video
 
+from bodvcl.config.schema import ClipConfig, ModelConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.embed.file import read_embeddings
 from bodvcl.embed.query import embed_query
@@ -18,6 +19,9 @@ from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import CheckpointError, DataError
 from bodvcl.evaluate.features import batch_features
 from bodvcl.evaluate.reading import read_clips
+from bodvcl.finetune.network import VideoClassifier
+from bodvcl.finetune.saved import ClassifierFacts, save_classifier
+from bodvcl.models.backbones.build import build_backbone
 
 
 def clips_of(found, config):
@@ -144,3 +148,76 @@ def test_a_dry_run_writes_nothing(embed, videos, tmp_path, capsys):
     assert embed(videos, tmp_path / "out.parquet", "--window", "0.5", "--dry-run") == 0
     assert "20 windows of 0.5 s" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
+def test_a_fine_tuned_network_has_pooled_features_alone(embed, videos, tmp_path, capsys):
+    model = ModelConfig(width=4)
+    network = VideoClassifier(build_backbone(model), 2, 0.0, trained=0)
+    facts = ClassifierFacts(
+        model,
+        ("a", "b"),
+        "mean",
+        False,
+        "label",
+        False,
+        ClipConfig(frames=4, stride=2, size=16),
+        0.5,
+        0.5,
+        "",
+    )
+    (tmp_path / "tuned" / "checkpoint").mkdir(parents=True)
+    file = save_classifier(tmp_path / "tuned", network, facts)
+    assert embed(videos, tmp_path / "out.parquet", run=file) == 0
+    found = read_embeddings(tmp_path / "out.parquet")
+    assert found.about.widths == {"pooled": 2 * network.backbone.dim}
+    assert (found.about.decouple, found.about.koopman) == ("none", {})
+    query = embed_query(str(videos / "a.mp4"), found.about)
+    np.testing.assert_allclose(query["pooled"], found.vectors["pooled"][0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(DataError, match="has no static vectors; it has pooled"):
+        read_embeddings(tmp_path / "out.parquet", ["static"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--step", "1"], "--step 1 applies only to windows; add --window SECONDS"),
+        (["--clips-per-window", "2"], "--clips-per-window applies only to windows"),
+        (["--window", "0.1"], "--window 0.1: a clip of 4 frames with stride 2 takes 0.28 s"),
+        (["--window", "0"], "--window: input should be greater than 0"),
+        (["--out", "here.csv"], "here.csv: expected a name that ends in .parquet or .safetensors"),
+        (["--out", "/proc/here.parquet"], "--out: cannot write /proc/here.parquet"),
+        (["--checkpoint", "nowhere"], "no checkpoint at nowhere"),
+        (["--clip.frames", "60"], "none of its 5 video files can be used"),
+        (["--device", "tpu"], "--device tpu: expected auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(embed, videos, tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(tmp_path)
+    assert embed(videos, tmp_path / "out.parquet", *options) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("bodvcl embed: error: ")
+    assert said in error
+    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+
+
+def test_other_files_and_data_at_out_are_not_lost(embed, videos, tmp_path, capsys):
+    out = tmp_path / "out.parquet"
+    out.write_text("mine")
+    assert embed(videos, out) == 2
+    assert "is there and is no file of bodvcl embed: replace it with --restart" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert embed(videos, out, "--restart") == 0
+    assert embed(videos / "a.mp4", out) == 2
+    assert f"differs in the data ({videos}, now {videos / 'a.mp4'})" in capsys.readouterr().err
+    assert len(read_embeddings(out)) == 5
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert embed(empty, out) == 2
+    assert len(read_embeddings(out)) == 5
+
+
+def test_an_unfinished_run_is_refused(embed, videos, tmp_path, capsys):
+    (tmp_path / "run" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoint" / "last.pt").write_bytes(b"")
+    assert embed(videos, tmp_path / "out.parquet", run=tmp_path / "run") == 2
+    assert "its training was not finished" in capsys.readouterr().err
