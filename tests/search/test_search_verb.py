@@ -85,8 +85,11 @@ def test_the_table_has_the_nearest_by_appearance_or_by_motion(search: Search, fo
 
 
 def test_a_weight_between_is_that_of_the_scores(search: Search, folder: Path) -> None:
-    assert search("--like", "5.mp4", "--by", "0.3", "--top", "20", "--out", str(folder / "hits.json"))[0] == 0
-    hits = json.loads((folder / "hits.json").read_text())
+    assert (
+        search("--like", "5.mp4", "--by", "0.3", "--top", "20", "--out", str(folder / "new/hits.json"))[0]
+        == 0
+    )
+    hits = json.loads((folder / "new/hits.json").read_text())
     assert len(hits) == 11
     for hit in hits:
         assert hit["score"] == pytest.approx(0.7 * hit["appearance"] + 0.3 * hit["motion"])
