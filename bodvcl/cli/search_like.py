@@ -54,7 +54,7 @@ def like(space: Space, options: SearchOptions) -> Answer:
         title,
         [Listing(title, ("", "path"), columns, listed), *lines],
         records,
-        _sections(space, asked, hits, title, lines),
+        _sections(space, asked, hits, lines),
     )
 
 
@@ -93,19 +93,13 @@ def _shared(space: Space, row: int, hits: list[Hit]) -> list[str]:
     ]
 
 
-def _sections(space: Space, asked: Asked, hits: list[Hit], title: str, lines: list[str]) -> list[Section]:
+def _sections(space: Space, asked: Asked, hits: list[Hit], lines: list[str]) -> list[Section]:
     rows = space.embeddings
-    found = [
-        (
-            hit.row,
-            f"{short(rows, hit.row)}: {hit.score:.3f} "
-            f"(appearance {hit.appearance:.2f}, motion {hit.motion:.2f})",
-        )
-        for hit in hits
-    ]
-    query = (
-        []
-        if asked.row is None
-        else [Section("Query", printable(asked.path), [(asked.row, short(rows, asked.row))])]
-    )
-    return [*query, Section(title, "; ".join(lines), found)]
+    found = []
+    for hit in hits:
+        cosines = f"appearance {hit.appearance:.2f}, motion {hit.motion:.2f}"
+        found.append((hit.row, f"{short(rows, hit.row)}: {hit.score:.3f} ({cosines})"))
+    sections = [Section("The nearest", "; ".join(lines), found)]
+    if asked.row is not None:
+        sections.insert(0, Section("Query", printable(asked.path), [(asked.row, short(rows, asked.row))]))
+    return sections
