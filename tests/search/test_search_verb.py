@@ -101,6 +101,17 @@ def test_a_weight_between_is_that_of_the_scores(search: Search, folder: Path) ->
     assert {"start", "end", "score", "appearance", "motion", "scene", "gesture"} < set(row)
 
 
+def test_a_label_with_the_name_of_a_score_does_not_hide_it(search: Search, folder: Path) -> None:
+    write_embeddings(folder / "l.parquet", looks_and_movements(labels={"motion": ["fast"] * 12}))
+    _, out, _ = search(
+        "--like", "5.mp4", "--top", "1", "--out", str(folder / "l.json"), file=folder / "l.parquet"
+    )
+    assert "label motion" in out
+    hit = json.loads((folder / "l.json").read_text())[0]
+    assert hit["label motion"] == "fast"
+    assert isinstance(hit["motion"], float)
+
+
 def test_a_video_outside_the_file_is_embedded(
     search: Search, folder: Path, outside: list[dict[str, Any]]
 ) -> None:
