@@ -78,7 +78,7 @@ def write_out(answer: Answer, path: Path) -> None:
         writer.writeheader()
         writer.writerows(answer.records)
         text = table.getvalue()
-    write_atomically(path, text.encode())
+    _write(path, text)
 
 
 def write_page(answer: Answer, embeddings: Embeddings, facts: Mapping[str, str], path: Path) -> None:
@@ -93,7 +93,12 @@ def write_page(answer: Answer, embeddings: Embeddings, facts: Mapping[str, str],
         Group(section.heading, section.about, [shown(row, caption) for row, caption in section.rows])
         for section in answer.sections
     ]
-    write_atomically(path, results_page(answer.title, groups, facts).encode())
+    _write(path, results_page(answer.title, groups, facts))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())
 
 
 def where(embeddings: Embeddings, row: int) -> dict[str, Any]:

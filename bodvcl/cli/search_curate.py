@@ -64,8 +64,11 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
             )
             for row, verdict, score in members
         ]
-        captions = [(row, f"{verdict}: {short(rows, row)}") for row, verdict, _ in members]
-        sections.append(Section(f"Group {number}", f"score {group[-1].score:.3f} or more", captions))
+        captions = [
+            (row, f"{verdict}: {short(rows, row)}" + ("" if score is None else f" ({score:.3f})"))
+            for row, verdict, score in members
+        ]
+        sections.append(Section(f"Group {number}", "scores are those with the video to keep", captions))
     if not found:
         best = float(nearest(joint, rows.video, 1)[0].max())
         none = (
@@ -73,7 +76,7 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
             f"below --above {least:g}"
         )
         lines: list[Listing | str] = [none]
-        sections.append(Section(title, none, []))
+        sections.append(Section("No copies", none, []))
     else:
         lines = [Listing(title, ("", "path"), ("bytes", "score", ""), listed)]
         lines.append(
@@ -114,7 +117,7 @@ def outliers(space: Space, options: SearchOptions) -> Answer:
     table = Listing(title, ("", "path", "nearest"), ("time", "distance", "score"), listed)
     lines = f"the median distance of all {counted(len(found), 'row')} is {usual:.3f}"
     section = Section(
-        title, lines, [(one.row, f"{short(rows, one.row)}: {one.distance:.3f}") for one in shown]
+        "The furthest", lines, [(one.row, f"{short(rows, one.row)}: {one.distance:.3f}") for one in shown]
     )
     return Answer(title, [table, lines], records, [section])
 

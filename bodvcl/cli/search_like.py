@@ -14,6 +14,8 @@ from bodvcl.text.tables import Listing, Row
 from bodvcl.text.words import printable
 
 TOP = 10
+_COLUMNS = ("rank", "path", "time", "start", "end", "score", "appearance", "motion")
+"""A label of such a name is shown as "label NAME"."""
 
 
 def like(space: Space, options: SearchOptions) -> Answer:
@@ -33,28 +35,28 @@ def like(space: Space, options: SearchOptions) -> Answer:
             + ("" if options.same_video else ": --same-video shows the other windows of it")
         )
     title = f"like {_named(space, asked)}, by {by_words(options.motion)}"
-    names = label_columns(rows)
+    names = {name: f"label {name}" if name in _COLUMNS else name for name in label_columns(rows)}
     listed = [
         Row(
             [str(rank), rows.paths[hit.row]],
             {"time": time_of(rows, hit.row)}
             | {name: f"{getattr(hit, name):.3f}" for name in ("score", "appearance", "motion")}
-            | {name: printable(label_of(rows, name, hit.row) or "") for name in names},
+            | {shown: printable(label_of(rows, name, hit.row) or "") for name, shown in names.items()},
         )
         for rank, hit in enumerate(hits, start=1)
     ]
-    columns = ("time", "score", "appearance", "motion", *names)
+    columns = ("time", "score", "appearance", "motion", *names.values())
     lines = [] if asked.row is None else _shared(space, asked.row, hits)
     records = [
         {"rank": rank, **where(rows, hit.row), "score": hit.score, "appearance": hit.appearance}
-        | {"motion": hit.motion, **{name: label_of(rows, name, hit.row) for name in names}}
+        | {"motion": hit.motion, **{shown: label_of(rows, name, hit.row) for name, shown in names.items()}}
         for rank, hit in enumerate(hits, start=1)
     ]
     return Answer(
         title,
         [Listing(title, ("", "path"), columns, listed), *lines],
         records,
-        _sections(space, asked, hits, title, lines),
+        _sections(space, asked, hits, lines),
     )
 
 
@@ -93,19 +95,13 @@ def _shared(space: Space, row: int, hits: list[Hit]) -> list[str]:
     ]
 
 
-def _sections(space: Space, asked: Asked, hits: list[Hit], title: str, lines: list[str]) -> list[Section]:
+def _sections(space: Space, asked: Asked, hits: list[Hit], lines: list[str]) -> list[Section]:
     rows = space.embeddings
-    found = [
-        (
-            hit.row,
-            f"{short(rows, hit.row)}: {hit.score:.3f} "
-            f"(appearance {hit.appearance:.2f}, motion {hit.motion:.2f})",
-        )
-        for hit in hits
-    ]
-    query = (
-        []
-        if asked.row is None
-        else [Section("Query", printable(asked.path), [(asked.row, short(rows, asked.row))])]
-    )
-    return [*query, Section(title, "; ".join(lines), found)]
+    found = []
+    for hit in hits:
+        cosines = f"appearance {hit.appearance:.2f}, motion {hit.motion:.2f}"
+        found.append((hit.row, f"{short(rows, hit.row)}: {hit.score:.3f} ({cosines})"))
+    sections = [Section("The nearest", "; ".join(lines), found)]
+    if asked.row is not None:
+        sections.insert(0, Section("Query", printable(asked.path), [(asked.row, short(rows, asked.row))]))
+    return sections

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 
 from bodvcl.errors import ConfigError
 from bodvcl.search.codes import faiss_is_there
+from bodvcl.text.progress import progress_bar
 
 EXACT = 100_000
 """Up to so many rows, every pair is compared."""
-MOST_PAIRS = 5_000_000
+MOST_PAIRS = 2_000_000
 """More near pairs are refused: the threshold says nothing then."""
 _BLOCK = 512
+_AT_ONCE = 2**26
+"""Entries of the vectors that are gathered at once."""
 _PROBED = 16
 """Cells in which the neighbours of a row are looked for."""
 _TRAIN_PER_CELL = 40
 
+Block = TypeVar("Block")
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Row, other row, score."""
 
@@ -47,9 +51,8 @@ def near_pairs(
     """
     found: list[Pairs] = []
     count = 0
-    for rows, others, scores in (
-        _near_exact(joint, least) if _all(joint, exact) else _near_cells(joint, least)
-    ):
+    blocks = _near_exact(joint, least) if _all(joint, exact) else _near_cells(joint, least)
+    for rows, others, scores in _with_progress(blocks):
         kept = (rows < others) & (video[rows] != video[others]) & (scores >= least)
         found.append((rows[kept], others[kept], scores[kept]))
         count += int(kept.sum())
@@ -75,7 +78,7 @@ def nearest(
         if _all(joint, exact)
         else _nearest_cells(joint, video, count, most)
     )
-    scores, numbers = (np.concatenate(parts) for parts in zip(*blocks))
+    scores, numbers = (np.concatenate(parts) for parts in zip(*_with_progress(blocks)))
     numbers[~np.isfinite(scores)] = -1
     return scores, numbers
 
@@ -91,6 +94,11 @@ def _all(joint: NDArray[np.float32], exact: int) -> bool:
         stacklevel=2,
     )
     return True
+
+
+def _with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Hand the blocks on, with a bar if they take long."""
+    return iter(progress_bar(blocks, desc="comparing", unit="block", delay=3))
 
 
 def _near_exact(joint: NDArray[np.float32], least: float) -> Iterator[Pairs]:
@@ -126,11 +134,13 @@ def _nearest_cells(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """``most``: largest number of rows of a video, which its own search finds first."""
     index = _cells(joint)
-    for start in range(0, len(joint), _BLOCK):
-        block = joint[start : start + _BLOCK]
-        _, others = index.search(block, count + most)
+    wanted = count + most
+    at_once = max(1, min(_BLOCK, _AT_ONCE // (wanted * joint.shape[1])))
+    for start in range(0, len(joint), at_once):
+        block = joint[start : start + at_once]
+        _, others = index.search(block, wanted)
         scores = np.einsum("rd,rkd->rk", block, joint[others])
-        own = video[start : start + _BLOCK, None] == video[others]
+        own = video[start : start + at_once, None] == video[others]
         scores[(others < 0) | own] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         yield np.take_along_axis(scores, order, 1), np.take_along_axis(others, order, 1)

@@ -85,8 +85,11 @@ def test_the_table_has_the_nearest_by_appearance_or_by_motion(search: Search, fo
 
 
 def test_a_weight_between_is_that_of_the_scores(search: Search, folder: Path) -> None:
-    assert search("--like", "5.mp4", "--by", "0.3", "--top", "20", "--out", str(folder / "hits.json"))[0] == 0
-    hits = json.loads((folder / "hits.json").read_text())
+    assert (
+        search("--like", "5.mp4", "--by", "0.3", "--top", "20", "--out", str(folder / "new/hits.json"))[0]
+        == 0
+    )
+    hits = json.loads((folder / "new/hits.json").read_text())
     assert len(hits) == 11
     for hit in hits:
         assert hit["score"] == pytest.approx(0.7 * hit["appearance"] + 0.3 * hit["motion"])
@@ -96,6 +99,17 @@ def test_a_weight_between_is_that_of_the_scores(search: Search, folder: Path) ->
         row = next(csv.DictReader(table))
     assert Path(row["path"]).parent == folder
     assert {"start", "end", "score", "appearance", "motion", "scene", "gesture"} < set(row)
+
+
+def test_a_label_with_the_name_of_a_score_does_not_hide_it(search: Search, folder: Path) -> None:
+    write_embeddings(folder / "l.parquet", looks_and_movements(labels={"motion": ["fast"] * 12}))
+    _, out, _ = search(
+        "--like", "5.mp4", "--top", "1", "--out", str(folder / "l.json"), file=folder / "l.parquet"
+    )
+    assert "label motion" in out
+    hit = json.loads((folder / "l.json").read_text())[0]
+    assert hit["label motion"] == "fast"
+    assert isinstance(hit["motion"], float)
 
 
 def test_a_video_outside_the_file_is_embedded(
