@@ -79,6 +79,7 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
         },
         "rotated": int((numbers(videos, "rotation") != 0).sum()),
         "mirrored": int(numbers(videos, "mirrored").sum()),
+        "not_square_pixels": int((numbers(videos, "stored_width") != 0).sum()),
         "variable_rate": int(numbers(videos, "variable_rate").sum()),
         "without_timestamps": int(numbers(videos, "sequential").sum()),
         "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in jumping],
@@ -120,6 +121,7 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
     show(*_scan_tables(found, report))
     for name, text in (
         ("rotated", "stored rotated"),
+        ("not_square_pixels", "with pixels that are not square, shown at their displayed width"),
         ("variable_rate", "with a variable frame rate"),
         ("without_timestamps", "without usable timestamps, decoded from the start"),
     ):

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from bodvcl.data.files.opening import opened, pictures
 from bodvcl.data.files.orientation import orientation
+from bodvcl.data.files.pixel_shape import displayed_width
 from bodvcl.data.files.timeline import Timeline, counted_timeline, plausible_rate, timeline
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.tars.held import Held
@@ -105,6 +106,7 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
         sequential = bool(formats & _NO_SEEK_FORMATS) or not packets.seekable() or not unit
         codec = stream.codec_context.codec.canonical_name
         streams = len(pictures(container))
+        shape = stream.sample_aspect_ratio
     stamps, keys = packets.pts, packets.keys
     with opened(path, held) as (container, stream):
         decoded = container.decode(stream)
@@ -113,7 +115,9 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
             raise BadVideo(path, "no frame can be decoded")
         pixel_format, colour_space = first.format.name, int(first.colorspace)
         rotation, mirrored = orientation(_display_matrix(first))
-        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+        shown_width = displayed_width(first.width, shape)
+        width, height = (first.height, shown_width) if rotation in (90, 270) else (shown_width, first.height)
+        stored_width = first.width if shown_width != first.width else 0
         if sequential:
             stamps = [first.pts, *(frame.pts for frame in decoded)]
         elif codec in _HIDDEN_FRAME_CODECS:
@@ -151,5 +155,6 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
         mirrored=mirrored,
         gaps=times.gaps,
         jumps=times.jumps,
+        stored_width=stored_width,
         held=held,
     )

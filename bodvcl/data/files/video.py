@@ -40,7 +40,7 @@ class VideoInfo:
         path: the file.
         frames: number of frames that a sequential decode gives.
         fps: average frame rate without gaps; 0 if unknown.
-        width, height: size of a displayed frame in pixels, after rotation.
+        width, height: size of a displayed frame in pixels, after rotation and with square pixels.
         rotation: counter-clockwise turn that decoded frames need, in degrees: 0, 90, 180 or 270.
         codec: name of the codec.
         duration: seconds, from the first frame to the end of the last, without gaps.
@@ -56,6 +56,7 @@ class VideoInfo:
         mirrored: decoded frames must be mirrored left and right before they are turned.
         gaps: int32, numbers of the frames that come after a gap in the recording.
         jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
+        stored_width: pixels of a row as it is stored, before rotation, where pixels are not square; 0: they are.
         labels: label columns of a list, name to text.
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
@@ -84,6 +85,7 @@ class VideoInfo:
     mirrored: bool = False
     gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     jumps: int = 0
+    stored_width: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
     content: str = ""
@@ -93,6 +95,18 @@ class VideoInfo:
     def variable_rate(self) -> bool:
         """Whether its frame rate is not constant."""
         return self.pts is not None
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """(height, width) of an upright frame in pixels as they are stored.
+
+        It is the size that frames are decoded to without scaling. Where pixels are not square, it has another
+        shape than the displayed frame. Boxes in shares of the frame are the same in both.
+        """
+        if not self.stored_width:
+            return self.height, self.width
+        turned = self.rotation in (90, 270)
+        return (self.stored_width, self.width) if turned else (self.height, self.stored_width)
 
     @property
     def longest_group(self) -> int:

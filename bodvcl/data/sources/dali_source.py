@@ -58,7 +58,7 @@ class _Item:
 
     def add(self, index: int, draws: ClipDraws, video: VideoInfo, encoded: np.ndarray) -> None:
         """One more video."""
-        corners = [box_in_pixels(box, video.height, video.width) for box in draws.boxes]
+        corners = [box_in_pixels(box, *video.pixels) for box in draws.boxes]
         self.indices.append(index)
         self.draws.append(draws)
         self.encoded.append(encoded)
