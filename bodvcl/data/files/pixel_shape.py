@@ -19,7 +19,8 @@ def displayed_width(stored: int, ratio: Fraction | None) -> int:
             file does not say.
 
     Returns:
-        ``stored * ratio``, rounded; ``stored`` where the ratio is unknown, within 1% of 1, or beyond 4 or 1/4.
+        ``stored * ratio``, rounded; ``stored`` where the ratio is unknown, within 1% of 1, or beyond 4 or
+        1/4.
     """
     if not ratio or abs(ratio - 1) < _ROUNDING or not Fraction(1, _MOST) <= ratio <= _MOST:
         return stored

@@ -56,7 +56,7 @@ class VideoInfo:
         mirrored: decoded frames must be mirrored left and right before they are turned.
         gaps: int32, numbers of the frames that come after a gap in the recording.
         jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
-        stored_width: pixels of a row as it is stored, before rotation, where pixels are not square; 0: they are.
+        stored_width: width of a frame in stored pixels, before rotation, if these are not square; 0: they are.
         labels: label columns of a list, name to text.
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
