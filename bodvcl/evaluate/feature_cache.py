@@ -84,6 +84,7 @@ def _stamp(video: VideoInfo) -> list[Any]:
         return [video.path, *video.held[1:]]
     path = video.path if video.held is None else video.held.whole
     inside = [] if video.held is None else [*video.held[1:]]
+    inside += [] if video.whole is None else [video.first, video.frames]
     try:
         status = os.stat(path)
     except OSError:

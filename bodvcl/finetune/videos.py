@@ -14,6 +14,7 @@ from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 from bodvcl.data.sets import BuiltInSettings, VideoRow, open_dataset
+from bodvcl.data.sets.spans import Shown
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import with_labels
@@ -152,7 +153,7 @@ def _to_validate(
     """The videos that validate, and those that are left to train."""
     if not options.validate_every:
         return [], train
-    contents = {video.content or video.path for video in train}
+    shown, names = Shown(train), {video.name for video in train}
     val = [
         video
         for video in videos
@@ -160,7 +161,8 @@ def _to_validate(
         and split_role(test[0].split) != VAL
         and of_the_probe(video.split) == of_the_probe(train[0].split)
         and class_name(video.labels.get(column)) is not None
-        and (video.content or video.path) not in contents
+        and shown.also(video) is None
+        and video.name not in names
     ]
     if val:
         chosen = spread(val, options.validate_videos)

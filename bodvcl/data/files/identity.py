@@ -31,7 +31,7 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
     Returns:
         path to first equal path; a path that is the first, or has no equal, maps to itself.
     """
-    by_path = {video.path: video for video in videos}
+    by_path = {video.path: video.whole or video for video in videos}
     paths = list(by_path)
     with ThreadPoolExecutor(_ASKING) as pool:
         files = dict(_files(pool, paths))

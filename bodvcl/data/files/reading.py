@@ -81,6 +81,8 @@ def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]
     Raises:
         BadVideo: a frame cannot be decoded, or the file is gone.
     """
+    if info.whole is not None:
+        info, numbers = info.whole, [number + info.first for number in numbers]
     height, width = size if info.rotation in (0, 180) else size[::-1]
     reformatter = _local.__dict__.setdefault("reformatter", VideoReformatter())
     with opened(info.path, info.held) as (container, stream):

@@ -12,6 +12,7 @@ from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.columns import taken, where
 from bodvcl.data.files.identity import first_of_each
 from bodvcl.data.files.index import VideoIndex
+from bodvcl.data.files.parts import part_of
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
 from bodvcl.data.files.tars.scan import scan_tars
@@ -83,14 +84,17 @@ class ScanResult:
         return summary_lines(self.data, self.videos, self.skipped, self.repeats, shown)
 
 
-def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
-    """Why a readable video cannot be used, or None."""
-    if row.segment is not None:
-        return (
-            f"{row.segment.start:g} to {row.segment.end:g} s of a longer video; cut it out first with "
-            "bodvcl data transcode"
-        )
-    return None if clip is None else why_unfit(info, clip)
+def _fitting(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> VideoInfo:
+    """The video of a row, from what is known of its file.
+
+    Raises:
+        BadVideo: it cannot be used, although the file can be read.
+    """
+    video = info if row.segment is None else part_of(info, row.segment)
+    reason = None if clip is None else why_unfit(video, clip)
+    if reason is not None:
+        raise BadVideo(video.name, reason)
+    return replace(video, split=row.split, labels=dict(row.labels))
 
 
 def scan(
@@ -131,10 +135,11 @@ def scan(
         result = results[row.path]
         if isinstance(result, BadVideo):
             skipped.append((row.path, result.reason))
-        elif (reason := _unfit(row, result, clip)) is not None:
-            skipped.append((row.path, reason))
-        else:
-            videos.append(replace(result, split=row.split, labels=dict(row.labels)))
+            continue
+        try:
+            videos.append(_fitting(row, result, clip))
+        except BadVideo as error:
+            skipped.append((error.path, error.reason))
     skipped = list(dict.fromkeys(skipped))
     if not videos:
         raise DataError(nothing_usable(data, skipped))

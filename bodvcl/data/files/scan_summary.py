@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodvcl.data.files.columns import counts, numbers
+from bodvcl.data.files.parts_report import parts_report
 from bodvcl.data.files.repeats import Repeat, repeats_report
 from bodvcl.data.files.training_part import first_of_same
 from bodvcl.data.files.video import VideoInfo
@@ -34,6 +35,7 @@ def summary_lines(
         repeats: videos that are listed more than once.
         shown: most files to name under each heading.
     """
+    parts = parts_report(videos)
     videos = first_of_same(videos)
     seconds = float(numbers(videos, "duration").sum())
     sizes = Counter(counts(videos, "width", "height"))
@@ -47,6 +49,7 @@ def summary_lines(
         f"{_range(frames)} {'frame' if frames.max() == 1 else 'frames'} each, {width}x{height}{more}, "
         + ", ".join(f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common())
     ]
+    lines += parts
     if data.others:
         lines.append(f"ignored {counted(data.others, 'non-video file')}")
     lines += [f"note: {printable(note)}" for note in data.notes]

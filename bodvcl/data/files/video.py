@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bodvcl.data.files.timeline import playing_times
+from bodvcl.data.sets.rows import part_name
+from bodvcl.data.sets.spans import Span
 from bodvcl.data.tars.held import Held
 from bodvcl.errors import DataError
 
@@ -56,12 +58,16 @@ class VideoInfo:
         mirrored: decoded frames must be mirrored left and right before they are turned.
         gaps: int32, numbers of the frames that come after a gap in the recording.
         jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
-        stored_width: width of a frame in stored pixels, before rotation, if these are not square; 0: they are.
+        stored_width: width of a stored frame, before rotation, if its pixels are not square; 0: they are.
         labels: label columns of a list, name to text.
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
             video has the same bytes.
-        held: the part of a larger file that the video is; None: a file of its own.
+        held: the bytes of a larger file that the video is; None: a file of its own.
+        whole: the video that this one is a part of, as :func:`~bodvcl.data.files.parts.part_of` cuts it out.
+            All numbers and times of frames count from the first frame of the part. None: all of the file.
+        first: number of the first frame of the part in ``whole``.
+        span: the part as frames of the file; None if no video of the data set is a part of this file.
     """
 
     path: str
@@ -90,6 +96,23 @@ class VideoInfo:
     split: str = ""
     content: str = ""
     held: Held | None = None
+    whole: VideoInfo | None = None
+    first: int = 0
+    span: Span | None = None
+
+    @property
+    def begins(self) -> float:
+        """Seconds from the first frame of the file to the first frame of the video."""
+        if self.whole is None:
+            return 0.0
+        return (self.whole.pts_of(self.first) - self.whole.pts_of(0)) * self.time_base
+
+    @property
+    def name(self) -> str:
+        """The path, and of a part its seconds in the file."""
+        if self.whole is None:
+            return self.path
+        return part_name(self.path, self.begins, self.begins + self.duration)
 
     @property
     def variable_rate(self) -> bool:

@@ -56,8 +56,18 @@ def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
     """
     if isinstance(videos, InTars):
         return _listed(videos.files())
-    paths = [os.path.abspath(video.path) for video in videos]
-    return _listed([(path, (_size(path), v.frames, v.width, v.height)) for path, v in zip(paths, videos)])
+    return _listed([(_name(video), _facts(video)) for video in videos])
+
+
+def _name(video: VideoInfo) -> str:
+    path = os.path.abspath(video.path)
+    return (
+        path if video.whole is None else f"{path}, frames {video.first} to {video.first + video.frames - 1}"
+    )
+
+
+def _facts(video: VideoInfo) -> Facts:
+    return _size(video.path), video.frames, video.width, video.height
 
 
 def _listed(files: Sequence[tuple[str, Facts]]) -> VideoList:

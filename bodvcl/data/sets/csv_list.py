@@ -1,4 +1,4 @@
-"""A user's own list of videos: a column `path`, optionally a column `split`, and label columns."""
+"""A user's own list of videos: a column `path`, optional columns `split`, `start`, `end`, and labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bodvcl.data.sets.list_times import TimeColumns, time_columns
 from bodvcl.data.sets.rows import DatasetRows, VideoRow, classes_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, canonical_split, folded, split_role
 from bodvcl.errors import DataError
@@ -27,14 +28,15 @@ def read_csv_list(path: Path) -> DatasetRows:
     """Rows of a list with a column `path`, relative to the list; other columns than `split` are labels.
 
     Cells are separated by commas, or else by semicolons, tabs or bars. Case and spaces are ignored in the
-    names `path` and `split`. Blank rows, and blank cells after the last column, are ignored. A column without
-    a name is left out. If no column is named split, another column is used as the split: one that is called
-    subset, set, partition or similar and contains names of splits, or one that contains nothing but names of
-    splits, for training and for testing. Notes say so.
+    names `path` and `split`. Two columns `start` and `end` (also start_time and end_time, and the like) are
+    the seconds of the file that the row is. Blank rows, and blank cells after the last column, are ignored. A
+    column without a name is left out. If no column is named split, another column is used as the split: one
+    that is called subset, set, partition or similar and holds names of splits, or one that contains nothing
+    but names of splits, for training and for testing. Notes say so.
 
     Raises:
         DataError: the list cannot be read, has no column `path` or two columns of one name, or a row has too
-            few or too many cells, or no path.
+            few or too many cells, no path, or times that are none.
     """
     table = _read(path)
     notes = [] if table.separator == "," else [f"cells are separated by {_SEPARATORS[table.separator]}"]
@@ -42,6 +44,8 @@ def read_csv_list(path: Path) -> DatasetRows:
         f"column {number} of the list has no name and is left out; name it to use it as a label"
         for number in table.nameless
     ]
+    times, told = _times(table)
+    notes += told
     split = table.split_column()
     if split not in (None, _SPLIT):
         notes.append(f"the column {split!r} contains names of splits: it is used as the split")
@@ -49,9 +53,10 @@ def read_csv_list(path: Path) -> DatasetRows:
         VideoRow(
             _located(path.parent, cells[_PATH]),
             cells[split].strip() if split is not None else "",
-            {name: cells[name].strip() for name in table.names if name not in (_PATH, split)},
+            {name: cells[name].strip() for name in table.names if name not in (_PATH, split, *(times or ()))},
+            times and times.segment(cells, f"{path}: row {number}"),
         )
-        for cells in table.rows
+        for number, cells in zip(table.numbers, table.rows)
     ]
     return DatasetRows(
         str(path),
@@ -73,6 +78,7 @@ class _Table:
         separator: character between cells.
         names: names of the columns, in order.
         rows: for each row, column name to cell.
+        numbers: number of each row in the file, from 1.
         nameless: numbers, from 1, of columns that have cells but no name.
     """
 
@@ -80,6 +86,7 @@ class _Table:
     separator: str
     names: list[str]
     rows: list[dict[str, str]]
+    numbers: list[int]
     nameless: list[int]
 
     def split_column(self) -> str | None:
@@ -112,7 +119,7 @@ def _read(path: Path) -> _Table:
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
     named = max(at for at, name in enumerate(header, start=1) if name)
-    rows, nameless = [], set()
+    rows, numbers, nameless = [], [], set()
     first = next(number for number, record in enumerate(records) if _filled(record))
     for number, record in enumerate(records[first + 1 :], start=first + 2):
         if not _filled(record):
@@ -128,9 +135,17 @@ def _read(path: Path) -> _Table:
         if "\0" in row[_PATH]:
             raise DataError(f"{path}: row {number} has a zero byte in its column path")
         rows.append(row)
+        numbers.append(number)
         without = zip(header, record, range(1, len(header) + 1))
         nameless |= {at for name, cell, at in without if not name and cell.strip()}
-    return _Table(path, separator, [name for name in header if name], rows, sorted(nameless))
+    return _Table(path, separator, [name for name in header if name], rows, numbers, sorted(nameless))
+
+
+def _times(table: _Table) -> tuple[TimeColumns | None, list[str]]:
+    try:
+        return time_columns([name for name in table.names if name not in (_PATH, _SPLIT)])
+    except DataError as error:
+        raise DataError(f"{table.path}: {error}") from None
 
 
 def _text(path: Path) -> str:

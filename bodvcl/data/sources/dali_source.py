@@ -62,7 +62,7 @@ class _Item:
         self.indices.append(index)
         self.draws.append(draws)
         self.encoded.append(encoded)
-        self.frames.append(draws.frames.reshape(-1).astype(np.int32))
+        self.frames.append((draws.frames.reshape(-1) + video.first).astype(np.int32))
         self.boxes.append(np.array([(y, x, y + h, x + w) for y, x, h, w in corners], np.float32))
 
     def only(self, place: int) -> _Item:
