@@ -149,6 +149,9 @@ class ClipConfig:
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames per second: every video is resampled to this rate before the stride is applied.
     None: each video keeps its own rate."""
+    image_fps: Annotated[float, Field(gt=0, le=1000)] = 25.0
+    """Frames per second of a video that is a folder of images, which have no times.
+    A column fps of a list overrides it."""
     twin: bool = False
     """The last clip of every video has the frames of the first clip, with an augmentation of its own."""
     short: Literal["refuse", "repeat"] = "refuse"

@@ -83,7 +83,8 @@ def _stamp(video: VideoInfo) -> list[Any]:
     if video.held is not None and is_url(video.held.whole):  # how large it is and where it lies must do
         return [video.path, *video.held[1:]]
     path = video.path if video.held is None else video.held.whole
-    inside = [] if video.held is None else [*video.held[1:]]
+    inside: list[Any] = [] if video.held is None else [*video.held[1:]]
+    inside += [video.image_bytes, video.fps] if video.images else []
     inside += [] if video.whole is None else [video.first, video.frames]
     try:
         status = os.stat(path)

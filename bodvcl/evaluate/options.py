@@ -44,6 +44,8 @@ class ClipOptions:
     """Height and width of a clip in pixels. None: the run's value."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frame rate that videos are resampled to. None: the run's value."""
+    image_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frame rate of folders of images, where a list has no column fps. None: the run's value."""
     short: Literal["refuse", "repeat"] | None = None
     """Videos shorter than a clip: refuse (leave them out), or repeat their last frame. None: the run's
     value."""

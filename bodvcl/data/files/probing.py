@@ -12,6 +12,8 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from bodvcl.data.files.digests import fingerprint
+from bodvcl.data.files.images import probe_images
 from bodvcl.data.files.opening import opened, pictures
 from bodvcl.data.files.orientation import orientation
 from bodvcl.data.files.pixel_shape import displayed_width
@@ -90,13 +92,16 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
     All of it is decoded if it has no usable timestamps.
 
     Args:
-        path: the file.
+        path: the file, or a folder of images.
         held: the part of a larger file that the video is; None: a file of its own.
 
     Raises:
-        BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame.
+        BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame; or see
+            :func:`~bodvcl.data.files.images.probe_images`.
     """
     path = os.fspath(path)
+    if held is None and os.path.isdir(path):
+        return probe_images(path)
     with opened(path, held) as (container, stream):
         packets = _demux(path, container, stream)
         if not packets.pts:
@@ -156,5 +161,6 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
         gaps=times.gaps,
         jumps=times.jumps,
         stored_width=stored_width,
+        fingerprint=fingerprint(path) if held is None else 0,
         held=held,
     )

@@ -1,4 +1,4 @@
-"""What is known about one video file: its frames, their times, and how they must be displayed.
+"""What is known about one video file, or folder of images: its frames, their times, how they are displayed.
 
 Frame i is the i-th frame of a sequential decode, for constant and variable frame rates, open groups of
 pictures, edit lists, and (by decoding from the start) files without usable timestamps.
@@ -39,7 +39,7 @@ class VideoInfo:
     """What a scan finds out about a file: everything that sampling and reading need.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of images.
         frames: number of frames that a sequential decode gives.
         fps: average frame rate without gaps; 0 if unknown.
         width, height: size of a displayed frame in pixels, after rotation and with square pixels.
@@ -59,6 +59,10 @@ class VideoInfo:
         gaps: int32, numbers of the frames that come after a gap in the recording.
         jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
         stored_width: width of a stored frame, before rotation, if its pixels are not square; 0: they are.
+        images: of a folder of images, the name of the image with a number, ``images % number``; the numbers
+            are the timestamps. "": the video is a file.
+        image_bytes: bytes of all images of the folder.
+        fingerprint: a number from the bytes, see :func:`bodvcl.data.files.digests.fingerprint`; 0: none.
         labels: label columns of a list, name to text.
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
@@ -92,6 +96,9 @@ class VideoInfo:
     gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     jumps: int = 0
     stored_width: int = 0
+    images: str = ""
+    image_bytes: int = 0
+    fingerprint: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
     content: str = ""

@@ -43,6 +43,7 @@ class VideoRow:
             :func:`~bodvcl.data.sets.split_names.canonical_split` returns it; "" without splits.
         labels: label column to class name.
         segment: the part of the file that is the video; None: the whole file.
+        fps: frame rate of a folder of images; 0: not said.
         content: equal for rows with the same file and part, filled in by
             :func:`~bodvcl.data.files.repeats.marked_repeats`; "" if no other row has these.
         span: the part in seconds, filled in by the same function; None if no row is a part of this file.
@@ -52,6 +53,7 @@ class VideoRow:
     split: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     segment: Segment | None = None
+    fps: float = 0.0
     content: str = ""
     span: Span | None = None
 
