@@ -122,12 +122,23 @@ class ProbeOptions(LabelledData):
     """Neighbours that vote in knn."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """Temperature of the votes in knn."""
+    multi_label: Flag = False
+    """A video can have several classes, written in one cell of the columns of --labels. Reports mAP."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """Text between the classes of a cell (--multi-label). None: ; or |, whichever the column has.
+    A list in JSON is understood, too."""
 
 
 def refuse_contradictions(options: ProbeOptions) -> None:
     """Raise :class:`~bodvcl.errors.ConfigError` for options that contradict each other."""
     if options.flow != "auto" and options.control != "dynamic":
         raise ConfigError(f"--flow {options.flow} applies only to --control dynamic; add --control dynamic")
+    if options.multi_label and not options.labels:
+        raise ConfigError("--multi-label: name the columns whose cells hold several classes with --labels")
+    if options.multi_label and "sgd" in options.probe:
+        raise ConfigError("--multi-label: sgd knows only one class per video; use ridge, knn or retrieval")
+    if options.separator is not None and not options.multi_label:
+        raise ConfigError("--separator applies only to --multi-label; add it")
     refuse_two_caches(options)
 
 

@@ -20,6 +20,7 @@ from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import with_labels
 from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.labels import class_name
+from bodvcl.evaluate.several import choose_separator, hint
 from bodvcl.evaluate.splits import Labelled, Video, divide, label_columns, refuse_shared
 from bodvcl.evaluate.videos_to_probe import drop_overlap
 from bodvcl.finetune.labels import Labels, choose_column, names_of
@@ -93,8 +94,14 @@ def assign(
         DataError: no labelled video trains, or none tests; a class that is only tested.
         ConfigError: several label columns and no ``--label``; a column that does not exist.
     """
-    column = choose_column(label_columns(every), options.label)
-    separator = options.separator if options.multi_label else None
+    columns = label_columns(every)
+    column = choose_column(columns, options.label)
+    separator = None
+    if options.multi_label:
+        separator, line = choose_separator(column, columns[column], options.separator)
+        say(line)
+    elif (line_or_none := hint(column, columns[column])) is not None:
+        say(line_or_none)
     videos = with_labels(every, [column])
     if options.test.split != "auto":
         other = VAL if options.test.split == TEST else TEST

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bodvcl.data.sets import VideoRow
@@ -77,9 +79,16 @@ def test_several_labels_of_a_video():
         VideoRow("2.mp4", "train", {"action": " jump ; "}),
         VideoRow("3.mp4", "test", {"action": "run"}),
     ]
-    made, _ = found(videos, multi_label=True, hold_out=0.0)
+    made, said = found(videos, multi_label=True, hold_out=0.0)
     assert made.labels.classes == ("jump", "run")
     assert made.labels.targets(made.train).tolist() == [[1, 1], [1, 0]]
+    assert "label action can have several classes: ';' separates classes in 2 of 3 cells" in said
+    bars = [replace(video, labels={"action": video.labels["action"].replace(";", "|")}) for video in videos]
+    other, _ = found(bars, multi_label=True, hold_out=0.0)
+    assert other.labels.classes == made.labels.classes
+    whole = [video for video in bars if video.split == "train"]
+    _, told = found([*whole, replace(whole[0], path="4.mp4", split="test")], hold_out=0.0)
+    assert "each counts as one class; if they hold several, add --multi-label" in told
 
 
 @pytest.mark.parametrize(
