@@ -509,8 +509,9 @@ class TrainConfig:
     data: str = "scenes"
     """Videos to train on. One of:
     scenes, digits or shapes: a built-in data set.
-    A folder: all videos in it and below.
-    A .csv list with a column `path`, optionally a column `split` and label columns.
+    A folder: all videos in it and below; files, or folders of numbered images.
+    A .csv list with a column `path`, optional columns `split`, `start`, `end` and labels,
+    or a list with a path and a label in each line.
     Tar files of videos: a folder of them, 'train-{0000..0127}.tar', or URLs such as
     's3://bucket/train-{0000..0127}.tar' (docs/data_sets.md).
     A data set in its official layout by name: ucf101:FOLDER,

@@ -63,7 +63,8 @@ class LabelledData:
     __pydantic_config__ = STRICT
 
     data: Annotated[str | None, argument(metavar="DATA")] = None
-    """Labelled videos: a .csv list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run."""
+    """Labelled videos: a list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run; if that has
+    moved, its new place."""
     labels: Annotated[tuple[str, ...], argument(metavar="COLUMN [COLUMN ...]")] = ()
     """Label columns to probe. Without this option: every column that looks like a label."""
     drop_overlap: Flag = False

@@ -125,7 +125,7 @@ def test_columns_of_times(good_video, tmp_path, header):
     assert [row.segment for row in rows] == [Segment(0.2, 0.8), None]
     assert [dict(row.labels) for row in rows] == [{}, {}]
     assert [video.frames for video in found(path).videos] == [15, 50]
-    assert "1 video of them are parts of 1 file" in "\n".join(found(path).summary())
+    assert "parts of longer files: 1 video from 1 file" in "\n".join(found(path).summary())
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def test_a_run_on_videos_that_moved_goes_on_bit_for_bit(begun, tiny, tmp_path, c
     shutil.copytree(data, tmp_path / "copy")
     there.parent.mkdir()
     data.rename(there)
+    assert go_on(run) == 2
+    assert "if the data of the run have moved, give their new place with --data" in capsys.readouterr().err
     assert main(["--resume", "--run-dir", str(run), "--max-steps", "4", "--data", str(there), *QUIET]) == 0
     options = ["--data", str(tmp_path / "copy"), "--max-steps", "4", "--run-dir", str(stay)]
     assert main([*tiny, *QUIET, *options]) == 0

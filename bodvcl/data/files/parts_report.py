@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bodvcl.data.files.columns import Columns
+from bodvcl.data.files.training_part import first_of_same
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets.spans import Shown, files_of
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
@@ -18,10 +19,12 @@ def parts_report(videos: Sequence[VideoInfo]) -> list[str]:
     """Lines for the user: how many videos are parts, and of which files some train and others test."""
     if isinstance(videos, Columns):  # videos in tar files are whole
         return []
-    parts = [video for video in videos if video.whole is not None]
+    parts = [video for video in first_of_same(videos) if video.whole is not None]
     if not parts:
         return []
-    lines = [f"{counted(len(parts), 'video')} of them are parts of {counted(len(files_of(parts)), 'file')}"]
+    lines = [
+        f"parts of longer files: {counted(len(parts), 'video')} from {counted(len(files_of(parts)), 'file')}"
+    ]
     roles: dict[str, list[VideoInfo]] = defaultdict(list)
     for video in videos:
         if video.span is not None:
