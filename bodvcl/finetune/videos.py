@@ -180,8 +180,14 @@ def _to_validate(
         say("no validation: no video is in a val split, and none is held out (--hold-out)")
         return [], train
     say(f"{counted(len(held), 'training video')} validate and do not train (--hold-out {options.hold_out:g})")
-    chosen = spread([train[row] for row in sorted(held)], options.validate_videos)
-    return chosen, [video for row, video in enumerate(train) if row not in held]
+    validating = [train[row] for row in sorted(held)]
+    rest = [video for row, video in enumerate(train) if row not in held]
+    shown = Shown(validating)
+    apart = [video for video in rest if shown.also(video) is None]
+    if len(apart) < len(rest):
+        dropped = counted(len(rest) - len(apart), "video")
+        say(f"left out of the training, because they overlap with these: {dropped}")
+    return spread(validating, options.validate_videos), apart
 
 
 def _drawn(train: Sequence[Video], column: str, count: int, seed: int) -> list[Video]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bodvcl.data.sets import VideoRow
+from bodvcl.data.sets.spans import Shown, Span
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.finetune.folds import fold_data
 from bodvcl.finetune.options import FinetuneOptions, ViewOptions
@@ -66,6 +67,22 @@ def test_videos_without_a_label_are_left_out_and_counted():
     made, said = found(rows(train="aabb--", test="ab"))
     assert len(made.train) == 4
     assert "left out of the training, because they have no label: 2 videos" in said
+
+
+def test_parts_that_overlap_with_held_out_ones_do_not_train():
+    """Each part overlaps with the next one of its file; what is held out is not seen in training."""
+    train = [
+        VideoRow(f"{name}.mp4", "train", {"action": name}, span=Span(name, n, n + 1.5))
+        for name in "ab"
+        for n in range(10)
+    ]
+    made, said = found([*train, *rows(test="ab")], hold_out=0.2)
+    assert len(made.val) == 4
+    shown = Shown(made.val)
+    assert all(shown.also(video) is None for video in made.train)
+    dropped = 16 - len(made.train)
+    assert dropped > 0
+    assert f"left out of the training, because they overlap with these: {dropped} videos" in said
 
 
 def test_the_official_order_of_classes():
