@@ -14,7 +14,7 @@ from pydantic import Field
 
 from bodvcl.cli.console import uninterrupted
 from bodvcl.config.command_line import Flag, Positional, argument, parse
-from bodvcl.config.schema import STRICT
+from bodvcl.config.schema import STRICT, ClipConfig
 from bodvcl.errors import DataError
 from bodvcl.text.words import counted, printable
 
@@ -37,6 +37,8 @@ class ScanOptions:
     """Print one JSON object instead of tables."""
     all: Flag = False
     """Name every missing and faulty file, not only ten."""
+    image_fps: Annotated[float, Field(gt=0, le=1000), argument(metavar="FPS")] = ClipConfig.image_fps
+    """Frame rate of videos that are folders of images, where a list has no column fps."""
 
 
 def scan_verb(arguments: Sequence[str]) -> int:
@@ -45,7 +47,7 @@ def scan_verb(arguments: Sequence[str]) -> int:
     with uninterrupted():
         from bodvcl.data.files.scan import scan
 
-    found = scan(options.data, clip=None, workers=options.workers)
+    found = scan(options.data, clip=None, workers=options.workers, image_fps=options.image_fps)
     if options.json:
         print(json.dumps(scan_report(found), indent=1))
     else:
@@ -79,6 +81,7 @@ def scan_report(found: ScanResult) -> dict[str, Any]:
         },
         "rotated": int((numbers(videos, "rotation") != 0).sum()),
         "mirrored": int(numbers(videos, "mirrored").sum()),
+        "not_square_pixels": int((numbers(videos, "stored_width") != 0).sum()),
         "variable_rate": int(numbers(videos, "variable_rate").sum()),
         "without_timestamps": int(numbers(videos, "sequential").sum()),
         "timestamp_jumps": [{"path": v.path, "frames": v.jumps} for v in jumping],
@@ -120,6 +123,7 @@ def _print_scan(found: ScanResult, everything: bool) -> None:
     show(*_scan_tables(found, report))
     for name, text in (
         ("rotated", "stored rotated"),
+        ("not_square_pixels", "with pixels that are not square, shown at their displayed width"),
         ("variable_rate", "with a variable frame rate"),
         ("without_timestamps", "without usable timestamps, decoded from the start"),
     ):

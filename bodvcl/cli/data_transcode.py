@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bodvcl.cli.console import uninterrupted
 from bodvcl.config.command_line import Flag, Positional, argument, parse
-from bodvcl.config.schema import STRICT, UserPath
+from bodvcl.config.schema import STRICT, ClipConfig, UserPath
 from bodvcl.text.words import counted, printable
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class TranscodeOptions:
     """Frames from one key frame to the next."""
     crf: Annotated[int, Field(ge=0, le=51), argument(metavar="Q")] = 20
     """Quality, from 0 (lossless) to 51."""
+    image_fps: Annotated[float, Field(gt=0, le=1000), argument(metavar="FPS")] = ClipConfig.image_fps
+    """Frame rate of videos that are folders of images, where a list has no column fps."""
 
 
 def transcode_verb(arguments: Sequence[str]) -> int:
@@ -49,7 +51,9 @@ def transcode_verb(arguments: Sequence[str]) -> int:
         from bodvcl.data.files.transcode import transcode
 
     settings = CopySettings(options.short_side, options.gop, options.crf)
-    report = transcode(options.data, options.destination, settings, workers=options.workers)
+    report = transcode(
+        options.data, options.destination, settings, workers=options.workers, image_fps=options.image_fps
+    )
     if options.json:
         print(json.dumps({**vars(report), "destination": str(report.destination)}, indent=1))
     else:

@@ -11,7 +11,9 @@ from bodvcl.data.files.scan import ScanResult, scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import BuiltInSettings
 from bodvcl.data.sets.split_names import of_the_probe
+from bodvcl.errors import DataError
 from bodvcl.evaluate.end_of_run import spread
+from bodvcl.evaluate.run_data import is_there
 from bodvcl.evaluate.splits import without_shared
 from bodvcl.text.words import counted
 
@@ -39,8 +41,14 @@ def find_run_videos(config: TrainConfig) -> RunVideos:
     """Find the videos of a run and print what was found.
 
     Raises:
-        DataError: no usable video; ``--augment.flip`` where left and right matter for a class.
+        DataError: no usable video, or a resumed run whose data are gone; ``--augment.flip`` where left and
+            right matter for a class.
     """
+    if config.resume and not is_there(config.data):
+        raise DataError(
+            f"{config.data}: no such file or folder; if the data of the run have moved, give their new place "
+            "with --data: the run goes on if the files are the same"
+        )
     settings = BuiltInSettings.of(config)
     found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
     found.refuse_flip(config.augment.flip)

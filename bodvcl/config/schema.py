@@ -149,6 +149,9 @@ class ClipConfig:
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames per second: every video is resampled to this rate before the stride is applied.
     None: each video keeps its own rate."""
+    image_fps: Annotated[float, Field(gt=0, le=1000)] = 25.0
+    """Frames per second of a video that is a folder of images, which have no times.
+    A column fps of a list overrides it."""
     twin: bool = False
     """The last clip of every video has the frames of the first clip, with an augmentation of its own."""
     short: Literal["refuse", "repeat"] = "refuse"
@@ -506,8 +509,9 @@ class TrainConfig:
     data: str = "scenes"
     """Videos to train on. One of:
     scenes, digits or shapes: a built-in data set.
-    A folder: all videos in it and below.
-    A .csv list with a column `path`, optionally a column `split` and label columns.
+    A folder: all videos in it and below; files, or folders of numbered images.
+    A .csv list with a column `path`, optional columns `split`, `start`, `end` and labels,
+    or a list with a path and a label in each line.
     Tar files of videos: a folder of them, 'train-{0000..0127}.tar', or URLs such as
     's3://bucket/train-{0000..0127}.tar' (docs/data_sets.md).
     A data set in its official layout by name: ucf101:FOLDER,

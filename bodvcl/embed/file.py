@@ -5,14 +5,14 @@ A Parquet file with the columns
 ==============  =============================  ===========================================================
 ``path``        string                         the video, absolute, or its name inside a data set
 ``video``       int64                          number of the video; the windows of a video share it
-``start``       float64                        seconds from the first frame of the video to that of the row
+``start``       float64                        seconds from the first frame of the file to that of the row
 ``end``         float64                        seconds to the end of the row's last frame
 ``bytes``       int64, may be null             size of the file when it was read
 ``modified``    int64, may be null             its time of change, in nanoseconds since 1970
 label columns   string, may be null            labels of the video, by the names that :class:`About` lists
 vectors         fixed-size list of float32     one column for every kind of vector, see :data:`KINDS`
 ``frames``      list (T) of lists (D), float32  features of every frame, if they were asked for
-``times``       fixed-size list of float64     with ``frames``: seconds from the first frame of the video
+``times``       fixed-size list of float64     with ``frames``: seconds from the first frame of the file
 ==============  =============================  ===========================================================
 
 and, under the key ``bodvcl`` of its metadata, the facts of :class:`About` as JSON. Or a safetensors file with

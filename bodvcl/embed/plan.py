@@ -163,23 +163,24 @@ def refuse_other(out: Path, about: About) -> None:
 def _known(out: Path, rows: Rows, versions: Sequence[Stamp]) -> tuple[NDArray[np.int64], int]:
     """Number in a file of each row whose video is unchanged, else -1; and the number of its other videos."""
     index = checked_index(out) if out.suffix == ".safetensors" else out
-    table = pq.read_table(index, columns=["path", "video", "bytes", "modified"])
+    table = pq.read_table(index, columns=["path", "video", "bytes", "modified", "start", "end"])
     videos = table["video"].to_numpy()
     first = np.flatnonzero(np.diff(videos, prepend=-1))
     count = np.diff(first, append=len(videos))
-    one = table.take(first)
+    one, last = table.take(first), table["end"].take(first + count - 1)
+    columns = [one[name].to_pylist() for name in ("path", "bytes", "modified", "start")]
     old = {
-        Stamp(path, -1 if size is None else size, -1 if modified is None else modified): at
-        for at, (path, size, modified) in enumerate(
-            zip(*(one[name].to_pylist() for name in ("path", "bytes", "modified")))
-        )
+        (Stamp(path, -1 if size is None else size, -1 if modified is None else modified), start, end): at
+        for at, (path, size, modified, start, end) in enumerate(zip(*columns, last.to_pylist()))
     }
     known = np.full(len(rows), -1, np.int64)
     starts = np.searchsorted(rows.video, np.arange(len(versions)))
     stops = np.searchsorted(rows.video, np.arange(len(versions)), side="right")
     used = set()
     for version, start, stop in zip(versions, starts.tolist(), stops.tolist()):
-        at = old.get(version)
+        if start == stop:
+            continue
+        at = old.get((version, float(rows.start[start]), float(rows.end[stop - 1])))
         if at is not None and count[at] == stop - start:
             known[start:stop] = first[at] + np.arange(stop - start)
             used.add(at)

@@ -23,7 +23,7 @@ class Rows:
     Attributes:
         video: int64 ``(rows,)``: number of the video.
         first, stop: int64 ``(rows,)``; a part has the frames first .. stop - 1.
-        start: float64 ``(rows,)``: seconds from the first frame of the video to that of the part.
+        start: float64 ``(rows,)``: seconds from the first frame of the file to that of the part.
         end: float64 ``(rows,)``: seconds to the end of the part's last frame.
     """
 
@@ -59,7 +59,8 @@ def plan_rows(
         frames = np.array([video.frames for video in videos], np.int64)
         ends = np.array([frame_ends(video)[1] for video in videos])
         numbers = np.arange(len(videos), dtype=np.int64)
-        return Rows(numbers, np.zeros_like(numbers), frames, np.zeros(len(videos)), ends), []
+        begins = np.array([video.begins for video in videos])
+        return Rows(numbers, np.zeros_like(numbers), frames, begins, begins + ends), []
     found, left_out = [], []
     for number, video in enumerate(videos):
         parts = windows(video, clip, window, step or window)
@@ -69,7 +70,16 @@ def plan_rows(
             needed = smallest_window(video, clip)
             left_out.append((video.path, f"a window of {window:g} s holds no clip, which takes {needed:g} s"))
         else:
-            found.append(Rows(np.full(len(parts), number), *list(vars(parts).values())[1:]))
+            begins = video.begins
+            found.append(
+                Rows(
+                    np.full(len(parts), number),
+                    parts.first,
+                    parts.stop,
+                    begins + parts.start,
+                    begins + parts.end,
+                )
+            )
     if not found:
         known = [smallest_window(video, clip) for video in videos if video.time_base or video.fps]
         raise ConfigError(
@@ -87,7 +97,7 @@ def windows(info: VideoInfo, clip: ClipConfig, window: float, step: float) -> Ro
     """The windows of a video that hold a clip; the last may be shorter than ``window``.
 
     Returns:
-        Rows of video 0. None: the times of its frames are unknown.
+        Rows of video 0, in seconds from its own first frame. None: the times of its frames are unknown.
     """
     times, end = frame_ends(info)
     if info.frames > 1 and not end:

@@ -122,8 +122,8 @@ def _save(plan: Plan, number: int, done: Sequence[Embedded], parts: Parts) -> No
 
 def _times(plan: Plan, one: Embedded) -> Iterator[NDArray[np.float64]]:
     for row, numbers in zip(one.rows, one.shown):
-        times, _ = frame_ends(plan.videos[int(plan.todo.video[row])])
-        yield feature_times(numbers, times, plan.about.frames[0])
+        video = plan.videos[int(plan.todo.video[row])]
+        yield video.begins + feature_times(numbers, frame_ends(video)[0], plan.about.frames[0])
 
 
 def _end(plan: Plan, parts: Parts, options: EmbedOptions, begun: float) -> str:

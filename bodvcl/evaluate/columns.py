@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.evaluate.labels import class_name, class_task, halves, only_in
+from bodvcl.evaluate.several import classes_in, several_task
 from bodvcl.evaluate.splits import Division, Video, divide, label_columns
 from bodvcl.text.words import plain
 
@@ -41,7 +42,9 @@ class LabelChoice:
     left_out: dict[str, str]
 
 
-def choose_labels(videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed: int = 0) -> LabelChoice:
+def choose_labels(
+    videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed: int = 0, separator: str | None = None
+) -> LabelChoice:
     """Choose what can be probed, and divide the videos by it.
 
     Args:
@@ -49,13 +52,14 @@ def choose_labels(videos: Sequence[VideoInfo], wanted: Sequence[str] = (), seed:
         wanted: columns to probe; unknown ones are ignored. One of them is left out only if it cannot be
             probed. Empty: every column that looks like a label.
         seed: seed of drawn halves, see :func:`~bodvcl.evaluate.splits.divide`.
+        separator: text between several classes of a label; None: a label is one class.
     """
     columns = label_columns(videos)
     reasons = {} if wanted else {name: unlike_label(values) for name, values in columns.items()}
     names = [name for name in dict.fromkeys(wanted or columns) if name in columns and not reasons.get(name)]
     division = divide(with_labels(videos, names), seed)
     labels = {name: [columns[name][row] for row in division.rows] for name in names}
-    reasons |= {name: impossible(values, division.train, seed) for name, values in labels.items()}
+    reasons |= {name: impossible(values, division.train, seed, separator) for name, values in labels.items()}
     return LabelChoice(
         division,
         {name: values for name, values in labels.items() if reasons[name] is None},
@@ -100,17 +104,25 @@ def unlike_label(values: Sequence[Any]) -> str | None:
     return None
 
 
-def impossible(values: Sequence[Any], train: NDArray[np.bool_] | None, seed: int = 0) -> str | None:
+def impossible(
+    values: Sequence[Any], train: NDArray[np.bool_] | None, seed: int = 0, separator: str | None = None
+) -> str | None:
     """Why a column cannot be probed; None if it can.
 
     Args:
         values: one value per video.
         train: ``(videos,)``: videos that train; the others test. None: halves are drawn.
         seed: seed of these halves.
+        separator: text between several classes of a label; None: a label is one class.
     """
-    part = halves(values, seed) if train is None else train
+    known = values if separator is None else [class_name(value) and "known" for value in values]
+    part = halves(known, seed) if train is None else train
     trained, tested = ([values[row] for row in np.flatnonzero(chosen).tolist()] for chosen in (part, ~part))
-    skipped = class_task(trained, tested).skipped
+    if separator is not None:
+        skipped = several_task(trained, tested, separator).skipped
+        trained, tested = ([n for v in part for n in classes_in(v, separator)] for part in (trained, tested))
+    else:
+        skipped = class_task(trained, tested).skipped
     alone = only_in(tested, trained)
     if skipped is not None or train is None or not alone:
         return skipped

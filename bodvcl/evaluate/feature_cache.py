@@ -44,7 +44,7 @@ def feature_key(
         "normalisation": [probed.augment.mean, probed.augment.std],
         "clips_per_video": clips_per_video,
         "control": control and control.key(),
-        "videos": [[*stamp(video), *(video.held or ())] for video in videos],
+        "videos": [[*stamp(video), *_inside(video)] for video in videos],
         "device": device.type,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -73,3 +73,12 @@ def save_features(folder: Path, key: str, features: VideoFeatures) -> Path:
     path = folder / f"{key}.npz"
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def _inside(video: VideoInfo) -> list[Any]:
+    """What its file does not tell: its place in a tar file, the images of a folder, the part of a longer video."""
+    return [
+        *(video.held or ()),
+        *([video.image_bytes, video.fps] if video.images else []),
+        *([] if video.whole is None else [video.first, video.frames]),
+    ]

@@ -22,6 +22,7 @@ def score_labels(
     seed: int,
     k: int = 200,
     temperature: float = 0.07,
+    separator: str | None = None,
 ) -> list[Score]:
     """Probe the label columns that were chosen.
 
@@ -34,6 +35,7 @@ def score_labels(
         seed: seed of drawn halves and of ``sgd``.
         k: neighbours of ``knn``.
         temperature: temperature of ``knn``.
+        separator: text between several classes of a label; None: a label is one class.
 
     Returns:
         Scores of the chosen columns, then one without a result for each column that is left out.
@@ -50,5 +52,6 @@ def score_labels(
         probes=probes,
         k=k,
         temperature=temperature,
+        separator=separator,
     )
     return scores + left_out_scores(kinds, choice.left_out, probes[0])

@@ -62,7 +62,7 @@ def class_task(labels_train: Sequence[Any], labels_test: Sequence[Any]) -> Class
     (rows_train, classes_train), (rows_test, classes_test) = part(train), part(test)
     known = len(set(train.values()) | set(test.values()))
     return ClassTask(
-        rows_train, rows_test, classes_train, classes_test, tuple(shared), _why_not(known, len(shared))
+        rows_train, rows_test, classes_train, classes_test, tuple(shared), why_not_probed(known, len(shared))
     )
 
 
@@ -88,7 +88,13 @@ def _known(labels: Sequence[Any]) -> dict[int, str]:
     return {row: name for row, name in named if name is not None}
 
 
-def _why_not(known: int, usable: int) -> str | None:
+def why_not_probed(known: int, usable: int) -> str | None:
+    """Why a column cannot be probed; None if it can.
+
+    Args:
+        known: number of classes.
+        usable: number of classes with videos both to train and to test on.
+    """
     if usable >= 2:
         return None
     if known == 0:

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import LabelChoice, choose_labels, look_alikes
+from bodvcl.evaluate.several import classes_in, hint
 from bodvcl.evaluate.splits import label_columns
 from bodvcl.text.words import plain, suggestion
 
 _USABLE = "a label needs two classes or more, each with videos to train and to test on"
 
 
-def wanted_labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int) -> LabelChoice:
+def wanted_labels(
+    videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int, separator: str | None = None
+) -> LabelChoice:
     """Label columns to probe, and which videos train and test.
 
     Args:
         videos: videos with their labels and splits.
         wanted: columns that the user named. Empty: every column that looks like a label.
         seed: seed of drawn halves.
+        separator: text between several classes of a label; None: a label is one class.
 
     Raises:
         DataError: no column can be probed.
@@ -37,7 +41,7 @@ def wanted_labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int)
             raise ConfigError(
                 f"--labels {plain(name)}: no such column{suggestion(name, columns)}; {existing}"
             )
-    choice = choose_labels(videos, wanted, seed)
+    choice = choose_labels(videos, wanted, seed, separator)
     reasons = "; ".join(f"{plain(name)}: {why}" for name, why in choice.left_out.items())
     if wanted and choice.left_out:
         raise ConfigError(f"--labels: {reasons}; choose among other columns ({existing}): {_USABLE}")
@@ -49,8 +53,8 @@ def wanted_labels(videos: Sequence[VideoInfo], wanted: Sequence[str], seed: int)
     return choice
 
 
-def label_notes(choice: LabelChoice) -> list[str]:
-    """Lines for the user: columns that are left out, and classes that may be meant as one."""
+def label_notes(choice: LabelChoice, separator: str | None = None) -> list[str]:
+    """Lines for the user: columns that are left out, classes that may be meant as one, or as several."""
     lines = []
     if choice.left_out:
         lines.append(
@@ -58,7 +62,9 @@ def label_notes(choice: LabelChoice) -> list[str]:
         )
         lines += [f"  {plain(name)}: {why}" for name, why in choice.left_out.items()]
     for name, values in choice.labels.items():
-        for names in look_alikes(values):
+        if separator is None and (line := hint(name, values)) is not None:
+            lines.append(line)
+        for names in look_alikes(one for value in values for one in classes_in(value, separator)):
             lines.append(
                 f"note: label {plain(name)}: {' and '.join(map(repr, names))} are written alike, "
                 f"but count as {len(names)} classes"

@@ -44,6 +44,8 @@ class ClipOptions:
     """Height and width of a clip in pixels. None: the run's value."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frame rate that videos are resampled to. None: the run's value."""
+    image_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frame rate of folders of images, where a list has no column fps. None: the run's value."""
     short: Literal["refuse", "repeat"] | None = None
     """Videos shorter than a clip: refuse (leave them out), or repeat their last frame. None: the run's
     value."""
@@ -61,7 +63,8 @@ class LabelledData:
     __pydantic_config__ = STRICT
 
     data: Annotated[str | None, argument(metavar="DATA")] = None
-    """Labelled videos: a .csv list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run."""
+    """Labelled videos: a list, NAME:FOLDER, scenes, digits or shapes. None: the data of the run; if that has
+    moved, its new place."""
     labels: Annotated[tuple[str, ...], argument(metavar="COLUMN [COLUMN ...]")] = ()
     """Label columns to probe. Without this option: every column that looks like a label."""
     drop_overlap: Flag = False
@@ -120,12 +123,23 @@ class ProbeOptions(LabelledData):
     """Neighbours that vote in knn."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """Temperature of the votes in knn."""
+    multi_label: Flag = False
+    """A video can have several classes, written in one cell of the columns of --labels. Reports mAP."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """Text between the classes of a cell (--multi-label). None: ; or |, whichever the column has.
+    A list in JSON is understood, too."""
 
 
 def refuse_contradictions(options: ProbeOptions) -> None:
     """Raise :class:`~bodvcl.errors.ConfigError` for options that contradict each other."""
     if options.flow != "auto" and options.control != "dynamic":
         raise ConfigError(f"--flow {options.flow} applies only to --control dynamic; add --control dynamic")
+    if options.multi_label and not options.labels:
+        raise ConfigError("--multi-label: name the columns whose cells hold several classes with --labels")
+    if options.multi_label and "sgd" in options.probe:
+        raise ConfigError("--multi-label: sgd knows only one class per video; use ridge, knn or retrieval")
+    if options.separator is not None and not options.multi_label:
+        raise ConfigError("--separator applies only to --multi-label; add it")
     refuse_two_caches(options)
 
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bodvcl.evaluate.classifiers import knn_scores, neighbours, ridge_scores, sgd_scores
-from bodvcl.evaluate.labels import ClassTask, class_task, halves
+from bodvcl.evaluate.labels import ClassTask, class_name, class_task, halves
 from bodvcl.evaluate.names import PROBES, Probe
-from bodvcl.evaluate.score import Score
+from bodvcl.evaluate.probe_several import several_scores
+from bodvcl.evaluate.score import MAP, Score
+from bodvcl.evaluate.several import SeveralTask, several_task
 
 RANKS = (1, 5, 10, 20, 50)
 """Retrieval is counted among this many nearest videos."""
@@ -42,6 +44,7 @@ def probe_table(
     temperature: float = 0.07,
     ranks: Sequence[int] = RANKS,
     seed: int = 0,
+    separator: str | None = None,
 ) -> list[Score]:
     """Probe frozen features: a pure function of its arguments.
 
@@ -66,13 +69,15 @@ def probe_table(
         temperature: temperature of the votes in ``knn``.
         ranks: numbers of nearest videos that ``retrieval`` reports.
         seed: seed of ``sgd``.
+        separator: text between the classes of a label; a label may then hold several, and classifiers give
+            "map", see :func:`~bodvcl.evaluate.probe_several.several_scores`. None: a label is one class.
 
     Returns:
         Scores, ordered by kind of features, label column, probe and metric. If a column cannot be probed
         or a feature is not finite, a single score gives the reason in ``skipped``.
 
     Raises:
-        ValueError: numbers of rows or names that do not agree, or an unknown probe.
+        ValueError: numbers of rows or names that do not agree, an unknown probe, or ``sgd`` with a separator.
     """
     for probe in probes:
         if probe not in PROBES:
@@ -83,7 +88,12 @@ def probe_table(
     _refuse_other_names("labels", columns_train, columns_test)
     _refuse_other_lengths(kinds_train, columns_train)
     _refuse_other_lengths(kinds_test, columns_test)
-    tasks = {name: class_task(columns_train[name], columns_test[name]) for name in columns_train}
+    tasks: dict[str, ClassTask | SeveralTask] = {
+        name: class_task(columns_train[name], columns_test[name])
+        if separator is None
+        else several_task(columns_train[name], columns_test[name], separator)
+        for name in columns_train
+    }
     table: list[Score] = []
     for kind in kinds_train:
         x, x_test = _array(kinds_train[kind]), _array(kinds_test[kind])
@@ -91,9 +101,15 @@ def probe_table(
             train, test = x[task.train], x_test[task.test]
             skipped = task.skipped or _not_finite(train, test)
             if skipped:
-                table.append(Score(kind, name, probes[0], "top1", classes=len(task.names), skipped=skipped))
+                metric = "top1" if separator is None else MAP
+                table.append(Score(kind, name, probes[0], metric, classes=len(task.names), skipped=skipped))
                 continue
             for probe in probes:
+                if isinstance(task, SeveralTask):
+                    table += several_scores(
+                        kind, name, train, test, task, probe, k=k, temperature=temperature, ranks=ranks
+                    )
+                    continue
                 if probe == "retrieval":
                     results = _retrieval(train, test, task, ranks)
                 else:
@@ -126,6 +142,7 @@ def probe_videos(
     probes: Sequence[Probe] = ("ridge", "knn", "retrieval"),
     k: int = 200,
     temperature: float = 0.07,
+    separator: str | None = None,
 ) -> list[Score]:
     """:func:`probe_table` for videos that are not yet divided into a training and a test part.
 
@@ -133,11 +150,12 @@ def probe_videos(
         features: kind of features to ``(N, D)``.
         labels: label column to N values.
         train: ``(N,)``: rows that train; the other rows test. None: half of each class trains, drawn for each
-            label column.
+            label column; with a separator, half of all videos with a label.
         seed: seed of these halves and of ``sgd``.
         probes: as in :func:`probe_table`.
         k: as in :func:`probe_table`.
         temperature: as in :func:`probe_table`.
+        separator: as in :func:`probe_table`.
 
     Returns:
         Scores, ordered by label column, kind of features, probe and metric.
@@ -145,7 +163,8 @@ def probe_videos(
     kinds = {kind: _array(values) for kind, values in features.items()}
     table: list[Score] = []
     for name, column in labels.items():
-        chosen = halves(column, seed) if train is None else train
+        known = column if separator is None else [class_name(value) and "known" for value in column]
+        chosen = halves(known, seed) if train is None else train
         rows, others = np.flatnonzero(chosen).tolist(), np.flatnonzero(~chosen).tolist()
         table += probe_table(
             {kind: values[rows] for kind, values in kinds.items()},
@@ -156,6 +175,7 @@ def probe_videos(
             k=k,
             temperature=temperature,
             seed=seed,
+            separator=separator,
         )
     return table
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bodvcl.errors import UserError
 from bodvcl.evaluate.intervals import gain_interval
-from bodvcl.evaluate.score import Score
+from bodvcl.evaluate.score import MAP, Score
 from bodvcl.runs.folder import write_atomically
 from bodvcl.text.tables import Listing, Row
 from bodvcl.text.words import plain
@@ -50,10 +50,13 @@ class ProbeReport:
                 "features": score.features,
                 "semantic": score.semantic,
                 "probe": score.probe,
-                "classes": {name: {"top1": v, "test": n} for name, (v, n) in score.per_class().items()},
+                "classes": {
+                    name: {"ap" if score.metric == MAP else "top1": v, "test": n}
+                    for name, (v, n) in score.per_class().items()
+                },
             }
             for score in self.scores
-            if score.metric == "top1" and score.hits is not None
+            if score.metric in ("top1", MAP) and not score.skipped
         ]
         content = {**self.facts, "rows": self.rows(), "per_class": classes}
         try:
@@ -68,13 +71,15 @@ class ProbeReport:
         gain = f"gain over {self.facts['against']}, in points"
         parts: list[Listing | str] = []
         for title, chosen in (
-            ("accuracy in %", [row for row in rows if row["probe"] != "retrieval"]),
+            ("accuracy in %", [row for row in rows if row["metric"].startswith("top")]),
+            ("mean average precision in %", [row for row in rows if row["metric"] == MAP]),
             ("retrieval of training videos, % found", [row for row in rows if row["probe"] == "retrieval"]),
         ):
             if chosen:
-                parts.append(_table(f"{title} (± 95% interval)", chosen, _value, chance=True))
+                around = "" if chosen[0]["metric"] == MAP else " (± 95% interval)"
+                parts.append(_table(f"{title}{around}", chosen, _value, chance=True))
                 if self.against:
-                    parts.append(_table(f"{title}: {gain} (± 95% interval)", chosen, _gain, chance=False))
+                    parts.append(_table(f"{title}: {gain}{around}", chosen, _gain, chance=False))
         skipped = [score for score in self.scores if score.skipped]
         lines = dict.fromkeys(f"{plain(score.semantic)} skipped: {score.skipped}" for score in skipped)
         return [*parts, *lines]
@@ -89,7 +94,14 @@ def _row(score: Score, other: Score | None) -> dict[str, Any]:
         "classes": score.classes,
         "skipped": score.skipped or (other.skipped if other else None),
     }
-    if row["skipped"] or score.hits is None:
+    if row["skipped"]:
+        return row
+    if score.hits is None:  # mean average precision, which has no interval
+        row |= {"train": score.train, "test": score.test, "chance": score.chance}
+        row |= {"value": score.value, "low": None, "high": None}
+        if other is not None:
+            row |= {"against": other.value, "gain": score.value - other.value}
+            row |= {"gain_low": None, "gain_high": None}
         return row
     low, high = score.interval
     row |= {"train": score.train, "test": score.test, "chance": score.chance}
@@ -112,7 +124,8 @@ def _table(
     several = len({row["probe"] for row in rows}) > 1
 
     def heading(row: Mapping[str, Any]) -> str:
-        return f"{row['probe']}\n{row['metric']}" if several or row["probe"] != "retrieval" else row["metric"]
+        metric = "mAP" if row["metric"] == MAP else row["metric"]
+        return f"{row['probe']}\n{metric}" if several or row["probe"] != "retrieval" else metric
 
     lines = []
     for semantic in dict.fromkeys(row["semantic"] for row in rows):
@@ -128,10 +141,14 @@ def _table(
 
 
 def _value(row: Mapping[str, Any]) -> Cell:
+    if row["low"] is None:
+        return f"{100 * row['value']:.1f}", ""
     return f"{100 * row['value']:.1f} ±{50 * (row['high'] - row['low']):.1f}", ""
 
 
 def _gain(row: Mapping[str, Any]) -> Cell:
     low, high = row["gain_low"], row["gain_high"]
+    if low is None:
+        return f"{100 * row['gain']:+.1f}", ""
     style = "green" if low > 0 else "red" if high < 0 else ""
     return f"{100 * row['gain']:+.1f} ±{50 * (high - low):.1f}", style

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ import numpy as np
 import bodvcl
 from bodvcl.config.parse import validate
 from bodvcl.config.schema import ClipConfig, TrainConfig
+from bodvcl.data.files.video import VideoInfo
 from bodvcl.engine.checkpoint import load_run
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.learner import untrained_encoder
-from bodvcl.errors import DataError
+from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import LabelChoice
 from bodvcl.evaluate.controls import Control, DynamicControl, StaticControl
 from bodvcl.evaluate.features import VideoFeatures
@@ -27,7 +28,8 @@ from bodvcl.evaluate.options import UNTRAINED, ClipOptions, ProbeOptions, refuse
 from bodvcl.evaluate.probe_report import ProbeReport
 from bodvcl.evaluate.probed_encoder import ProbedEncoder
 from bodvcl.evaluate.score import Score
-from bodvcl.evaluate.splits import refuse_shared
+from bodvcl.evaluate.several import choose_separator
+from bodvcl.evaluate.splits import label_columns, refuse_shared
 from bodvcl.evaluate.video_features import video_features
 from bodvcl.evaluate.videos_to_probe import drop_overlap, find_videos, long_enough, refuse_listed_overlap
 from bodvcl.models.encoder import VideoEncoder
@@ -71,11 +73,14 @@ def run_probe(
         videos = long_enough(videos, other.clip, say)
     if options.drop_overlap:
         videos = drop_overlap(videos, options.seed, say)
-    choice = wanted_labels(videos, options.labels, options.seed)
+    separator = _separator(videos, options, say)
+    choice = wanted_labels(videos, options.labels, options.seed, separator)
     division = choice.division
     refuse_shared(videos, division)
-    for line in (*label_notes(choice), division.text):
+    for line in (*label_notes(choice, separator), division.text):
         say(line)
+    if separator is not None and division.train is None:
+        say("with --multi-label the halves are drawn from all videos with a label, not class by class")
     control = _control(options, config.clip, flow)
     if control is not None:
         say(control.name)
@@ -107,6 +112,7 @@ def run_probe(
             seed=options.seed,
             k=options.k,
             temperature=options.temperature,
+            separator=separator,
         )
         for features in found
     ]
@@ -126,9 +132,28 @@ def run_probe(
         "control": "none" if control is None else control.name,
         "k": options.k,
         "temperature": options.temperature,
+        "separator": separator,
         "seed": options.seed,
     }
     return ProbeReport(facts, *tables)
+
+
+def _separator(videos: Sequence[VideoInfo], options: ProbeOptions, say: Callable[[str], None]) -> str | None:
+    """Text between the classes of a cell; None without ``--multi-label``."""
+    if not options.multi_label:
+        return None
+    columns = label_columns(videos)
+    named = [(name, columns[name]) for name in options.labels if name in columns]
+    found = [choose_separator(name, values, options.separator) for name, values in named]
+    separators = dict.fromkeys(separator for separator, line in found)
+    if len(separators) > 1:
+        raise ConfigError(
+            f"--multi-label: the columns of --labels have different separators "
+            f"({' and '.join(map(repr, separators))}); probe them one after the other"
+        )
+    for _, line in found:
+        say(line)
+    return next(iter(separators), None)
 
 
 def _open(open_run: OpenRun, path: Path, clip: ClipOptions) -> tuple[VideoEncoder, TrainConfig]:

@@ -50,6 +50,11 @@ def data_of_run(data: str, checkpoint: Path, trained_in: Path | None) -> tuple[s
     )
 
 
+def is_there(data: str) -> bool:
+    """Whether data exist, as far as their names say: built-in data and URLs always do."""
+    return bool(built_in(data)) or is_url(data) or _exists(Path(_parts(data)[1]).expanduser())
+
+
 def _exists(path: Path) -> bool:
     """Whether there is this file or folder, or a tar file that it stands for."""
     return path.exists() or (path.suffix == ".tar" and any_exists(str(path)))

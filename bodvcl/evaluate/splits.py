@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import VideoRow
+from bodvcl.data.sets.spans import Shown, Span
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
 from bodvcl.errors import DataError
 from bodvcl.evaluate.labels import class_name
@@ -32,6 +33,10 @@ class Labelled(Protocol):
         """The file."""
 
     @property
+    def name(self) -> str:
+        """The path, and of a part of a file its seconds."""
+
+    @property
     def split(self) -> str:
         """Name of its split, or ""."""
 
@@ -42,6 +47,10 @@ class Labelled(Protocol):
     @property
     def content(self) -> str:
         """Equal for videos with the same content; "" for a video that equals no other."""
+
+    @property
+    def span(self) -> Span | None:
+        """The part of its file that it is; None where no video is a part of this file."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
     if not training or not testing:
         once = _first_of_same(videos, candidates)
         drawn = f"half of each class trains and the other half tests, drawn with seed {seed}"
+        if any(videos[i].span for i in once):
+            drawn += "; parts of one file can be in both halves, which a column split prevents"
         return Division(np.array(once, dtype=np.int64), None, f"no train and test split: {drawn}")
     training = _first_of_same(videos, training)
     rows = np.array(sorted(training + testing), dtype=np.int64)
@@ -94,12 +105,13 @@ def divide(videos: Sequence[Labelled], seed: int = 0) -> Division:
 
 
 def shared(videos: Sequence[Labelled], division: Division) -> list[tuple[int, int]]:
-    """Pairs (test row, training row) of ``videos`` with the same content."""
+    """Pairs (test row, training row) of ``videos`` with the same content, or with some time of one file."""
     if division.train is None:
         return []
-    trains = {videos[row].content: int(row) for row in division.rows[division.train]}
-    tests = (int(row) for row in division.rows[~division.train])
-    return [(row, trains[content]) for row in tests if (content := videos[row].content) and content in trains]
+    trains = division.rows[division.train].tolist()
+    shown = Shown(videos[row] for row in trains)
+    found = ((row, shown.also(videos[row])) for row in division.rows[~division.train].tolist())
+    return [(row, trains[number]) for row, number in found if number is not None]
 
 
 def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3) -> None:
@@ -111,14 +123,14 @@ def refuse_shared(videos: Sequence[Labelled], division: Division, shown: int = 3
         shown: largest number of pairs that the message names.
 
     Raises:
-        DataError: a video, a link to it or a copy of it is in both parts.
+        DataError: a video, a link to it, a copy of it or a time of its file is in both parts.
     """
     pairs = [(videos[test], videos[train]) for test, train in shared(videos, division)]
     if not pairs:
         return
     named = [
-        f"{printable(test.path)} ({test.split})"
-        + ("" if test.path == train.path else f" is {printable(train.path)} ({train.split})")
+        f"{printable(test.name)} ({test.split})"
+        + ("" if test.name == train.name else f" {_relation(test)} {printable(train.name)} ({train.split})")
         for test, train in pairs[:shown]
     ]
     more = f" and {len(pairs) - shown} more" if len(pairs) > shown else ""
@@ -142,6 +154,10 @@ def label_columns(videos: Sequence[Labelled]) -> dict[str, list[str | None]]:
     label."""
     names = {name: None for video in videos for name in video.labels}
     return {name: [video.labels.get(name) for video in videos] for name in names}
+
+
+def _relation(video: Labelled) -> str:
+    return "is" if video.span is None else "is or overlaps with"
 
 
 def _first_of_same(videos: Sequence[Labelled], rows: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import unlike_label
-from bodvcl.evaluate.labels import class_name
+from bodvcl.evaluate.several import classes_in
 from bodvcl.evaluate.splits import Labelled
 from bodvcl.text.words import plain, suggestion
 
@@ -49,10 +49,7 @@ class Labels:
 
 def names_of(video: Labelled, column: str, separator: str | None) -> list[str]:
     """The classes of a video; none where it has no label."""
-    text = class_name(video.labels.get(column))
-    if text is None:
-        return []
-    return [text] if separator is None else list(filter(None, map(class_name, text.split(separator))))
+    return classes_in(video.labels.get(column), separator)
 
 
 def choose_column(columns: Mapping[str, Sequence[str | None]], wanted: str | None) -> str:

@@ -87,8 +87,9 @@ class FinetuneOptions(LoopOptions):
     """Label column to learn. None: the only column that looks like a label."""
     multi_label: bool = False
     """A video can have several classes, written in one cell. Each class is then decided by itself."""
-    separator: Annotated[str, Field(min_length=1)] = ";"
-    """Text between the classes of a cell (--multi-label)."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """Text between the classes of a cell (--multi-label). None: ; or |, whichever the column has.
+    A list in JSON is understood, too."""
     tune: Annotated[str, argument(metavar="all|head|last-K")] = "all"
     """Which part of the network trains. all: everything. head: only the linear layer (linear evaluation).
     last-K: the linear layer and the last K parts of the backbone; docs/finetune.md lists the parts."""

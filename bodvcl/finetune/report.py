@@ -52,7 +52,7 @@ def _predictions(
     """One line per video: its path, its label, the most probable class and its probability."""
     best = found.probabilities.argmax(1)
     return [
-        (videos[row].path, videos[row].labels[labels.column], labels.classes[k], f"{line[k]:.6f}")
+        (videos[row].name, videos[row].labels[labels.column], labels.classes[k], f"{line[k]:.6f}")
         for row, k, line in zip(found.rows.tolist(), best.tolist(), found.probabilities)
     ]
 

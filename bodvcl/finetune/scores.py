@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_confusion_matrix, multilabel_average_precision
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from bodvcl.evaluate.average_precision import average_precisions
 from bodvcl.evaluate.intervals import hit_interval
+from bodvcl.evaluate.score import MAP
 
 _FIVE = 5
 
@@ -72,15 +73,8 @@ def label_scores(probabilities: NDArray[np.float64], targets: NDArray[np.float32
         probabilities: (N, C).
         targets: (N, C), 0 or 1.
     """
-    wanted = torch.from_numpy(targets).long()
-    there = wanted.any(0).numpy()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No positive samples")  # such classes do not count
-        found = multilabel_average_precision(
-            torch.from_numpy(probabilities), wanted, num_labels=targets.shape[1], average="none"
-        ).numpy()
-    by_class = np.where(there, found, np.nan)
-    return Scores({"map": float(np.nanmean(by_class))}, {}, None, by_class)
+    by_class = average_precisions(probabilities, targets)
+    return Scores({MAP: float(np.nanmean(by_class))}, {}, None, by_class)
 
 
 def score(probabilities: NDArray[np.float64], targets: torch.Tensor) -> Scores:

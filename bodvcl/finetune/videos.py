@@ -14,11 +14,13 @@ from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.randomness import generator
 from bodvcl.data.sets import BuiltInSettings, VideoRow, open_dataset
+from bodvcl.data.sets.spans import Shown
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, of_the_probe, split_role
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.columns import with_labels
 from bodvcl.evaluate.end_of_run import spread
 from bodvcl.evaluate.labels import class_name
+from bodvcl.evaluate.several import choose_separator, hint
 from bodvcl.evaluate.splits import Labelled, Video, divide, label_columns, refuse_shared
 from bodvcl.evaluate.videos_to_probe import drop_overlap
 from bodvcl.finetune.labels import Labels, choose_column, names_of
@@ -92,8 +94,14 @@ def assign(
         DataError: no labelled video trains, or none tests; a class that is only tested.
         ConfigError: several label columns and no ``--label``; a column that does not exist.
     """
-    column = choose_column(label_columns(every), options.label)
-    separator = options.separator if options.multi_label else None
+    columns = label_columns(every)
+    column = choose_column(columns, options.label)
+    separator = None
+    if options.multi_label:
+        separator, line = choose_separator(column, columns[column], options.separator)
+        say(line)
+    elif (line_or_none := hint(column, columns[column])) is not None:
+        say(line_or_none)
     videos = with_labels(every, [column])
     if options.test.split != "auto":
         other = VAL if options.test.split == TEST else TEST
@@ -152,7 +160,7 @@ def _to_validate(
     """The videos that validate, and those that are left to train."""
     if not options.validate_every:
         return [], train
-    contents = {video.content or video.path for video in train}
+    shown, names = Shown(train), {video.name for video in train}
     val = [
         video
         for video in videos
@@ -160,7 +168,8 @@ def _to_validate(
         and split_role(test[0].split) != VAL
         and of_the_probe(video.split) == of_the_probe(train[0].split)
         and class_name(video.labels.get(column)) is not None
-        and (video.content or video.path) not in contents
+        and shown.also(video) is None
+        and video.name not in names
     ]
     if val:
         chosen = spread(val, options.validate_videos)
@@ -171,8 +180,14 @@ def _to_validate(
         say("no validation: no video is in a val split, and none is held out (--hold-out)")
         return [], train
     say(f"{counted(len(held), 'training video')} validate and do not train (--hold-out {options.hold_out:g})")
-    chosen = spread([train[row] for row in sorted(held)], options.validate_videos)
-    return chosen, [video for row, video in enumerate(train) if row not in held]
+    validating = [train[row] for row in sorted(held)]
+    rest = [video for row, video in enumerate(train) if row not in held]
+    shown = Shown(validating)
+    apart = [video for video in rest if shown.also(video) is None]
+    if len(apart) < len(rest):
+        dropped = counted(len(rest) - len(apart), "video")
+        say(f"left out of the training, because they overlap with these: {dropped}")
+    return spread(validating, options.validate_videos), apart
 
 
 def _drawn(train: Sequence[Video], column: str, count: int, seed: int) -> list[Video]:

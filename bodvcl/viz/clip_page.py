@@ -35,7 +35,7 @@ def sheet_video(seen: SeenVideo) -> SheetVideo:
 
     rate = f", {video.fps:.4g} frames per second" if video.fps else ""
     facts = f"{video.width} x {video.height}, {counted(video.frames, 'frame')}{rate}, {video.codec}"
-    return SheetVideo(printable(video.path), facts, [view(k) for k in range(len(draws.frames))])
+    return SheetVideo(printable(video.name), facts, [view(k) for k in range(len(draws.frames))])
 
 
 def sheet_png(title: str, videos: Sequence[SheetVideo]) -> bytes:

@@ -211,6 +211,31 @@ def test_a_list_without_splits_is_divided_by_the_seed(probe, rows, tmp_path: Pat
     assert "half of each class trains and the other half tests, drawn with seed 5" in text
 
 
+def test_several_classes_in_a_cell(probe, rows, tmp_path: Path) -> None:
+    """Background and shape in one column: both are read, each class by itself."""
+    several = [{"path": row["path"], "both": f"{row['background']}|{row['shape']}"} for row in rows]
+    data, out = write_list(tmp_path / "several.csv", several), tmp_path / "probe.json"
+    code, text, _ = probe("--data", data)
+    assert code == 0
+    assert "note: label both: cells contain '|', and each counts as one class" in text
+    code, text, _ = probe("--data", data, "--labels", "both", "--multi-label", "--out", str(out))
+    assert code == 0
+    assert "label both can have several classes: '|' separates classes in 32 of 32 cells" in text
+    assert "the halves are drawn from all videos with a label" in text
+    assert "mean average precision in %" in text
+    assert "mAP" in text
+    report = json.loads(out.read_text(), parse_constant=pytest.fail)
+    rows_of_map = [row for row in report["rows"] if row["metric"] == "map"]
+    assert {(row["probe"], row["classes"], row["train"], row["test"]) for row in rows_of_map} == {
+        ("ridge", 4, 16, 16), ("knn", 4, 16, 16),
+    }  # fmt: skip
+    assert report["separator"] == "|"
+    assert all(set(part) == {"ap", "test"} for part in report["per_class"][0]["classes"].values())
+    code, _, complaint = probe("--data", data, "--multi-label")
+    assert code == 2
+    assert "name the columns whose cells hold several classes with --labels" in complaint
+
+
 def test_a_folder_per_class(probe, rows, tmp_path: Path) -> None:
     for number, row in enumerate(rows):
         folder = tmp_path / "data" / row["background"]

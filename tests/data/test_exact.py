@@ -52,7 +52,7 @@ def test_any_frame_is_that_of_a_plain_decode(folder, name):
     wanted = [rng.integers(0, count, 5).tolist() for _ in range(8)]
     wanted += [[count - 1], [0], list(range(count)), list(range(count - 1, -1, -7))]
     for indices in wanted:
-        assert [read_barcode(image) for image in read_frames(info, indices)] == indices
+        assert [read_barcode(image) for image in read_frames(info, indices, info.pixels)] == indices
 
 
 TIMED = [name for name, options in CATALOGUE.items() if "stamps" in options and not name.endswith(".avi")]
@@ -74,7 +74,7 @@ def test_damage_is_refused_or_gives_what_a_plain_decode_gives(folder, tmp_path, 
     for file in damaged:
         try:
             info = probe_video(file)
-            images = read_frames(info, range(info.frames))
+            images = read_frames(info, range(info.frames), info.pixels)
         except BadVideo as error:
             reasons.append(error.reason)
             continue

@@ -179,4 +179,6 @@ def test_rows_are_marked_without_opening_files(tmp_path):
     rows = marked_repeats([VideoRow(path) for path in paths])
     assert [row.content for row in rows] == [paths[0], "", paths[0], "", ""]
     parts = [VideoRow(paths[0], "train", segment=Segment(n, n + 1, f"{n}.mp4")) for n in range(2)]
-    assert marked_repeats(parts) == parts
+    marked = marked_repeats(parts)
+    assert [row.content for row in marked] == ["", ""]
+    assert [row.span for row in marked] == [(paths[0], 0, 1), (paths[0], 1, 2)]

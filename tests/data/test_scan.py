@@ -120,9 +120,9 @@ def test_nothing_to_use(tmp_path):
         quiet(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         quiet(tmp_path / "nowhere")
-    (tmp_path / "b.txt").write_text("")
+    (tmp_path / "b.bin").write_text("")
     with pytest.raises(DataError, match="expected a folder"):
-        quiet(tmp_path / "b.txt")
+        quiet(tmp_path / "b.bin")
 
 
 def test_links_are_followed_once(tmp_path):

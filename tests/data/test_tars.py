@@ -98,7 +98,7 @@ def test_a_video_in_a_tar_file_is_known_as_well_as_one_in_a_folder(films, tars):
     assert [Path(v.path).name for v in tars] == [Path(v.path).name for v in folder]
     for inside, alone in zip(tars, folder):
         for field in dataclasses.fields(alone):
-            if field.name not in ("path", "held"):
+            if field.name not in ("path", "held", "fingerprint"):
                 assert np.array_equal(getattr(inside, field.name), getattr(alone, field.name)), field.name
         assert inside.held.size == os.path.getsize(alone.path)
         assert inside.path == f"{inside.held.whole}/{Path(alone.path).name}"

@@ -357,8 +357,10 @@ def test_where_nothing_can_be_copied_there_is_no_copy_to_use(tmp_path, capsys):
 def test_a_segment_behind_the_end_is_named(tmp_path):
     video = write_video(tmp_path / "tiny.mp4", 5)
     root = layouts.finegym(tmp_path / "in", video, cut=False)
-    report = copied(f"gym99:{root}", tmp_path / "out")
-    assert [reason for _, reason in report.failed] == ["no frame from 0.6 to 1 s; it is 0.2 s long"]
+    with pytest.raises(DataError, match=r"for example .*: no frame from 0.6 to 1 s; it is 0.2 s long"):
+        copied(f"gym99:{root}", tmp_path / "out")
+    reasons = (tmp_path / "out" / FAILED).read_text()
+    assert "from 0 to 0.8 s is asked for, but it is only 0.2 s long" in reasons
 
 
 def test_places_that_cannot_hold_a_copy(tmp_path, good_video):

@@ -23,7 +23,9 @@ ROOT = st.lists(NAME, min_size=0, max_size=4).map(lambda parts: os.path.join("/"
 
 def info(path: str, frames: int = 20) -> SimpleNamespace:
     """What a list needs to know of a video."""
-    return SimpleNamespace(path=path, frames=frames, width=64, height=48)
+    return SimpleNamespace(
+        path=path, frames=frames, width=64, height=48, whole=None, image_bytes=0, fingerprint=7
+    )
 
 
 def listed(root: str, paths: list[str]) -> VideoList:

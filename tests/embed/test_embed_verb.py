@@ -150,7 +150,7 @@ def test_a_dry_run_writes_nothing(embed, videos, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
 
-def test_a_fine_tuned_network_has_pooled_features_alone(embed, videos, tmp_path, capsys):
+def test_a_fine_tuned_network_has_no_streams(embed, videos, tmp_path, capsys):
     model = ModelConfig(width=4)
     network = VideoClassifier(build_backbone(model), 2, 0.0, trained=0)
     facts = ClassifierFacts(
@@ -169,7 +169,7 @@ def test_a_fine_tuned_network_has_pooled_features_alone(embed, videos, tmp_path,
     file = save_classifier(tmp_path / "tuned", network, facts)
     assert embed(videos, tmp_path / "out.parquet", run=file) == 0
     found = read_embeddings(tmp_path / "out.parquet")
-    assert found.about.widths == {"pooled": 2 * network.backbone.dim}
+    assert found.about.widths == {"pooled": 2 * network.backbone.dim, "still": network.backbone.dim}
     assert (found.about.decouple, found.about.koopman) == ("none", {})
     query = embed_query(str(videos / "a.mp4"), found.about)
     np.testing.assert_allclose(query["pooled"], found.vectors["pooled"][0], rtol=1e-5, atol=1e-6)

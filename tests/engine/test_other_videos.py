@@ -11,6 +11,7 @@ import torch
 
 from bodvcl.cli.train import main
 from bodvcl.data.files.video import BadVideo
+from bodvcl.data.files.video_list import VideoList
 from bodvcl.data.sources import pyav_clips
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.reporter import Reporter
@@ -57,7 +58,16 @@ def rename(data: Path, spare: Path) -> str:
     return "1 appeared (x.mp4), 1 vanished (v0.mp4)"
 
 
-@pytest.mark.parametrize("become_other", [vanish, appear, change, rename])
+def overwrite(data: Path, spare: Path) -> str:
+    """Other bytes in a file of the same size, with the same frames."""
+    content = bytearray((data / "v0.mp4").read_bytes())
+    place = content.index(b"mdat") + 4 + 200
+    content[place] ^= 1
+    (data / "v0.mp4").write_bytes(content)
+    return "1 changed (v0.mp4)"
+
+
+@pytest.mark.parametrize("become_other", [vanish, appear, change, rename, overwrite])
 def test_other_videos_are_named_and_refused_unless_asked_for(begun, shapes_cache, capsys, become_other):
     data, run = begun
     said = become_other(data, sorted(shapes_cache.rglob("*.mp4"))[9])
@@ -103,7 +113,37 @@ def test_the_same_files_at_another_place_are_accepted(begun, tmp_path, capsys, h
     else:
         there.symlink_to(data)
     assert go_on(run, "--data", str(there)) == 0
-    assert f"changed since the checkpoint: data was {data}, now {there}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"changed since the checkpoint: data was {data}, now {there}" in said
+    assert f"the videos have moved from {data} to {there}: the same 8 files" in said
+
+
+def test_a_run_on_videos_that_moved_goes_on_bit_for_bit(begun, tiny, tmp_path, capsys):
+    data, run = begun
+    stay, there = tmp_path / "stay", tmp_path / "a b" / "c"
+    shutil.copytree(data, tmp_path / "copy")
+    there.parent.mkdir()
+    data.rename(there)
+    assert go_on(run) == 2
+    assert "if the data of the run have moved, give their new place with --data" in capsys.readouterr().err
+    assert main(["--resume", "--run-dir", str(run), "--max-steps", "4", "--data", str(there), *QUIET]) == 0
+    options = ["--data", str(tmp_path / "copy"), "--max-steps", "4", "--run-dir", str(stay)]
+    assert main([*tiny, *QUIET, *options]) == 0
+    one, other = (torch.load(r / LAST, weights_only=True) for r in (run, stay))
+    assert all(torch.equal(one["learner"][name], value) for name, value in other["learner"].items())
+    assert go_on(run, "--max-steps", "5") == 0  # the new place is now the run's own
+
+
+def test_a_list_of_an_older_version_has_no_fingerprints(begun, tmp_path, capsys):
+    data, run = begun
+    state = torch.load(run / LAST, weights_only=True)
+    videos = VideoList.load(state["videos"])
+    old = VideoList(videos.root, tuple((name, facts[:4]) for name, facts in videos.files))
+    assert old != videos
+    torch.save({**state, "videos": old.dump()}, run / LAST)
+    data.rename(tmp_path / "moved")
+    assert go_on(run, "--data", str(tmp_path / "moved")) == 0
+    assert "the videos have moved" in capsys.readouterr().out
 
 
 def test_other_data_is_refused_by_name_where_one_is_built_in(begun, capsys):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bodvcl.data.sets import VideoRow
+from bodvcl.data.sets.spans import Shown, Span
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.finetune.folds import fold_data
 from bodvcl.finetune.options import FinetuneOptions, ViewOptions
@@ -66,6 +69,22 @@ def test_videos_without_a_label_are_left_out_and_counted():
     assert "left out of the training, because they have no label: 2 videos" in said
 
 
+def test_parts_that_overlap_with_held_out_ones_do_not_train():
+    """Each part overlaps with the next one of its file; what is held out is not seen in training."""
+    train = [
+        VideoRow(f"{name}.mp4", "train", {"action": name}, span=Span(name, n, n + 1.5))
+        for name in "ab"
+        for n in range(10)
+    ]
+    made, said = found([*train, *rows(test="ab")], hold_out=0.2)
+    assert len(made.val) == 4
+    shown = Shown(made.val)
+    assert all(shown.also(video) is None for video in made.train)
+    dropped = 16 - len(made.train)
+    assert dropped > 0
+    assert f"left out of the training, because they overlap with these: {dropped} videos" in said
+
+
 def test_the_official_order_of_classes():
     made, _ = found(rows(train="abc", test="a"), official=("c", "never", "a", "b"))
     assert made.labels.classes == ("c", "a", "b")
@@ -77,9 +96,16 @@ def test_several_labels_of_a_video():
         VideoRow("2.mp4", "train", {"action": " jump ; "}),
         VideoRow("3.mp4", "test", {"action": "run"}),
     ]
-    made, _ = found(videos, multi_label=True, hold_out=0.0)
+    made, said = found(videos, multi_label=True, hold_out=0.0)
     assert made.labels.classes == ("jump", "run")
     assert made.labels.targets(made.train).tolist() == [[1, 1], [1, 0]]
+    assert "label action can have several classes: ';' separates classes in 2 of 3 cells" in said
+    bars = [replace(video, labels={"action": video.labels["action"].replace(";", "|")}) for video in videos]
+    other, _ = found(bars, multi_label=True, hold_out=0.0)
+    assert other.labels.classes == made.labels.classes
+    whole = [video for video in bars if video.split == "train"]
+    _, told = found([*whole, replace(whole[0], path="4.mp4", split="test")], hold_out=0.0)
+    assert "each counts as one class; if they hold several, add --multi-label" in told
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from bodvcl.data.files.h264 import add_h264
+from bodvcl.data.files.parts import frames_of
 from bodvcl.data.files.probing import probe_video
 from bodvcl.data.files.reading import stream_frames
 from bodvcl.data.files.video import BadVideo, VideoInfo
@@ -67,30 +68,6 @@ def copy_stamps(info: VideoInfo, frames: range) -> list[int]:
         stamps = np.append(0, np.cumsum(steps))
     since: list[int] = (stamps - stamps[0]).tolist()
     return since
-
-
-def frames_of(info: VideoInfo, segment: Segment | None) -> range:
-    """Numbers of the frames of a segment, or of all frames if the segment is None.
-
-    Raises:
-        BadVideo: the segment has no frame, or the file does not say when its frames are shown.
-    """
-    if time_unit(info.time_base) <= 0:
-        raise BadVideo(
-            info.path,
-            "neither its timestamps nor its header say when its frames are shown; re-encode it with its "
-            "true frame rate",
-        )
-    if segment is None:
-        return range(info.frames)
-    times = info.times()
-    first, last = np.searchsorted(times, [segment.start - 1e-6, segment.end - 1e-6]).tolist()
-    if last <= first:
-        end = times[-1] + (1 / info.fps if info.fps else 0.0)
-        raise BadVideo(
-            info.path, f"no frame from {segment.start:g} to {segment.end:g} s; it is {end:.1f} s long"
-        )
-    return range(first, last)
 
 
 class _Copy:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bodvcl.data.sets import DatasetRows, VideoRow
+from bodvcl.data.sets import DatasetRows, Segment, VideoRow
 from bodvcl.errors import DataError
 
 SETTINGS = "transcode.json"
@@ -22,9 +22,7 @@ FAILED = "failed.csv"
 
 def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
     """Maps each :func:`copy_key` to the path of its copy, relative to the folder of the copy."""
-    names = {
-        copy_key(row): row.segment.target if row.segment else os.path.relpath(row.path, root) for row in rows
-    }
+    names = {copy_key(row): _copy_name(row, root) for row in rows}
     plain = {key: os.path.splitext(name)[0] + ".mp4" for key, name in names.items()}
     used = Counter(plain.values())
     return {
@@ -34,8 +32,24 @@ def copy_names(rows: Sequence[VideoRow], root: Path) -> dict[str, str]:
 
 
 def copy_key(row: VideoRow) -> str:
-    """What identifies the copy of a row: the target of its segment, else its path."""
-    return row.segment.target if row.segment else row.path
+    """What identifies the copy of a row: the target of its segment, or its file and times, or its path."""
+    if row.segment is None:
+        return row.path
+    return row.segment.target or f"{row.path}\0{_seconds(row.segment)}"
+
+
+def _copy_name(row: VideoRow, root: Path) -> str:
+    if row.segment is not None and row.segment.target:
+        return row.segment.target
+    name = os.path.relpath(row.path, root)
+    if row.segment is None:
+        return name
+    stem, extension = os.path.splitext(name)
+    return f"{stem}_{_seconds(row.segment)}{extension}"
+
+
+def _seconds(segment: Segment) -> str:
+    return f"{segment.start!r}_{segment.end!r}"
 
 
 def common_root(data: DatasetRows) -> Path:

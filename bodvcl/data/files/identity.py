@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from bodvcl.data.files.digests import whole_digest
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.text.progress import progress_bar
 
 _ASKING = 32  # threads: a network file system answers slowly
 _AT_ONCE = 128  # files per task of a thread
-_BLOCK, _BLOCKS = 2**14, 16  # bytes of a block, and blocks of a file that are compared before all of it is
-_CHUNK = 2**20
 
 
 def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict[str, str]:
     """For each path, the first path in the list whose file has the same bytes.
 
-    Files are compared by device and inode number, or else by their content. Only files of the same size, with
-    the same frames at the same times, are opened: first some blocks of each are compared, then, if these are
-    equal, the whole files. A file that cannot be read equals no other.
+    Files are compared by device and inode number, or else by their content. Only files of the same size and
+    fingerprint, with the same frames at the same times, are opened, and compared whole. A file that cannot be
+    read equals no other.
 
     Args:
         videos: readable videos; a path may occur more than once.
@@ -31,7 +29,7 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
     Returns:
         path to first equal path; a path that is the first, or has no equal, maps to itself.
     """
-    by_path = {video.path: video for video in videos}
+    by_path = {video.path: video.whole or video for video in videos}
     paths = list(by_path)
     with ThreadPoolExecutor(_ASKING) as pool:
         files = dict(_files(pool, paths))
@@ -40,17 +38,17 @@ def first_of_each(videos: Sequence[VideoInfo], *, progress: bool = True) -> dict
 
         def facts(path: str) -> Hashable:
             video, file = by_path[path], files[path]
-            return None if file is None else (file[-1], video.frames, *_times(video))
+            if file is None:
+                return None
+            size = video.image_bytes or file[-1]
+            return bool(video.images), size, video.fingerprint, video.frames, *_times(video)
 
-        key: Callable[[str], Hashable] = facts
-        for digest in (_sketch, _whole):
-            suspects = _sharing(apart, key)
-            bar = progress_bar(
-                pool.map(digest, suspects), desc="comparing files of one size", total=len(suspects),
-                unit="file", disable=not (progress and suspects and digest is _whole),
-            )  # fmt: skip
-            key = dict(zip(suspects, bar)).get
-        equal = _first_of_equal(apart, key)
+        suspects = _sharing(apart, facts)
+        bar = progress_bar(
+            pool.map(_whole, map(by_path.__getitem__, suspects)), desc="comparing files of one size",
+            total=len(suspects), unit="file", disable=not (progress and suspects),
+        )  # fmt: skip
+        equal = _first_of_equal(apart, dict(zip(suspects, bar)).get)
     return {path: equal[same[path]] for path in paths}
 
 
@@ -103,25 +101,9 @@ def _times(video: VideoInfo) -> tuple[Hashable, ...]:
     return video.duration, times, video.keyframes.tobytes()
 
 
-def _sketch(path: str) -> bytes | None:
-    """A digest of blocks from the start of a file to its end."""
-    return _digest(path, lambda size: [(size - _BLOCK) * n // (_BLOCKS - 1) for n in range(_BLOCKS)], _BLOCK)
-
-
-def _whole(path: str) -> bytes | None:
-    """A digest of a file."""
-    return _digest(path, lambda size: range(0, size, _CHUNK), _CHUNK)
-
-
-def _digest(path: str, places: Callable[[int], Iterable[int]], length: int) -> bytes | None:
-    digest = hashlib.blake2b()
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest.update(size.to_bytes(8, "little"))
-            for place in places(size):
-                file.seek(max(place, 0))
-                digest.update(file.read(length))
-    except OSError:
-        return None
-    return digest.digest()
+def _whole(video: VideoInfo) -> bytes | None:
+    """A digest of a file, or of all images of a folder."""
+    if not video.images:
+        return whole_digest([video.path])
+    names = (video.images % video.pts_of(frame) for frame in range(video.frames))
+    return whole_digest(os.path.join(video.path, name) for name in names)

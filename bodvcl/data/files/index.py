@@ -25,8 +25,10 @@ from bodvcl.system.folders import cache_folder, expand
 Stamp = tuple[int, int]
 """Size in bytes and time of last change in nanoseconds."""
 
-_FORMAT = 2  # raise it when the same file would give another entry
-_OF_THE_ROW = frozenset(["path", "labels", "split", "content", "held"])  # fields that come from the list
+_FORMAT = 3  # raise it when the same file would give another entry
+_OF_THE_ROW = frozenset(
+    ["path", "labels", "split", "content", "held", "whole", "first", "span"]
+)  # fields that come from the list
 _FIELDS = [f.name for f in fields(VideoInfo) if f.name not in _OF_THE_ROW]
 PROBER = f"{_FORMAT} av-{av.__version__} {' '.join(_FIELDS)}"
 """What results depend on besides the file: results of another prober are not used."""

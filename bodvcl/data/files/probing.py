@@ -12,8 +12,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from bodvcl.data.files.digests import fingerprint
+from bodvcl.data.files.images import probe_images
 from bodvcl.data.files.opening import opened, pictures
 from bodvcl.data.files.orientation import orientation
+from bodvcl.data.files.pixel_shape import displayed_width
 from bodvcl.data.files.timeline import Timeline, counted_timeline, plausible_rate, timeline
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.tars.held import Held
@@ -89,13 +92,16 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
     All of it is decoded if it has no usable timestamps.
 
     Args:
-        path: the file.
+        path: the file, or a folder of images.
         held: the part of a larger file that the video is; None: a file of its own.
 
     Raises:
-        BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame.
+        BadVideo: the file is missing, empty, truncated, has no video, or no decodable frame; or see
+            :func:`~bodvcl.data.files.images.probe_images`.
     """
     path = os.fspath(path)
+    if held is None and os.path.isdir(path):
+        return probe_images(path)
     with opened(path, held) as (container, stream):
         packets = _demux(path, container, stream)
         if not packets.pts:
@@ -105,6 +111,7 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
         sequential = bool(formats & _NO_SEEK_FORMATS) or not packets.seekable() or not unit
         codec = stream.codec_context.codec.canonical_name
         streams = len(pictures(container))
+        shape = stream.sample_aspect_ratio
     stamps, keys = packets.pts, packets.keys
     with opened(path, held) as (container, stream):
         decoded = container.decode(stream)
@@ -113,7 +120,9 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
             raise BadVideo(path, "no frame can be decoded")
         pixel_format, colour_space = first.format.name, int(first.colorspace)
         rotation, mirrored = orientation(_display_matrix(first))
-        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+        shown_width = displayed_width(first.width, shape)
+        width, height = (first.height, shown_width) if rotation in (90, 270) else (shown_width, first.height)
+        stored_width = first.width if shown_width != first.width else 0
         if sequential:
             stamps = [first.pts, *(frame.pts for frame in decoded)]
         elif codec in _HIDDEN_FRAME_CODECS:
@@ -151,5 +160,7 @@ def probe_video(path: str | os.PathLike[str], held: Held | None = None) -> Video
         mirrored=mirrored,
         gaps=times.gaps,
         jumps=times.jumps,
+        stored_width=stored_width,
+        fingerprint=fingerprint(path) if held is None else 0,
         held=held,
     )

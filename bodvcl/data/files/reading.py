@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from bodvcl.data.files.images import image_frames
 from bodvcl.data.files.opening import opened
 from bodvcl.data.files.orientation import upright
 from bodvcl.data.files.video import BadVideo, VideoInfo
@@ -81,8 +82,16 @@ def stream_frames(info: VideoInfo, numbers: Sequence[int], size: tuple[int, int]
     Raises:
         BadVideo: a frame cannot be decoded, or the file is gone.
     """
+    if info.whole is not None:
+        info, numbers = info.whole, [number + info.first for number in numbers]
     height, width = size if info.rotation in (0, 180) else size[::-1]
     reformatter = _local.__dict__.setdefault("reformatter", VideoReformatter())
+    if info.images:
+        for image in image_frames(info, numbers):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            same = image.shape[:2] == size
+            yield image if same else reformatter.reformat(frame, width, height, threads=1).to_ndarray()
+        return
     with opened(info.path, info.held) as (container, stream):
         for _, frame in _find(container, stream, info, numbers):
             image = reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()

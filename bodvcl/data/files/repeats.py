@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from bodvcl.data.files.identity import same_files
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import VideoRow
+from bodvcl.data.sets.spans import Span
 from bodvcl.data.sets.split_names import TEST, TRAIN, VAL, split_role
 from bodvcl.text.words import counted, printable
 
@@ -59,11 +61,15 @@ def without_repeats(
             :func:`~bodvcl.data.files.identity.first_of_each` finds it.
 
     Returns:
-        The videos that are kept, in order, with :attr:`VideoInfo.content`; the repeats, in order.
+        The videos that are kept, in order, with :attr:`VideoInfo.content` and :attr:`VideoInfo.span`; the
+        repeats, in order.
     """
+    cut = {first[video.path] for video in videos if video.whole is not None}
+    if cut:
+        videos = [_spanned(video, first[video.path], cut) for video in videos]
     rows: dict[str, dict[str, list[VideoInfo]]] = defaultdict(lambda: defaultdict(list))
     for video in videos:
-        rows[first[video.path]][video.split].append(video)
+        rows[_content(video, first)][video.split].append(video)
     repeats = {
         content: _repeat(by_split)
         for content, by_split in rows.items()
@@ -71,7 +77,7 @@ def without_repeats(
     }
     kept: list[VideoInfo] = []
     for video in videos:
-        content = first[video.path]
+        content = _content(video, first)
         same = rows[content][video.split]
         if content not in repeats:
             kept.append(video)
@@ -81,17 +87,23 @@ def without_repeats(
 
 
 def marked_repeats(rows: Sequence[VideoRow]) -> list[VideoRow]:
-    """The rows with :attr:`VideoRow.content` filled in. No file is opened, so copies are not found.
+    """The rows with :attr:`VideoRow.content` and :attr:`VideoRow.span` filled in.
 
-    A row that is a segment of a file is not changed.
+    No file is opened, so copies are not found.
     """
-    first = same_files(row.path for row in rows if row.segment is None)
-    counts = Counter(first.get(row.path) for row in rows if row.segment is None)
+    first = same_files(row.path for row in rows)
+    cut = {first[row.path] for row in rows if row.segment is not None and row.path in first}
+    spans = [_span(row, first[row.path]) if row.path in first else None for row in rows]
+    counts = Counter(spans)
     return [
         row
-        if row.segment is not None or row.path not in first or counts[first[row.path]] == 1
-        else replace(row, content=first[row.path])
-        for row in rows
+        if span is None
+        else replace(
+            row,
+            content=_named(span) if counts[span] > 1 else "",
+            span=span if span.file in cut else None,
+        )
+        for row, span in zip(rows, spans)
     ]
 
 
@@ -111,8 +123,29 @@ def repeats_report(repeats: Sequence[Repeat]) -> list[str]:
     return [f"{heading}:", *map(str, repeats)]
 
 
+def _span(row: VideoRow, file: str) -> Span:
+    return (
+        Span(file, 0.0, math.inf) if row.segment is None else Span(file, row.segment.start, row.segment.end)
+    )
+
+
+def _named(span: Span) -> str:
+    """A text that is equal for equal spans; for a whole file its path."""
+    return span.file if span.end == math.inf else f"{span.file} [{span.start!r}, {span.end!r})"
+
+
+def _spanned(video: VideoInfo, file: str, cut: Set[str]) -> VideoInfo:
+    return replace(video, span=Span(file, video.first, video.first + video.frames)) if file in cut else video
+
+
+def _content(video: VideoInfo, first: Mapping[str, str]) -> str:
+    """Equal for videos with the same bytes, and of these the same frames."""
+    file = first[video.path]
+    return file if video.whole is None else _named(Span(file, video.first, video.first + video.frames))
+
+
 def _repeat(by_split: Mapping[str, Sequence[VideoInfo]]) -> Repeat:
-    paths = dict.fromkeys(row.path for same in by_split.values() for row in same)
+    paths = dict.fromkeys(row.name for same in by_split.values() for row in same)
     disputed = (name for same in by_split.values() for name in _labels(same)[1])
     return Repeat(
         next(iter(paths)),

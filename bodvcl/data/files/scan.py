@@ -11,7 +11,9 @@ from bodvcl.data.files.check import check_files
 from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.columns import taken, where
 from bodvcl.data.files.identity import first_of_each
+from bodvcl.data.files.images import at_rate
 from bodvcl.data.files.index import VideoIndex
+from bodvcl.data.files.parts import part_of
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
 from bodvcl.data.files.tars.scan import scan_tars
@@ -83,14 +85,18 @@ class ScanResult:
         return summary_lines(self.data, self.videos, self.skipped, self.repeats, shown)
 
 
-def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
-    """Why a readable video cannot be used, or None."""
-    if row.segment is not None:
-        return (
-            f"{row.segment.start:g} to {row.segment.end:g} s of a longer video; cut it out first with "
-            "bodvcl data transcode"
-        )
-    return None if clip is None else why_unfit(info, clip)
+def _fitting(row: VideoRow, info: VideoInfo, clip: ClipConfig | None, image_fps: float) -> VideoInfo:
+    """The video of a row, from what is known of its file.
+
+    Raises:
+        BadVideo: it cannot be used, although the file can be read.
+    """
+    info = at_rate(info, row.fps or image_fps) if info.images else info
+    video = info if row.segment is None else part_of(info, row.segment)
+    reason = None if clip is None else why_unfit(video, clip)
+    if reason is not None:
+        raise BadVideo(video.name, reason)
+    return replace(video, split=row.split, labels=dict(row.labels))
 
 
 def scan(
@@ -100,6 +106,7 @@ def scan(
     settings: BuiltInSettings | None = None,
     workers: int | None = None,
     progress: bool = True,
+    image_fps: float | None = None,
 ) -> ScanResult:
     """Check every video of a data set, and keep the results in the index.
 
@@ -111,6 +118,8 @@ def scan(
         settings: settings of the built-in data sets. None: their defaults.
         workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
+        image_fps: frame rate of folders of images where the list says none. None: that of ``clip``, or its
+            default.
 
     Raises:
         DataError: the source does not exist or cannot be read, or holds no usable video.
@@ -125,16 +134,19 @@ def scan(
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         results, checked = check_files(paths, index, workers=workers, progress=progress)
+    if image_fps is None:
+        image_fps = (clip or ClipConfig).image_fps
     videos: list[VideoInfo] = []
     skipped: list[tuple[str, str]] = []
     for row in data.rows:
         result = results[row.path]
         if isinstance(result, BadVideo):
             skipped.append((row.path, result.reason))
-        elif (reason := _unfit(row, result, clip)) is not None:
-            skipped.append((row.path, reason))
-        else:
-            videos.append(replace(result, split=row.split, labels=dict(row.labels)))
+            continue
+        try:
+            videos.append(_fitting(row, result, clip, image_fps))
+        except BadVideo as error:
+            skipped.append((error.path, error.reason))
     skipped = list(dict.fromkeys(skipped))
     if not videos:
         raise DataError(nothing_usable(data, skipped))

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodvcl.data.files.columns import counts, numbers
+from bodvcl.data.files.images_report import images_report
+from bodvcl.data.files.parts_report import parts_report
 from bodvcl.data.files.repeats import Repeat, repeats_report
 from bodvcl.data.files.training_part import first_of_same
 from bodvcl.data.files.video import VideoInfo
@@ -34,6 +36,7 @@ def summary_lines(
         repeats: videos that are listed more than once.
         shown: most files to name under each heading.
     """
+    parts = parts_report(videos)
     videos = first_of_same(videos)
     seconds = float(numbers(videos, "duration").sum())
     sizes = Counter(counts(videos, "width", "height"))
@@ -47,6 +50,8 @@ def summary_lines(
         f"{_range(frames)} {'frame' if frames.max() == 1 else 'frames'} each, {width}x{height}{more}, "
         + ", ".join(f"{name} {count}" if len(codecs) > 1 else name for name, count in codecs.most_common())
     ]
+    rate, gaps = images_report(videos)
+    lines += [*parts, *rate]
     if data.others:
         lines.append(f"ignored {counted(data.others, 'non-video file')}")
     lines += [f"note: {printable(note)}" for note in data.notes]
@@ -59,6 +64,7 @@ def summary_lines(
         listed = len(data.rows) + len(data.missing)
         lines.append(f"missing {counted(len(data.missing), 'video')} of {listed:,} listed:")
         lines += _first(list(map(printable, data.missing)), shown)
+    lines += _under(gaps, shown)
     lines += jump_lines(videos, shown)
     if skipped:
         lines.append(f"skipped {counted(len(skipped), 'file')}:")
@@ -128,6 +134,6 @@ def _why_nothing(data: DatasetRows, skipped: Sequence[tuple[str, str]]) -> str:
         return f"{data.name}: the list has no row; expected one row per video below the line of column names"
     return (
         f"{data.name}: no video found in this folder or below ({counted(data.others, 'other file')} seen); "
-        f"looked for .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} other extensions; a .csv "
-        "list may name files with any extension"
+        f"looked for .mp4, .mkv, .webm, .avi, .mov and {len(VIDEO_EXTENSIONS) - 5} other extensions, and for "
+        "folders of numbered .jpg or .png images; a .csv list may name files with any extension"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import av
 
+from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.check import check_files
 from bodvcl.data.files.copies import CopySettings, write_copies
 from bodvcl.data.files.copy_folder import (
@@ -27,6 +28,7 @@ from bodvcl.data.files.copy_folder import (
     write_csv,
     write_lists,
 )
+from bodvcl.data.files.images import at_rate
 from bodvcl.data.files.index import VideoIndex
 from bodvcl.data.files.video import BadVideo, VideoInfo
 from bodvcl.data.sets import Segment, VideoRow, open_dataset
@@ -110,7 +112,7 @@ class _CopyFile:
     def __call__(self, number: int) -> list[FileOutcome]:
         jobs, before = self.jobs[number], 0
         try:
-            before = os.path.getsize(jobs[0].row.path)
+            before = _bytes_of(jobs[0].info)
             parts = [(job.row.segment, job.target) for job in jobs]
             faults = write_copies(jobs[0].info, parts, self.settings)
             return [
@@ -132,6 +134,7 @@ def transcode(
     *,
     workers: int | None = None,
     progress: bool = True,
+    image_fps: float = ClipConfig.image_fps,
 ) -> CopyReport:
     """Write a training copy of a data set; files that an earlier run has finished are kept.
 
@@ -144,6 +147,7 @@ def transcode(
         settings: size and encoding.
         workers: number of processes. 0: encode in this process. None: one per core.
         progress: show progress bars.
+        image_fps: frame rate of folders of images where the list says none.
 
     Raises:
         DataError: the source has no video, or none that can be copied; or the destination contains something
@@ -174,11 +178,13 @@ def transcode(
         first.setdefault(copy_key(row), row)
     for key, row in first.items():
         info, target = known[row.path], folder / names[key]
+        if isinstance(info, VideoInfo) and info.images:
+            info = at_rate(info, row.fps or image_fps)
         if isinstance(info, BadVideo):
             report.failed.append((row.path, info.reason))
         elif target.exists() and target.stat().st_mtime_ns >= os.stat(row.path).st_mtime_ns:
             report.kept += 1
-            report.before += os.path.getsize(row.path)
+            report.before += _bytes_of(info)
             report.after += target.stat().st_size
             done.add(key)
         else:
@@ -212,6 +218,10 @@ def transcode(
             f"{folder / FAILED} names all of them"
         )
     return report
+
+
+def _bytes_of(info: VideoInfo) -> int:
+    return info.image_bytes or os.path.getsize(info.path)
 
 
 def _by_job(

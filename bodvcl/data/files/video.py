@@ -1,4 +1,4 @@
-"""What is known about one video file: its frames, their times, and how they must be displayed.
+"""What is known about one video file, or folder of images: its frames, their times, how they are displayed.
 
 Frame i is the i-th frame of a sequential decode, for constant and variable frame rates, open groups of
 pictures, edit lists, and (by decoding from the start) files without usable timestamps.
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bodvcl.data.files.timeline import playing_times
+from bodvcl.data.sets.rows import part_name
+from bodvcl.data.sets.spans import Span
 from bodvcl.data.tars.held import Held
 from bodvcl.errors import DataError
 
@@ -37,10 +39,10 @@ class VideoInfo:
     """What a scan finds out about a file: everything that sampling and reading need.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of images.
         frames: number of frames that a sequential decode gives.
         fps: average frame rate without gaps; 0 if unknown.
-        width, height: size of a displayed frame in pixels, after rotation.
+        width, height: size of a displayed frame in pixels, after rotation and with square pixels.
         rotation: counter-clockwise turn that decoded frames need, in degrees: 0, 90, 180 or 270.
         codec: name of the codec.
         duration: seconds, from the first frame to the end of the last, without gaps.
@@ -56,11 +58,20 @@ class VideoInfo:
         mirrored: decoded frames must be mirrored left and right before they are turned.
         gaps: int32, numbers of the frames that come after a gap in the recording.
         jumps: number of frames whose timestamp repeats, goes back, or comes after a gap.
+        stored_width: width of a stored frame, before rotation, if its pixels are not square; 0: they are.
+        images: of a folder of images, the name of the image with a number, ``images % number``; the numbers
+            are the timestamps. "": the video is a file.
+        image_bytes: bytes of all images of the folder.
+        fingerprint: a number from the bytes, see :func:`bodvcl.data.files.digests.fingerprint`; 0: none.
         labels: label columns of a list, name to text.
         split: split in the list, or "".
         content: path of the first scanned video with the same bytes, perhaps its own path; "" if no other
             video has the same bytes.
-        held: the part of a larger file that the video is; None: a file of its own.
+        held: the bytes of a larger file that the video is; None: a file of its own.
+        whole: the video that this one is a part of, as :func:`~bodvcl.data.files.parts.part_of` cuts it out.
+            All numbers and times of frames count from the first frame of the part. None: all of the file.
+        first: number of the first frame of the part in ``whole``.
+        span: the part as frames of the file; None if no video of the data set is a part of this file.
     """
 
     path: str
@@ -84,15 +95,48 @@ class VideoInfo:
     mirrored: bool = False
     gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     jumps: int = 0
+    stored_width: int = 0
+    images: str = ""
+    image_bytes: int = 0
+    fingerprint: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     split: str = ""
     content: str = ""
     held: Held | None = None
+    whole: VideoInfo | None = None
+    first: int = 0
+    span: Span | None = None
+
+    @property
+    def begins(self) -> float:
+        """Seconds from the first frame of the file to the first frame of the video."""
+        if self.whole is None:
+            return 0.0
+        return (self.whole.pts_of(self.first) - self.whole.pts_of(0)) * self.time_base
+
+    @property
+    def name(self) -> str:
+        """The path, and of a part its seconds in the file."""
+        if self.whole is None:
+            return self.path
+        return part_name(self.path, self.begins, self.begins + self.duration)
 
     @property
     def variable_rate(self) -> bool:
         """Whether its frame rate is not constant."""
         return self.pts is not None
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """(height, width) of an upright frame in pixels as they are stored.
+
+        It is the size that frames are decoded to without scaling. Where pixels are not square, it has another
+        shape than the displayed frame. Boxes in shares of the frame are the same in both.
+        """
+        if not self.stored_width:
+            return self.height, self.width
+        turned = self.rotation in (90, 270)
+        return (self.stored_width, self.width) if turned else (self.height, self.stored_width)
 
     @property
     def longest_group(self) -> int:

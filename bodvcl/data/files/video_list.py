@@ -22,8 +22,9 @@ class VideoList:
 
     Attributes:
         root: the deepest folder that contained all of them when the list was made.
-        files: path below ``root``, and bytes, frames, width and height, of each video; or of each tar file of
-            videos, its bytes and the number of its videos.
+        files: path below ``root``, and bytes, frames, width, height and fingerprint, of each video; or of
+            each tar file of videos, its bytes and the number of its videos. Lists of older versions have no
+            fingerprints.
     """
 
     root: str
@@ -56,8 +57,19 @@ def list_videos(videos: Sequence[VideoInfo]) -> VideoList:
     """
     if isinstance(videos, InTars):
         return _listed(videos.files())
-    paths = [os.path.abspath(video.path) for video in videos]
-    return _listed([(path, (_size(path), v.frames, v.width, v.height)) for path, v in zip(paths, videos)])
+    return _listed([(_name(video), _facts(video)) for video in videos])
+
+
+def _name(video: VideoInfo) -> str:
+    path = os.path.abspath(video.path)
+    return (
+        path if video.whole is None else f"{path}, frames {video.first} to {video.first + video.frames - 1}"
+    )
+
+
+def _facts(video: VideoInfo) -> Facts:
+    size = video.image_bytes or _size(video.path)
+    return size, video.frames, video.width, video.height, video.fingerprint
 
 
 def _listed(files: Sequence[tuple[str, Facts]]) -> VideoList:
@@ -69,6 +81,7 @@ def _listed(files: Sequence[tuple[str, Facts]]) -> VideoList:
 
 def difference(before: VideoList, now: VideoList) -> str | None:
     """How many videos appeared, vanished and changed, with some names; None if the lists are equal."""
+    before, now = _with_facts_of_both(before, now)
     if before.files == now.files:
         return None
     old, new = _named_alike(before, now)
@@ -79,6 +92,16 @@ def difference(before: VideoList, now: VideoList) -> str | None:
     }
     told = [f"{len(names):,} {what} ({_some(names)})" for what, names in kinds.items() if names]
     return ", ".join(told) or "the same videos in another order"
+
+
+def _with_facts_of_both(before: VideoList, now: VideoList) -> tuple[VideoList, VideoList]:
+    """Both lists, with only the facts that each of them has of every file."""
+    count = min((len(facts) for found in (before, now) for _, facts in found.files), default=0)
+    one, other = (
+        VideoList(found.root, tuple((name, facts[:count]) for name, facts in found.files))
+        for found in (before, now)
+    )
+    return one, other
 
 
 def _named_alike(before: VideoList, now: VideoList) -> tuple[dict[str, Facts], dict[str, Facts]]:

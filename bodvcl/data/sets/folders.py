@@ -33,7 +33,9 @@ def read_folder(root: Path) -> DatasetRows:
         VideoRow(video, "" if level is None else place[level])
         for video, place, level in zip(found.videos, places, split_levels(places))
     ]
-    return DatasetRows(str(root), str(root), rows, others=found.others, unreadable=found.unreadable)
+    return DatasetRows(
+        str(root), str(root), rows, notes=[*found.notes], others=found.others, unreadable=found.unreadable
+    )
 
 
 def _in_tars(root: Path, found: Found) -> DatasetRows:
@@ -77,7 +79,8 @@ def _read_class_folders(root: Path, fold: int) -> DatasetRows:
             f"the folder {name!r} is used as a class, not as a split, because it is not beside both a train "
             "and a test folder"
             for name in odd
-        ],
+        ]
+        + [*found.notes],
         others=found.others,
         unreadable=found.unreadable,
     )

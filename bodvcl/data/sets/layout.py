@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bodvcl.data.sets.numbered import Numbered, is_numbered, numbered_images, only_images
 from bodvcl.errors import DataError
+from bodvcl.text.words import counted
 
 VIDEO_EXTENSIONS = frozenset([
     ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
@@ -29,20 +31,27 @@ class Found(NamedTuple):
     """What :func:`search_videos` found below a folder.
 
     Attributes:
-        videos: video files, sorted.
+        videos: video files, sorted; where there are neither video nor .tar files, folders of numbered images.
         others: number of other files.
         tars: .tar files, sorted; they count as other files.
         unreadable: (folder, reason) of folders that could not be read and were skipped, sorted.
+        images: the videos are folders of images.
+        notes: folders with images that are left out, for the user.
     """
 
     videos: list[str]
     others: int
     unreadable: list[tuple[str, str]]
     tars: list[str]
+    images: bool = False
+    notes: Sequence[str] = ()
 
 
 def search_videos(folder: Path) -> Found:
     """Find the video files below a folder. Links are followed, but no folder is searched twice.
+
+    Where there are neither video nor .tar files, folders that hold numbered images of one kind, perhaps small
+    side files, and nothing else are the videos.
 
     A folder that cannot be read, or vanishes meanwhile, is named in the result. A broken link counts as a
     video if it is named like one; pipes, sockets and devices are never videos.
@@ -50,6 +59,8 @@ def search_videos(folder: Path) -> Found:
     videos: list[str] = []
     tars: list[str] = []
     unreadable: list[tuple[str, str]] = []
+    frames: dict[str, int] = {}
+    unclear: dict[str, str] = {}
     others, seen, waiting = 0, set(), [os.fspath(folder)]
     while waiting:
         place = waiting.pop()
@@ -63,15 +74,40 @@ def search_videos(folder: Path) -> Found:
         except OSError as error:
             unreadable.append((place, error.strerror or str(error)))
             continue
+        folders = len(waiting)
+        names: list[str] = []
         for entry in inside:
             if _answer(entry, os.DirEntry.is_dir):
                 waiting += [] if entry.name.startswith(".") else [entry.path]
             elif is_video_name(entry.name) and (entry.is_symlink() or _answer(entry, os.DirEntry.is_file)):
                 videos.append(entry.path)
             else:
-                others += 1
+                names.append(entry.name)
                 tars += [entry.path] if entry.name.endswith(".tar") else []
-    return Found(sorted(videos), others, sorted(unreadable), sorted(tars))
+        others += len(names)
+        images = numbered_images(names)
+        if isinstance(images, Numbered):
+            alone = len(waiting) == folders and only_images(names)
+            if alone:
+                frames[place] = len(names)
+            else:
+                unclear[place] = "other files or folders are beside its images"
+        elif any(map(is_numbered, names)):
+            unclear[place] = images
+    unreadable.sort()
+    if videos or tars:
+        beside = _left_out([*frames], "because there are video files too; a list of their paths uses them")
+        return Found(sorted(videos), others, unreadable, sorted(tars), notes=beside)
+    reason = next(iter(unclear.values()), "")
+    notes = _left_out(sorted(unclear), f"because their frames are not clear ({reason})")
+    return Found(sorted(frames), others - sum(frames.values()), unreadable, [], bool(frames), notes)
+
+
+def _left_out(folders: Sequence[str], why: str) -> list[str]:
+    if not folders:
+        return []
+    number = counted(len(folders), "folder")
+    return [f"{number} of numbered images left out, {why}; for example {folders[0]}"]
 
 
 def _answer(entry: os.DirEntry[str], question: Callable[[os.DirEntry[str]], bool]) -> bool:
@@ -128,6 +164,8 @@ class Layout:
             return {}
         found = search_videos(folder)
         self.unreadable += found.unreadable
+        if found.images:  # the name of a folder has no extension
+            return {os.path.basename(path): path for path in found.videos}
         return by_stem(found.videos)
 
     def names(self, folder: Path) -> list[str]:

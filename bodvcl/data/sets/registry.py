@@ -41,6 +41,8 @@ _ENTRIES: tuple[DataSet | BuiltInDataSet, ...] = (
 DATA_SETS: dict[str, DataSet | BuiltInDataSet] = {entry.name: entry for entry in _ENTRIES}
 """Every data set that a specification can name."""
 
+_LISTS = (".csv", ".txt", ".tsv")
+
 _SPEC = re.compile(r"(?P<name>[a-z][a-z0-9-]*)(?:@(?P<fold>\d+))?:(?P<root>.+)")
 
 
@@ -66,9 +68,10 @@ def open_dataset(
     Args:
         spec: the name of a built-in data set (`scenes`, `digits`, `shapes`); `name:folder` or
             `name@split:folder` with a name of :data:`DATA_SETS`; a folder of videos, searched to any depth;
-            a .csv list with a column `path` (relative to the list), an optional column `split`, and label
-            columns; one video file; or tar files of videos: a folder of them, or paths and URLs as in
-            :func:`~bodvcl.data.tars.names.find_tars`. `~` is the home folder.
+            a .csv list with a column `path` (relative to the list), optional columns `split`, `start` and
+            `end`, and label columns, or with a path and a label in each line; one video file; or tar files of
+            videos: a folder of them, or paths and URLs as in :func:`~bodvcl.data.tars.names.find_tars`. `~`
+            is the home folder.
         settings: settings of the built-in data sets. None: their defaults.
         workers: processes that render a built-in data set. None or 0: one per core.
         progress: show a progress bar while rendering.
@@ -107,7 +110,7 @@ def _read(text: str) -> DatasetRows:
         return read_folder(path)
     if path.suffix == ".tar":
         return DatasetRows(str(path), str(path.parent), [], tars=find_tars(str(path)))
-    if path.suffix.lower() == ".csv" and os.path.isfile(path):
+    if path.suffix.lower() in _LISTS and os.path.isfile(path):
         return read_csv_list(path)
     if is_video_name(path.name) and os.path.isfile(path):
         return DatasetRows(str(path), str(path.parent), [VideoRow(str(path))])
@@ -115,7 +118,8 @@ def _read(text: str) -> DatasetRows:
     if match is None or os.path.exists(path):
         if os.path.exists(path):
             raise DataError(
-                f"{path}: expected a folder of videos, a .csv list with a column path, or a .tar file"
+                f"{path}: expected a folder of videos, a list ({', '.join(_LISTS)}) with a column path, or a "
+                ".tar file"
             )
         raise DataError(
             f"{path}: no such file or folder; give a folder of videos, a .csv list, .tar files, or a data "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bodvcl.data.sets.spans import Span
 from bodvcl.data.tars.names import TarFile
 
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
@@ -18,12 +19,18 @@ class Segment:
 
     Attributes:
         start, end: seconds since the first frame.
-        target: path of its copy by `bodvcl data transcode`, relative to the root of the data set.
+        target: path of its copy by `bodvcl data transcode`, relative to the root of the data set. "": that
+            of the file, with the seconds behind its name.
     """
 
     start: float
     end: float
-    target: str
+    target: str = ""
+
+
+def part_name(path: str, start: float, end: float) -> str:
+    """What the user reads as the name of a part of a file; times in seconds."""
+    return f"{path} from {start:.5g} to {end:.5g} s"
 
 
 @dataclass(frozen=True)
@@ -36,15 +43,26 @@ class VideoRow:
             :func:`~bodvcl.data.sets.split_names.canonical_split` returns it; "" without splits.
         labels: label column to class name.
         segment: the part of the file that is the video; None: the whole file.
-        content: the first listed path of the same file, filled in by
-            :func:`~bodvcl.data.files.repeats.marked_repeats`; "" if no other row has this file.
+        fps: frame rate of a folder of images; 0: not said.
+        content: equal for rows with the same file and part, filled in by
+            :func:`~bodvcl.data.files.repeats.marked_repeats`; "" if no other row has these.
+        span: the part in seconds, filled in by the same function; None if no row is a part of this file.
     """
 
     path: str
     split: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     segment: Segment | None = None
+    fps: float = 0.0
     content: str = ""
+    span: Span | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, and of a part its seconds in the file."""
+        if self.segment is None:
+            return self.path
+        return part_name(self.path, self.segment.start, self.segment.end)
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ class _Item:
 
     def add(self, index: int, draws: ClipDraws, video: VideoInfo, encoded: np.ndarray) -> None:
         """One more video."""
-        corners = [box_in_pixels(box, video.height, video.width) for box in draws.boxes]
+        corners = [box_in_pixels(box, *video.pixels) for box in draws.boxes]
         self.indices.append(index)
         self.draws.append(draws)
         self.encoded.append(encoded)
-        self.frames.append(draws.frames.reshape(-1).astype(np.int32))
+        self.frames.append((draws.frames.reshape(-1) + video.first).astype(np.int32))
         self.boxes.append(np.array([(y, x, y + h, x + w) for y, x, h, w in corners], np.float32))
 
     def only(self, place: int) -> _Item:

@@ -16,6 +16,9 @@ from bodvcl.data.files.video import BadVideo, VideoInfo
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+_Key = tuple[str, int, int, int, int]
+"""Path of a video, its first frame and number of frames in the file, and its size."""
+
 _THERE, _REFUSED = 1, 2
 
 
@@ -46,10 +49,10 @@ class KeptFrames:
     """
 
     def __init__(self, videos: Sequence[VideoInfo], sizes: Sequence[Size], room: int) -> None:
-        self._places: dict[tuple[str, int, int], _Place] = {}
+        self._places: dict[_Key, _Place] = {}
         used = 0
         for info, size in zip(videos, sizes):
-            name, shape = (info.path, *size), (info.frames, *size, 3)
+            name, shape = _key(info, size), (info.frames, *size, 3)
             needed = bytes_of(info, size)
             if name not in self._places and used + needed <= room:
                 self._places[name] = _Place(len(self._places), used, shape)
@@ -100,7 +103,7 @@ class KeptFrames:
 
     def _whole(self, info: VideoInfo, size: Size) -> np.ndarray | None:
         """All frames of a video; None: it is not kept."""
-        place = self._places.get((info.path, *size))
+        place = self._places.get(_key(info, size))
         if place is None or self._states[place.number] == _REFUSED:
             return None
         frames = self._frames[place.first : place.first + place.nbytes]
@@ -119,6 +122,10 @@ class KeptFrames:
         """Whether another process has left the whole video; it may be about to."""
         there = self._states[place.number] == _THERE
         return bool(there and self._sums[place.number] == zlib.crc32(frames.data))
+
+
+def _key(info: VideoInfo, size: Size) -> _Key:
+    return info.path, info.first, info.frames, *size
 
 
 def bytes_of(info: VideoInfo, size: Size) -> int:

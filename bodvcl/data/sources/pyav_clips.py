@@ -23,7 +23,7 @@ _REDUCE = 0.25  # scale below which decoding to a reduced size is faster, measur
 
 
 def decode_size(info: VideoInfo, clip: ClipConfig, smallest_crop: float) -> tuple[int, int]:
-    """(height, width) in pixels to decode to: the video's own size, unless a quarter of it is enough.
+    """(height, width) in pixels to decode to: the stored size, unless a quarter of it is enough.
 
     FFmpeg converts a frame ten times faster if it does not have to scale it, so a reduced size is faster only
     for very large videos.
@@ -34,10 +34,11 @@ def decode_size(info: VideoInfo, clip: ClipConfig, smallest_crop: float) -> tupl
         smallest_crop: share of the frame area that the smallest crop covers, in (0, 1].
     """
     needed = math.ceil(clip.size / math.sqrt(smallest_crop))
-    scale = needed / min(info.height, info.width)
+    height, width = info.pixels
+    scale = needed / min(height, width)
     if scale > _REDUCE:
-        return info.height, info.width
-    return max(round(info.height * scale), 1), max(round(info.width * scale), 1)
+        return height, width
+    return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
 def load_clips(

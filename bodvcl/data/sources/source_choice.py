@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from bodvcl.data.files.columns import kinds
+from bodvcl.data.files.images import IMAGES
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.errors import ConfigError
 from bodvcl.text.words import counted
@@ -85,6 +86,8 @@ def can_run_torchcodec(videos: Sequence[VideoInfo], *, trouble: str | None = Non
 
 
 def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device) -> str:
+    if video.codec.endswith(IMAGES):
+        return "a folder of images, which only PyAV's workers read"
     if video.codec not in codecs:
         return f"DALI does not decode {video.codec} on {device.type}"
     if video.sequential:
@@ -105,6 +108,8 @@ def _why_not_dali(video: VideoInfo, codecs: frozenset[str], device: torch.device
 
 
 def _why_not_torchcodec(video: VideoInfo) -> str:
+    if video.codec.endswith(IMAGES):
+        return "a folder of images, which only PyAV's workers read"
     if video.sequential:
         return "no usable timestamps, TorchCodec's frame numbers are off"
     if video.streams > 1:

@@ -36,11 +36,12 @@ def load_clips(info: VideoInfo, draws: ClipDraws, size: int, device: torch.devic
     try:
         source = info.path if info.held is None else held_bytes(info.held)
         decoder = VideoDecoder(source, device=str(device), dimension_order="NHWC", seek_mode="exact")
-        if len(decoder) != info.frames:
+        expected = (info.whole or info).frames
+        if len(decoder) != expected:
             raise BadVideo(
-                info.path, f"TorchCodec finds {counted(len(decoder), 'frame')}, the scan {info.frames}"
+                info.path, f"TorchCodec finds {counted(len(decoder), 'frame')}, the scan {expected}"
             )
-        frames = decoder.get_frames_at(draws.frames.reshape(-1).tolist()).data
+        frames = decoder.get_frames_at((draws.frames.reshape(-1) + info.first).tolist()).data
     except HeldError as error:
         raise BadVideo(info.path, str(error)) from error
     except (RuntimeError, ValueError, IndexError, OSError) as error:

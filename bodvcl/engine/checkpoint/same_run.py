@@ -13,6 +13,7 @@ from bodvcl.config.saved import as_meant
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.video_list import VideoList, difference
 from bodvcl.errors import CheckpointError
+from bodvcl.text.words import counted
 
 _MUST_MATCH = (
     *("method", "moco", "byol", "swav", "dualvar", "hdc"),
@@ -97,14 +98,17 @@ def compare_videos(
         accept_others: accept other videos.
 
     Returns:
-        One line if the videos differ, else none.
+        One line if the videos differ, or are the same at another place; else none.
 
     Raises:
         CheckpointError: the videos differ, and ``accept_others`` is False.
     """
     if videos is None or not state.get("videos"):
         return []
-    found = difference(VideoList.load(state["videos"]), videos)
+    before = VideoList.load(state["videos"])
+    found = difference(before, videos)
+    if found is None and before.root != videos.root:
+        return [f"the videos have moved from {before.root} to {videos.root}: the same {_files(videos)}"]
     if found is None:
         return []
     if not accept_others:
@@ -113,6 +117,10 @@ def compare_videos(
             "videos (--resume-with-other-videos), or start a new run with another --run-dir"
         )
     return [f"the videos: {found}"]
+
+
+def _files(videos: VideoList) -> str:
+    return f"{counted(len(videos.files), 'file')}, by their names, sizes and contents"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,6 +29,7 @@ _PLAIN: dict[str, pa.DataType] = {
     "streams": pa.int32(),
     "mirrored": pa.bool_(),
     "jumps": pa.int32(),
+    "stored_width": pa.int32(),
     "split": pa.string(),
     "content": pa.string(),
 }
