@@ -111,6 +111,7 @@ PUBLIC = {
         "save_is_due",
         "saved_step",
         "seed_rank",
+        "trained_steps",
         "training_folder",
     ],
     "bodvcl.losses": ["DecoupledInfoNCE"],

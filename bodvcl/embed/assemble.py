@@ -48,7 +48,7 @@ def _group(plan: Plan, rows: NDArray[np.int64], new: _New, out: Path) -> Embeddi
     old = known >= 0
     kept = read_some(out, about, known[old]) if old.any() else {}
     made = new.take(rows[~old]) if not old.all() else {}
-    values = {name: _merged(old, kept.get(name), made.get(name)) for name in about.all_shapes()}
+    values = {name: _merged(old, kept.get(name), made.get(name)) for name in about.columns()}
     videos = plan.rows.video[rows]
     chosen = videos.tolist()
     stamps = [plan.stamps[number] for number in chosen]

@@ -40,7 +40,7 @@ def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
         checkpoint=str(options.checkpoint.absolute()),
         weights=embedder.weights,
         step=embedder.steps,
-        data=named(options.data),
+        data=source_name(options.data),
         decouple=config.decouple if streams else "none",
         window=options.window,
         clips=clips,
@@ -54,7 +54,7 @@ def facts_of(options: EmbedOptions, embedder: Embedder) -> About:
     )
 
 
-def named(data: str) -> str:
+def source_name(data: str) -> str:
     """A source as it is kept: a path becomes absolute, a name stays."""
     path = expand(data)
     return data if built_in(data) or not path.exists() else os.path.abspath(path)

@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bodvcl.embed import tensors
+from bodvcl.embed.columns import Column, as_lists, read_columns, read_rows
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.runs.folder import replaced_atomically
 
@@ -100,14 +101,13 @@ class About:
     normalisation: list[float] = field(default_factory=list)
     precision: str = "fp32"
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of a row of every kind of vector that the file has, and of ``frames``."""
-        shapes: dict[str, tuple[int, ...]] = {kind: (width,) for kind, width in self.widths.items()}
-        return shapes | ({FRAMES: (self.frames[0], self.frames[1])} if self.frames else {})
-
-    def all_shapes(self) -> dict[str, tuple[int, ...]]:
-        """:meth:`shapes`, and that of ``times`` where there are ``frames``."""
-        return self.shapes() | ({TIMES: (self.frames[0],)} if self.frames else {})
+    def columns(self) -> dict[str, Column]:
+        """The vectors of a row by kind, and "frames" and "times" where the file has them."""
+        columns = {kind: Column((width,), np.float32) for kind, width in self.widths.items()}
+        if self.frames:
+            length, width = self.frames
+            columns |= {FRAMES: Column((length, width), np.float32), TIMES: Column((length,), np.float64)}
+        return columns
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ def to_table(embeddings: Embeddings, *, index: bool = False) -> pa.Table:
     }
     columns |= {name: pa.array(values, pa.string()) for name, values in embeddings.labels.items()}
     if not index:
-        columns |= {kind: _lists(values) for kind, values in embeddings.vectors.items()}
-        columns |= {} if embeddings.times is None else {TIMES: _lists(embeddings.times)}
+        columns |= {kind: as_lists(values) for kind, values in embeddings.vectors.items()}
+        columns |= {} if embeddings.times is None else {TIMES: as_lists(embeddings.times)}
     schema = _schema(embeddings.about, index=index)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
@@ -242,17 +242,17 @@ def read_embeddings(path: Path | str, kinds: Sequence[str] | None = None) -> Emb
     """
     path = Path(path)
     about = read_about(path)
-    shapes = about.all_shapes()
+    columns = about.columns()
     kinds = list(about.widths) if kinds is None else kinds
-    if missing := [kind for kind in kinds if kind not in shapes]:
-        raise DataError(f"{path} has no {missing[0]} vectors; it has {', '.join(about.shapes())}")
-    wanted = {name: shapes[name] for name in (*kinds, *([TIMES] if FRAMES in kinds else []))}
+    if missing := [kind for kind in kinds if kind not in columns]:
+        raise DataError(f"{path} has no {missing[0]} vectors; it has {', '.join(columns)}")
+    wanted = {name: columns[name] for name in (*kinds, *([TIMES] if FRAMES in kinds else []))}
     if path.suffix == ".safetensors":
         table = pq.read_table(tensors.checked_index(path), columns=[*FIXED, *about.labels])
         vectors = tensors.read(path, wanted)
     else:
         table = pq.read_table(path, columns=[*FIXED, *about.labels])
-        vectors = _read_vectors(path, len(table), wanted)
+        vectors = read_columns(path, len(table), wanted)
     times = vectors.pop(TIMES, None)
     return Embeddings(
         paths=table["path"].to_pylist(),
@@ -276,36 +276,24 @@ def read_some(path: Path, about: About, rows: NDArray[np.int64]) -> dict[str, ND
         about: what it says about itself.
         rows: numbers of rows, in any order; in memory are these and one row group.
     """
-    shapes = about.all_shapes()
+    columns = about.columns()
     if path.suffix == ".safetensors":
-        return tensors.read_rows(path, list(shapes), rows)
-    out: dict[str, NDArray[Any]] = {
-        name: np.empty((len(rows), *shape), _type(name)) for name, shape in shapes.items()
-    }
-    with pq.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        starts = np.cumsum([0, *sizes])
-        groups = np.searchsorted(starts, rows, side="right") - 1
-        for group in np.unique(groups).tolist():
-            table, wanted = file.read_row_group(group, columns=list(shapes)), groups == group
-            for name, shape in shapes.items():
-                out[name][wanted] = _array(table[name], shape)[rows[wanted] - starts[group]]
-    return out
+        return tensors.read_rows(path, list(columns), rows)
+    return read_rows(path, columns, rows)
 
 
 def rows_in_memory(about: About) -> int:
     """Number of rows to write at once, so that they fill about 32 MiB."""
-    entries = sum(int(np.prod(shape)) for shape in about.shapes().values())
-    return max(1, min(2**16, _GROUP // (4 * max(entries, 1))))
+    size = sum(column.empty(1).nbytes for column in about.columns().values())
+    return max(1, min(2**16, _GROUP // max(size, 1)))
 
 
 def _write_tensors(path: Path, about: About, rows: int, parts: Iterable[Embeddings]) -> None:
     metadata = {_KEY.decode(): json.dumps(asdict(about))}
-    shapes = {name: (shape, _type(name)) for name, shape in about.all_shapes().items()}
     with (
         replaced_atomically(path) as temporary,
         replaced_atomically(tensors.index_of(path)) as index,
-        tensors.TensorFile(temporary, rows, shapes, metadata) as file,
+        tensors.TensorFile(temporary, rows, about.columns(), metadata) as file,
     ):
         with _table_file(index, _schema(about, index=True)) as table:
             for part in parts:
@@ -324,51 +312,6 @@ def _schema(about: About, *, index: bool = False) -> pa.Schema:
     columns = kinds | {name: pa.int64() for name in ("bytes", "modified")}
     columns |= {name: pa.string() for name in about.labels}
     fields = [pa.field(name, kind) for name, kind in columns.items()]
-    for name, shape in {} if index else about.all_shapes().items():
-        fields.append(pa.field(name, _list_type(_type(name), shape), nullable=False))
+    if not index:
+        fields += [pa.field(name, c.field_type, nullable=False) for name, c in about.columns().items()]
     return pa.schema(fields, metadata={_KEY: json.dumps(asdict(about))})
-
-
-def _list_type(entry: type, shape: Sequence[int]) -> pa.DataType:
-    """Nested lists without nulls, which Arrow reads and writes several times as fast as lists that may have
-    some."""
-    kind = pa.from_numpy_dtype(entry)
-    for length in reversed(shape):
-        kind = pa.list_(pa.field("element", kind, nullable=False), length)
-    return kind
-
-
-def _lists(values: NDArray[Any]) -> pa.Array:
-    """An array ``(rows, ...)`` as fixed-size lists, nested where it has more axes."""
-    lists = pa.array(np.ascontiguousarray(values).reshape(-1))
-    shape = values.shape[1:]
-    for axis in reversed(range(len(shape))):
-        lists = pa.FixedSizeListArray.from_arrays(lists, type=_list_type(values.dtype.type, shape[axis:]))
-    return lists
-
-
-def _read_vectors(path: Path, rows: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
-    """Columns of lists as arrays; in memory are these and one row group."""
-    out: dict[str, NDArray[Any]] = {
-        name: np.empty((rows, *shape), _type(name)) for name, shape in shapes.items()
-    }
-    start = 0
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups if shapes else 0):
-            table = file.read_row_group(group, columns=list(shapes))
-            for name, shape in shapes.items():
-                out[name][start : start + len(table)] = _array(table[name], shape)
-            start += len(table)
-    return out
-
-
-def _type(name: str) -> type:
-    return np.float64 if name == TIMES else np.float32
-
-
-def _array(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[Any]:
-    flat = column.combine_chunks()
-    for _ in shape:
-        flat = flat.flatten()
-    values: NDArray[Any] = flat.to_numpy().reshape(-1, *shape)
-    return values

@@ -29,6 +29,8 @@ from bodvcl.text.words import counted, printable
 SPLIT = "split"
 """Column of the splits of a list, among its labels."""
 
+_NAMED = 10
+
 _PART = 128
 """Approximate number of rows in a part: what an interruption may lose."""
 
@@ -92,7 +94,7 @@ def make_plan(options: EmbedOptions, embedder: Embedder) -> Plan:
     rows, left_out = plan_rows(found.videos, embedder.clip, options.window, options.every)
     labels, renamed = _labels(found)
     versions = stamps(found.videos)
-    notes = [*found.summary(), *(f"left out: {path}: {reason}" for path, reason in left_out), *renamed]
+    notes = [*found.summary(), *named("left out", left_out), *renamed]
     known = np.full(len(rows), -1, np.int64)
     if updates:
         known, gone = _known(options.out, rows, versions)
@@ -118,6 +120,17 @@ def make_plan(options: EmbedOptions, embedder: Embedder) -> Plan:
         -(-_PART // size),
         notes,
     )
+
+
+def named(why: str, files: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines that name files with reasons, at most ten.
+
+    Args:
+        why: begins each line.
+        files: (path, reason).
+    """
+    lines = [f"{why}: {printable(path)}: {reason}" for path, reason in files[:_NAMED]]
+    return lines + ([f"... and {len(files) - _NAMED} more"] if len(files) > _NAMED else [])
 
 
 def _labels(found: ScanResult) -> tuple[dict[str, list[str | None]], list[str]]:

@@ -17,7 +17,7 @@ from bodvcl.embed.assemble import assemble
 from bodvcl.embed.file import TIMES
 from bodvcl.embed.options import EmbedOptions
 from bodvcl.embed.parts import Parts
-from bodvcl.embed.plan import Plan, make_plan
+from bodvcl.embed.plan import Plan, make_plan, named
 from bodvcl.embed.reading import read_rows
 from bodvcl.embed.rows import frame_ends
 from bodvcl.embed.tensors import index_of
@@ -27,10 +27,7 @@ from bodvcl.errors import DataError
 from bodvcl.runs.lock import locked
 from bodvcl.system.global_state import restored
 from bodvcl.text.progress import progress_bar
-from bodvcl.text.words import counted, printable
-
-_NAMED = 10
-"""Most files that are named because they could not be read."""
+from bodvcl.text.words import counted
 
 
 @restored()
@@ -58,18 +55,12 @@ def embed(
         return
     parts = Parts(options.out)
     with contextlib.ExitStack() as held:
-        ranks.tell(lambda: _begin(parts, plan, options, held))
-        missing = [number for number in range(plan.parts) if not parts.done(number)]
+        missing = ranks.tell(lambda: _begin(parts, plan, options, held))
         if len(missing) < plan.parts:
             say(f"continues: {plan.parts - len(missing)} of {plan.parts} parts were done before")
         try:
-            _compute(
-                plan,
-                embedder,
-                missing[ranks.rank :: ranks.size],
-                parts,
-                default_workers() if workers is None else workers,
-            )
+            own = missing[ranks.rank :: ranks.size]
+            _compute(plan, embedder, own, parts, default_workers() if workers is None else workers)
         except KeyboardInterrupt:
             say(f"what is done is kept in {parts.folder}; the same command continues")
             raise
@@ -77,8 +68,8 @@ def embed(
         say(ranks.tell(lambda: _end(plan, parts, options, begun)))
 
 
-def _begin(parts: Parts, plan: Plan, options: EmbedOptions, held: contextlib.ExitStack) -> None:
-    """Open the folder of the parts, for this process and its peers."""
+def _begin(parts: Parts, plan: Plan, options: EmbedOptions, held: contextlib.ExitStack) -> list[int]:
+    """Open the folder of the parts, for this process and its peers; returns the parts that are missing."""
     parts.folder.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(parts.folder, "--out"))
     for file in _files(options.out):  # of a command that was killed while it wrote them
@@ -86,6 +77,7 @@ def _begin(parts: Parts, plan: Plan, options: EmbedOptions, held: contextlib.Exi
             stale.unlink()
     todo = [plan.stamps[number] for number in plan.todo.video.tolist()]
     parts.begin(plan.about, todo, restart=options.restart)
+    return [number for number in range(plan.parts) if not parts.done(number)]
 
 
 def _compute(plan: Plan, embedder: Embedder, numbers: Sequence[int], parts: Parts, workers: int) -> None:
@@ -129,9 +121,7 @@ def _times(plan: Plan, one: Embedded) -> Iterator[NDArray[np.float64]]:
 def _end(plan: Plan, parts: Parts, options: EmbedOptions, begun: float) -> str:
     """Write the file; returns the last words."""
     failures = list(dict.fromkeys(parts.failures(plan.parts)))
-    lines = [f"could not be read: {printable(path)}: {reason}" for path, reason in failures[:_NAMED]]
-    if len(failures) > _NAMED:
-        lines.append(f"... and {len(failures) - _NAMED} more")
+    lines = named("could not be read", failures)
     try:
         rows = assemble(plan, parts, options.out)
     except DataError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from bodvcl.embed.columns import Column
 from bodvcl.errors import DataError
 
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
@@ -31,7 +32,7 @@ class TensorFile:
     Args:
         path: the file.
         rows: number of all rows.
-        shapes: name to the shape of a row, and its type: float32 or float64.
+        columns: the tensors by name.
         metadata: texts that are kept with it.
 
     Raises:
@@ -42,13 +43,13 @@ class TensorFile:
         self,
         path: Path,
         rows: int,
-        shapes: Mapping[str, tuple[tuple[int, ...], type]],
+        columns: Mapping[str, Column],
         metadata: Mapping[str, str],
     ) -> None:
         entries: dict[str, Any] = {"__metadata__": {**metadata, _INDEX: "0" * 64}}
         end = 0
         self._places: dict[str, tuple[int, int]] = {}
-        for name, (shape, kind) in shapes.items():
+        for name, (shape, kind) in columns.items():
             size = int(np.prod(shape)) * np.dtype(kind).itemsize
             entries[name] = {
                 "dtype": next(code for code, own in _TYPES.items() if own == kind),

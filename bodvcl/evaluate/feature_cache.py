@@ -76,7 +76,7 @@ def save_features(folder: Path, key: str, features: VideoFeatures) -> Path:
 
 
 def _inside(video: VideoInfo) -> list[Any]:
-    """What its file does not tell: its place in a tar file, the images of a folder, the part of a longer video."""
+    """What its file does not tell: the place in a tar file, the images of a folder, the part of a video."""
     return [
         *(video.held or ()),
         *([video.image_bytes, video.fps] if video.images else []),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from video_files import write_video
 
 from bodvcl.config.schema import ClipConfig, ModelConfig
@@ -221,3 +222,29 @@ def test_an_unfinished_run_is_refused(embed, videos, tmp_path, capsys):
     (tmp_path / "run" / "checkpoint" / "last.pt").write_bytes(b"")
     assert embed(videos, tmp_path / "out.parquet", run=tmp_path / "run") == 2
     assert "its training was not finished" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_vectors_on_a_gpu_are_those_on_a_cpu(embed, videos, tmp_path, monkeypatch):
+    """Also where a whole batch cannot be read."""
+    from bodvcl.data.files.video import BadVideo
+    from bodvcl.embed import plan, reading
+
+    load = reading.load_in_order
+
+    def damaged(info, *rest):
+        if info.path.endswith("b.mp4"):
+            raise BadVideo(info.path, "damaged")
+        load(info, *rest)
+
+    monkeypatch.setattr(reading, "load_in_order", damaged)
+    monkeypatch.setattr(plan, "FRAMES_AT_ONCE", 1)
+    assert embed(videos, tmp_path / "cpu.parquet") == 0
+    assert embed(videos, tmp_path / "gpu.parquet", "--device", "cuda") == 0
+    cpu, gpu = (read_embeddings(tmp_path / name) for name in ("cpu.parquet", "gpu.parquet"))
+    assert list(gpu.paths) == list(cpu.paths)
+    for kind, vectors in cpu.vectors.items():
+        cosine = (vectors * gpu.vectors[kind]).sum(1)
+        cosine /= np.linalg.norm(vectors, axis=1) * np.linalg.norm(gpu.vectors[kind], axis=1)
+        assert cosine.min() > 0.99, kind
