@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.cli.search_like import TOP
@@ -34,7 +35,8 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
     _refuse_one_video(rows)
     least = LEAST if options.above is None else options.above
     joint = space.joint(options.motion)
-    found = copies(rows, near_pairs(joint, rows.video, least))
+    pairs = near_pairs(joint, rows.video, least)
+    found = copies(rows, pairs)
     title = f"copies by {by_words(options.motion)}, score {least:g} or more"
     groups = [(kept, list(group)) for kept, group in groupby(found, key=lambda copy: copy.kept)]
     records, listed, sections = [], [], []
@@ -70,11 +72,7 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
         ]
         sections.append(Section(f"Group {number}", "scores are those with the video to keep", captions))
     if not found:
-        best = float(nearest(joint, rows.video, 1)[0].max())
-        none = (
-            f"no copies: the nearest two of {counted(len(rows), 'row')} have a score of {best:.3f}, "
-            f"below --above {least:g}"
-        )
+        none = _why_none(rows, joint, least, len(pairs[0]))
         lines: list[Listing | str] = [none]
         sections.append(Section("No copies", none, []))
     else:
@@ -87,6 +85,19 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
                 f"the first {options.top or TOP} groups are shown; --top shows more, --out writes all"
             )
     return Answer(title, lines, records, sections, [rows.paths[copy.row] for copy in found])
+
+
+def _why_none(rows: Embeddings, joint: NDArray[np.float32], least: float, pairs: int) -> str:
+    if pairs:
+        return (
+            f"no copies: {counted(pairs, 'pair')} of windows with a score of {least:g} or more, "
+            "but no video has all of its windows in another"
+        )
+    best = float(nearest(joint, rows.video, 1)[0].max())
+    return (
+        f"no copies: the nearest two of {counted(len(rows), 'row')} have a score of {best:.3f}, "
+        f"below --above {least:g}"
+    )
 
 
 def outliers(space: Space, options: SearchOptions) -> Answer:

@@ -167,6 +167,18 @@ def test_no_copy_is_an_answer_that_says_how_near_the_nearest_are(search: Search,
     assert (folder / "go.txt").read_text() == ""
 
 
+def test_near_windows_of_different_videos_are_no_copies(search: Search, folder: Path) -> None:
+    rows = looks_and_movements(
+        paths=[f"/{n // 3}.mp4" for n in range(12)], video=[n // 3 for n in range(12)], window=2.0
+    )
+    write_embeddings(folder / "w.parquet", rows)
+    code, out, _ = search("--duplicates", "--by", "motion", "--above", "0.9", file=folder / "w.parquet")
+    assert code == 0
+    assert re.match(
+        r"no copies: 12 pairs of windows with a score of 0\.9 or more, but no video has all of", out
+    )
+
+
 def test_outliers_and_clusters(search: Search, folder: Path) -> None:
     code, out, _ = search("--outliers", "--neighbours", "2", "--top", "2", "--out", str(folder / "o.json"))
     assert code == 0
