@@ -1,6 +1,14 @@
 """Checkpoints: atomic and complete, and refused where they do not fit."""
 
-from bodvcl.engine.checkpoint.encoder import load_encoder, load_run, save_encoder, training_folder
+from bodvcl.engine.checkpoint.encoder import (
+    load_encoder,
+    load_run,
+    read_encoder,
+    rebuilt_encoder,
+    save_encoder,
+    saved_config,
+    training_folder,
+)
 from bodvcl.engine.checkpoint.file import ENCODER, LAST, NotFinite
 from bodvcl.engine.checkpoint.folders import remove_unused_folders
 from bodvcl.engine.checkpoint.kept import KeptEncoder, kept_checkpoints, load_kept
@@ -31,10 +39,13 @@ __all__ = [
     "load_kept",
     "load_run",
     "read_checkpoint",
+    "read_encoder",
+    "rebuilt_encoder",
     "remove_unused_folders",
     "save_checkpoint",
     "save_encoder",
     "save_is_due",
+    "saved_config",
     "saved_step",
     "seed_rank",
     "training_folder",

@@ -1,0 +1,77 @@
+"""The encoder as a program of PyTorch: TorchScript and torch.export. Neither needs bodvcl to be loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from bodvcl.export.facts import EncoderFacts
+from bodvcl.export.graph import EXAMPLES, INPUT, EncoderGraph, Outputs, random_clips
+
+FACTS = "bodvcl.json"
+"""Name of the extra file that holds :class:`~bodvcl.export.facts.EncoderFacts`."""
+
+
+def torchscript_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
+    """A file for ``torch.jit.load``."""
+    buffer = io.BytesIO()
+    with _asked_for(), torch.no_grad():
+        traced = torch.jit.trace(
+            graph,
+            (random_clips(facts.clip, EXAMPLES),),
+            strict=False,  # the outputs are a dictionary
+            check_trace=False,  # they are compared with those of the encoder, on other clips
+        )
+        torch.jit.save(traced, buffer, _extra_files={FACTS: facts.as_json()})
+    return buffer.getvalue()
+
+
+def run_torchscript(data: bytes, clips: Tensor) -> Outputs:
+    """Outputs of a file of :func:`torchscript_bytes`."""
+    with _asked_for(), torch.no_grad():
+        outputs: Outputs = torch.jit.load(io.BytesIO(data))(clips)
+    return outputs
+
+
+def exported_program(graph: EncoderGraph, facts: EncoderFacts) -> ExportedProgram:
+    """The graph for any number of clips, without the paths of the source files on this machine."""
+    with torch.no_grad():
+        program = torch.export.export(
+            graph,
+            (random_clips(facts.clip, EXAMPLES),),
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def program_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
+    """A file for ``torch.export.load``."""
+    program = exported_program(graph, facts)
+    program.example_inputs = None  # they can be larger than the weights
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={FACTS: facts.as_json()})
+    return buffer.getvalue()
+
+
+def run_program(data: bytes, clips: Tensor) -> Outputs:
+    """Outputs of a file of :func:`program_bytes`."""
+    with torch.no_grad():
+        outputs: Outputs = torch.export.load(io.BytesIO(data)).module()(clips)
+    return outputs
+
+
+@contextlib.contextmanager
+def _asked_for() -> Iterator[None]:
+    """PyTorch warns that TorchScript is deprecated. The command says so once, in its own words."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield
