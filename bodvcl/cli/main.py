@@ -19,6 +19,7 @@ VERBS = {
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
     "figures": "draw the figures of the paper for one or more runs, side by side",
+    "export": "write a trained encoder as safetensors, TorchScript, torch.export, ONNX or for the Hub",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",
     "report": "build report.html again from a run folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def refuse_without_onnx() -> None:
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ConfigError(
-            f"--to onnx needs the package {missing[0]}, which is not installed: pip install 'bodvcl[export]'"
+            f"--to onnx needs the package {missing[0]}, which is not installed: pip install onnx onnxscript onnxruntime"
         )
 
 
@@ -67,11 +68,11 @@ def onnx_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
     return data
 
 
-def run_onnx(data: bytes, clips: Tensor) -> Outputs:
+def run_onnx(file: Path, clips: Tensor) -> Outputs:
     """Outputs of a file of :func:`onnx_bytes`, by onnxruntime on the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     values = session.run(None, {INPUT: clips.numpy()})
     return {name: torch.from_numpy(value) for name, value in zip(names, values)}

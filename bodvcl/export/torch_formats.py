@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,10 +33,10 @@ def torchscript_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
     return buffer.getvalue()
 
 
-def run_torchscript(data: bytes, clips: Tensor) -> Outputs:
+def run_torchscript(file: Path, clips: Tensor) -> Outputs:
     """Outputs of a file of :func:`torchscript_bytes`."""
     with _asked_for(), torch.no_grad():
-        outputs: Outputs = torch.jit.load(io.BytesIO(data))(clips)
+        outputs: Outputs = torch.jit.load(file)(clips)
     return outputs
 
 
@@ -61,10 +62,10 @@ def program_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
     return buffer.getvalue()
 
 
-def run_program(data: bytes, clips: Tensor) -> Outputs:
+def run_program(file: Path, clips: Tensor) -> Outputs:
     """Outputs of a file of :func:`program_bytes`."""
     with torch.no_grad():
-        outputs: Outputs = torch.export.load(io.BytesIO(data)).module()(clips)
+        outputs: Outputs = torch.export.load(file).module()(clips)
     return outputs
 
 
