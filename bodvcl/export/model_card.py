@@ -28,11 +28,11 @@ HUB_LICENCES = (
 STREAMS = ("backbone", "backbone+std", "static", "dynamic")
 """Kinds of features whose accuracies a card shows, in the order of its columns."""
 
-CITATION = """@article{song2024hdc,
+CITATION = """@article{song_bodvcl,
   title   = {Self-Supervised Video Representation Learning in a Heuristic Decoupled Perspective},
   author  = {Song, Zeen and Qiang, Wenwen and Zheng, Changwen and Xiong, Hui and Hua, Gang},
-  journal = {arXiv preprint arXiv:2407.14069},
-  year    = {2024}
+  journal = {arXiv preprint arXiv:2407.14069v2},
+  year    = {2026}
 }"""
 
 
@@ -90,17 +90,14 @@ def _head(licence: str | None) -> dict[str, Any]:
 
 def _lead(facts: EncoderFacts) -> str:
     clip = facts.clip
+    span = GEOMETRY[facts.model.backbone].frames_per_feature
     rate = "" if clip.fps is None else f" at {clip.fps:g} frames per second"
     return (
         f"A video encoder, trained without labels: {method_title(facts.method, facts.decouple)} with the "
-        f"backbone {facts.model.backbone}. It maps a clip of {clip.frames} frames of {clip.size} x {clip.size} "
-        f"pixels, every {_ordinal(clip.stride)} frame of a video{rate}, to one feature per "
-        f"{'frame' if _frames_per_feature(facts) == 1 else f'{_frames_per_feature(facts)} frames'}."
+        f"backbone {facts.model.backbone}. It maps a clip of {clip.frames} frames of {clip.size} x "
+        f"{clip.size} pixels, every {_ordinal(clip.stride)} frame of a video{rate}, to one feature per "
+        f"{'frame' if span == 1 else f'{span} frames'}."
     )
-
-
-def _frames_per_feature(facts: EncoderFacts) -> int:
-    return GEOMETRY[facts.model.backbone].frames_per_feature
 
 
 def _ordinal(number: int) -> str:
@@ -118,7 +115,7 @@ import torch
 from bodvcl.hub import VideoEncoderModel
 
 encoder = VideoEncoderModel.from_pretrained("{name}")  # this folder, or OWNER/NAME on the Hub
-frames = torch.randint(0, 256, ({facts.clip.frames}, 240, 320, 3), dtype=torch.uint8)  # RGB, your frames instead
+frames = torch.randint(0, 256, ({facts.clip.frames}, 240, 320, 3), dtype=torch.uint8)  # yours instead: RGB
 with torch.inference_mode():
     clips = encoder.prepare(frames)           # cut to the centre, resized and normalised
     features = encoder(clips)                 # (1, T, D): one feature per time step
@@ -129,9 +126,7 @@ with torch.inference_mode():
 `clips` are normalised as `(rgb - {facts.clip.mean:g}) / {facts.clip.std:g}` with RGB in [0, 1]."""
 
 
-def _training(
-    facts: EncoderFacts, config: TrainConfig, run: RunFolder | None
-) -> Iterable[tuple[str, str]]:
+def _training(facts: EncoderFacts, config: TrainConfig, run: RunFolder | None) -> Iterable[tuple[str, str]]:
     summary: Mapping[str, Any] = {} if run is None else run.summary
     yield "data", data_name(config.data)
     if "training videos" in summary:
@@ -167,25 +162,24 @@ def _probe(run: RunFolder | None) -> list[str]:
         shares = [by_kind.get((kind, row["semantic"]), {}).get("pretrained") for kind in kinds]
         gain = f"{signed(row['gain'])} ± {percent(row['gain_margin'])}"
         semantic = f"{row['semantic']} ({row['kind']})" if row.get("kind") else str(row["semantic"])
-        lines.append(
-            [semantic, str(row["train"]), str(row["test"]), percent(row["chance"]), percent(row["untrained"])]
-            + [*map(percent, shares), gain]
-        )
+        accuracies = map(percent, [row["chance"], row["untrained"], *shares])
+        lines.append([semantic, str(row["train"]), str(row["test"]), *accuracies, gain])
     head = ["semantic", "training videos", "test videos", "chance", "untrained", *kinds, "gain"]
     return [
-        "Accuracy in percent of a linear classifier (ridge) on the frozen features of the data of the run, as "
-        "measured at the end of the training. `untrained` is the backbone before the training, `gain` that of "
-        "the backbone over it with its 95% interval. A gain smaller than its ± may be chance.",
+        "Accuracy in percent of a linear classifier (ridge) on the frozen features of the run's own data, "
+        "measured at the end of the training. `untrained` is the backbone before the training, `gain` that "
+        "of the backbone over it with its 95% interval. A gain smaller than its ± may be chance.",
         _table(head, lines),
     ]
 
 
-_LIMITS = """The features are meant for search among videos, for grouping them, and as a start for training with labels. The
-encoder is no classifier, and it was not made to recognise persons.
+_LIMITS = """\
+The features are meant for search among videos, for grouping them, and as a start for training with labels.
+The encoder is no classifier, and it was not made to recognise persons.
 
-It was trained on the data above and on clips of that length, size and rate. How well its features serve other kinds
-of videos was not measured, unless the table above says so. Whatever is one-sided in the training videos is in the
-features too; this was not examined."""
+It was trained on the data above and on clips of that length, size and rate. How well its features serve
+other kinds of videos was not measured, unless the table above says so. Whatever is one-sided in the training
+videos is in the features, too; this was not examined."""
 
 
 def _licence(licence: str | None) -> str:

@@ -28,7 +28,8 @@ def refuse_without_onnx() -> None:
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ConfigError(
-            f"--to onnx needs the package {missing[0]}, which is not installed: pip install onnx onnxscript onnxruntime"
+            f"--to onnx needs the package {missing[0]}, which is not installed: "
+            "pip install onnx onnxscript onnxruntime"
         )
 
 

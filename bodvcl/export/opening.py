@@ -15,9 +15,7 @@ from bodvcl.export.weights_file import read_weights
 from bodvcl.models.encoder import VideoEncoder
 
 
-def open_encoder(
-    path: Path, device: torch.device | str = "cpu"
-) -> tuple[VideoEncoder, EncoderFacts]:
+def open_encoder(path: Path, device: torch.device | str = "cpu") -> tuple[VideoEncoder, EncoderFacts]:
     """The encoder in a run, in its ``encoder.pt``, or in an export that keeps the network.
 
     Args:
@@ -37,8 +35,8 @@ def open_encoder(
         return read_weights(path, device)
     if loader := loaded_by(path):
         raise CheckpointError(
-            f"{path} holds the computation of an encoder, not an encoder that bodvcl can rebuild: load it with "
-            f"{loader}, or give the run, or an export --to safetensors or hf"
+            f"{path} holds the computation of an encoder, which bodvcl cannot turn back into one: load it "
+            f"with {loader}, or give the run or its export --to safetensors or hf"
         )
     file, state = read_encoder(path, device)
     encoder = rebuilt_encoder(file, state, state["model"], state["encoder"])

@@ -51,10 +51,7 @@ class PlainStreams(nn.Module):
         mean = wide.mean(1, keepdim=True)
         spread = dynamic_stream(koopman) == "std"
         static, dynamic = _parts(wide, wide if spread else mean, koopman)
-        if spread:
-            moves = _standard_deviation(dynamic, wide)
-        else:
-            moves = dynamic.mean(1)
+        moves = _standard_deviation(dynamic, wide) if spread else dynamic.mean(1)
         stays = static.mean(1) if static_stream(koopman) == "part" else mean[:, 0]
         return stays.float(), moves.float()
 

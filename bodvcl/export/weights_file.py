@@ -21,7 +21,7 @@ KEY = "bodvcl"
 def weights_bytes(encoder: VideoEncoder, facts: EncoderFacts) -> bytes:
     """The content of the file."""
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    return save(weights, {"format": "pt", KEY: facts.as_json()})
+    return save(weights, {KEY: facts.as_json()})  # with a second key the order would be random
 
 
 def read_weights(
@@ -35,7 +35,8 @@ def read_weights(
         facts: what belongs to the weights; None: the metadata of the file says so.
 
     Raises:
-        CheckpointError: no such file, damaged, not an encoder of bodvcl, or one that does not fit this version.
+        CheckpointError: no such file, damaged, not an encoder of bodvcl, or one that does not fit
+            this version.
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:

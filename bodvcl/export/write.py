@@ -28,7 +28,7 @@ from bodvcl.runs.contents import read_run
 from bodvcl.runs.folder import write_atomically
 
 TOLERANCE = 1e-4
-"""Largest difference to the encoder that is accepted, as a share of the largest number of an output, or of 1."""
+"""Largest accepted difference to the encoder, as a share of the largest number of an output, or of 1."""
 CHECKED = 3
 """Random clips that an export is checked on; another number than it was traced with."""
 
@@ -95,10 +95,13 @@ def export(options: ExportOptions) -> list[str]:
         error = largest_error(found, expected)
         if not error <= TOLERANCE:
             raise CheckpointError(
-                f"the export differs from the encoder by {error:.1e} on random clips, more than {TOLERANCE:g}; "
-                "nothing was written; try another format with --to"
+                f"the export differs from the encoder by {error:.1g} on random clips, more than "
+                f"{TOLERANCE:g}; nothing was written; try another format with --to"
             )
-    return [f"wrote {options.out} ({size / 1e6:.1f} MB)", *_remarks(options, facts, error if checked else None)]
+    return [
+        f"wrote {options.out} ({size / 1e6:.1f} MB)",
+        *_remarks(options, facts, error if checked else None),
+    ]
 
 
 def largest_error(found: Outputs, expected: Outputs) -> float:
@@ -116,11 +119,11 @@ def _remarks(options: ExportOptions, facts: EncoderFacts, error: float | None) -
     if error is None:
         yield "not checked: onnxruntime is not installed (pip install onnxruntime)"
     else:
-        with_what = {"onnx": "onnxruntime", "torchscript": "TorchScript"}.get(options.to, "PyTorch")
-        yield f"checked: run by {with_what} on {CHECKED} random clips it differs from the encoder by {error:.1e}"
+        by = {"onnx": "onnxruntime", "torchscript": "TorchScript"}.get(options.to, "PyTorch")
+        yield f"checked: run by {by} on {CHECKED} random clips, it differs by {error:.1g} from the encoder"
     why = why_no_streams(facts.koopman)
     if options.to in PROGRAMS and why is not None:
-        yield f"without the static and the dynamic stream: {why}; bodvcl.koopman_split makes them of the embeddings"
+        yield f"without the two streams: {why}; bodvcl.koopman_split makes them of the embeddings"
     if options.to == "torchscript":
         yield "TorchScript is deprecated in PyTorch: prefer --to torch.export where the program can load it"
 
