@@ -16,6 +16,8 @@ FEATURES, POOLED, EMBEDDINGS, STATIC, DYNAMIC = "features", "pooled", "embedding
 INPUT = "clips"
 EXAMPLES = 2
 """Clips of the batch that an export is traced with; any other number fits, too."""
+ANY_BATCH = {INPUT: {0: torch.export.Dim("batch")}}
+"""The dimensions that are not fixed, for PyTorch's exporters."""
 
 Outputs = dict[str, Tensor]
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from bodvcl.errors import ConfigError
 from bodvcl.export.facts import EncoderFacts
-from bodvcl.export.graph import INPUT, EncoderGraph, Outputs, random_clips
-from bodvcl.export.torch_formats import exported_program
+from bodvcl.export.graph import ANY_BATCH, EXAMPLES, INPUT, EncoderGraph, Outputs, random_clips
 
 KEY = "bodvcl"
 """Key of the metadata that holds :class:`~bodvcl.export.facts.EncoderFacts` as JSON."""
@@ -52,14 +51,21 @@ def onnx_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
             f"--to onnx: the weights have {size / 1e9:.1f} GB, and an ONNX file holds less than 2 GB; "
             "take --to torch.export"
         )
-    outputs = list(graph(random_clips(facts.clip, 1)))
-    program = torch.onnx.export(
-        exported_program(graph, facts), input_names=[INPUT], output_names=outputs, dynamo=True, verbose=False
-    )
+    clips = random_clips(facts.clip, EXAMPLES)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (clips,),
+            input_names=[INPUT],
+            output_names=list(graph(clips)),
+            dynamic_shapes=ANY_BATCH,
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:  # only where a file is named
         raise RuntimeError("torch.onnx.export returned no program")
     model: Any = program.model_proto
-    for node in model.graph.node:  # names of PyTorch's functions: a third of a small file, and of no use
+    for node in model.graph.node:  # names of PyTorch's functions, and paths of source files on this machine
         node.ClearField("metadata_props")
     for value in model.graph.value_info:
         value.ClearField("metadata_props")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 
 from bodvcl.export.facts import EncoderFacts
-from bodvcl.export.graph import EXAMPLES, INPUT, EncoderGraph, Outputs, random_clips
+from bodvcl.export.graph import ANY_BATCH, EXAMPLES, EncoderGraph, Outputs, random_clips
 
 FACTS = "bodvcl.json"
 """Name of the extra file that holds :class:`~bodvcl.export.facts.EncoderFacts`."""
@@ -40,22 +39,12 @@ def run_torchscript(file: Path, clips: Tensor) -> Outputs:
     return outputs
 
 
-def exported_program(graph: EncoderGraph, facts: EncoderFacts) -> ExportedProgram:
-    """The graph for any number of clips, without the paths of the source files on this machine."""
-    with torch.no_grad():
-        program = torch.export.export(
-            graph,
-            (random_clips(facts.clip, EXAMPLES),),
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
-        )
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
-    return program
-
-
 def program_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
     """A file for ``torch.export.load``."""
-    program = exported_program(graph, facts)
+    with torch.no_grad():
+        program = torch.export.export(graph, (random_clips(facts.clip, EXAMPLES),), dynamic_shapes=ANY_BATCH)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of source files on this machine
     program.example_inputs = None  # they can be larger than the weights
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={FACTS: facts.as_json()})
