@@ -33,6 +33,6 @@ class ExportOptions:
     hf: a folder for the Hugging Face Hub, with a model card that is made from the run."""
     out: Annotated[UserPath, argument(metavar="PATH")]
     """The file, or the folder of --to hf. It must not exist."""
-    license: Annotated[str, Field(min_length=1), argument(metavar="SPDX")] | None = None
+    license: Annotated[str | None, Field(min_length=1), argument(metavar="SPDX")] = None
     """Licence of the weights for the model card, as an SPDX identifier such as Apache-2.0 (only --to hf).
     None: the card says that none was stated."""

@@ -58,8 +58,8 @@ class PlainStreams(nn.Module):
 
 def _parts(frames: Tensor, x: Tensor, koopman: KoopmanConfig) -> tuple[Tensor, Tensor]:
     """Static and dynamic parts ``(N, k, M)`` of the vectors x ``(N, k, M)``; frames ``(N, T, M)``."""
-    past, future = frames[:, :-1], frames[:, 1:]
-    count = past.shape[1]
+    count = frames.shape[1] - 1
+    past, future = frames.narrow(1, 0, count), frames.narrow(1, 1, count)
     eye = torch.eye(count, dtype=frames.dtype)
     gram = past @ past.mT
     mu = koopman.ridge * (gram * eye).sum((1, 2), keepdim=True) / count
@@ -90,6 +90,6 @@ def positive_inverse(matrix: Tensor) -> Tensor:
     eye = torch.eye(size, dtype=matrix.dtype)
     both = torch.cat([matrix, eye + torch.zeros_like(matrix)], 2)
     for k in range(size):
-        row = both[:, k : k + 1] / both[:, k : k + 1, k : k + 1]
-        both = both - (both[:, :, k : k + 1] - eye[:, k : k + 1]) * row
-    return both[:, :, size:]
+        row = both.narrow(1, k, 1)
+        both = both - (both.narrow(2, k, 1) - eye.narrow(1, k, 1)) * (row / row.narrow(2, k, 1))
+    return both.narrow(2, size, size)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bodvcl.export.facts import EncoderFacts
 from bodvcl.export.graph import ANY_BATCH, EXAMPLES, EncoderGraph, Outputs, random_clips
 
-FACTS = "bodvcl.json"
+FACTS = "encoder.json"
 """Name of the extra file that holds :class:`~bodvcl.export.facts.EncoderFacts`."""
 
 
@@ -53,8 +53,8 @@ def program_bytes(graph: EncoderGraph, facts: EncoderFacts) -> bytes:
 
 def run_program(file: Path, clips: Tensor) -> Outputs:
     """Outputs of a file of :func:`program_bytes`."""
-    with torch.no_grad():
-        outputs: Outputs = torch.export.load(file).module()(clips)
+    with file.open("rb") as opened, torch.no_grad():  # by a path, PyTorch warns unless it ends with .pt2
+        outputs: Outputs = torch.export.load(opened).module()(clips)
     return outputs
 
 

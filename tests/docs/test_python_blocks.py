@@ -12,6 +12,7 @@ from pages import PAGES, ROOT, blocks, name_of
 from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import make_solver
+from bodvcl.cli.export import main as export_main
 from bodvcl.cli.finetune import main as finetune_main
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.data.sets import DATA_SETS, open_dataset
@@ -23,6 +24,13 @@ TUNED = "runs/20261121-093000-finetune"
 """The fine-tuning that the pages speak of."""
 UCF101 = "datasets/UCF101"
 """The data set that the pages speak of."""
+EXPORTS = {
+    "encoder.safetensors": "safetensors",
+    "encoder.pt": "torchscript",
+    "encoder.pt2": "torch.export",
+    "my-encoder": "hf",
+}
+"""The exports that docs/export.md loads, and their formats."""
 NOT_RUN_AT_MOST = 3
 TUNE = [
     "--checkpoint", "scratch", "--width", "4", "--device", "cpu", "--workers", "0", "--batch-size", "4",
@@ -41,6 +49,9 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
         Path(RUN).symlink_to(request.getfixturevalue("finished_run"))
     if TUNED in text:
         assert finetune_main([*TUNE, "--run-dir", TUNED]) == 0
+    if page.name == "export.md":
+        for name, to in EXPORTS.items():
+            assert export_main([RUN, "--to", to, "--out", name]) == 0
     if UCF101 in text:
         _ucf101(Path(UCF101))
     scope: dict[str, Any] = {"__name__": "page"}

@@ -22,8 +22,6 @@ KIND = {
 }
 """Backbones whose layers are those of another, in other numbers."""
 
-FAST = {("r2plus1d_18_thin", "torch.export"), ("vit_b16", "torch.export")}
-
 
 def small(backbone: str) -> VideoEncoder:
     if backbone == "vit_b16":
@@ -32,14 +30,14 @@ def small(backbone: str) -> VideoEncoder:
 
 
 CASES = [
-    pytest.param(name, to, marks=[] if to == "torchscript" or (name, to) in FAST else [pytest.mark.slow])
-    for name in sorted({KIND.get(name, name) for name in GEOMETRY} - {"tiny"})
-    for to in PROGRAMS
+    *((name, "torchscript") for name in sorted({KIND.get(name, name) for name in GEOMETRY} - {"tiny"})),
+    ("vit_b16", "torch.export"),
 ]
-"""The tiny backbone and the streams are in the other tests."""
+"""The tiny backbone and the streams are in the other tests. The export to ONNX begins with torch.export."""
+ONNX = [pytest.param(name, "onnx", marks=pytest.mark.slow) for name, to in CASES if to == "torchscript"]
 
 
-@pytest.mark.parametrize(("backbone", "to"), CASES)
+@pytest.mark.parametrize(("backbone", "to"), [*CASES, *ONNX])
 def test_it_computes_what_the_encoder_computes(backbone, to, tmp_path):
     encoder = small(backbone).eval()
     clip = ClipFormat(frames=8, stride=2, fps=None, size=32, mean=0.45, std=0.225)

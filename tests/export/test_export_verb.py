@@ -97,12 +97,12 @@ import json, sys
 sys.modules["bodvcl"] = None      # as if it was not installed
 import torch
 script, program, clips, results = sys.argv[1:]
-clips, facts = torch.load(clips), {"bodvcl.json": ""}
+clips, facts = torch.load(clips), {"encoder.json": ""}
 with torch.inference_mode():
     found = [torch.jit.load(script, _extra_files=facts)(x) for x in (clips, clips[:1])]
     found += [torch.export.load(program).module()(x) for x in (clips, clips[:1])]
 torch.save(found, results)
-print(json.loads(facts["bodvcl.json"])["clip"]["size"])
+print(json.loads(facts["encoder.json"])["clip"]["size"])
 """
 
 
