@@ -29,10 +29,8 @@ def open_encoder(path: Path, device: torch.device | str = "cpu") -> tuple[VideoE
         CheckpointError: no such file or folder, a run that is not finished, or a file that holds no encoder
             of bodvcl; where another library loads it, the message says which.
     """
-    if path.is_dir() and is_hub_folder(path):
-        return read_hub_folder(path, device)
-    if path.suffix == ".safetensors":
-        return read_weights(path, device)
+    if is_export(path):
+        return read_hub_folder(path, device) if path.is_dir() else read_weights(path, device)
     if loader := loaded_by(path):
         raise CheckpointError(
             f"{path} holds the computation of an encoder, which bodvcl cannot turn back into one: load it "
@@ -41,6 +39,11 @@ def open_encoder(path: Path, device: torch.device | str = "cpu") -> tuple[VideoE
     file, state = read_encoder(path, device)
     encoder = rebuilt_encoder(file, state, state["model"], state["encoder"])
     return encoder.to(device).eval(), facts_of(state, saved_config(file, state))
+
+
+def is_export(path: Path) -> bool:
+    """Whether a path is an export that keeps the network: a .safetensors file or a folder for the Hub."""
+    return is_hub_folder(path) if path.is_dir() else path.suffix == ".safetensors"
 
 
 def loaded_by(path: Path) -> str | None:

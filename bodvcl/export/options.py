@@ -23,7 +23,8 @@ class ExportOptions:
     __pydantic_config__ = STRICT
 
     run: Annotated[Positional[UserPath], argument(metavar="RUN")]
-    """Folder of a finished run of bodvcl train, or its checkpoint/encoder.pt."""
+    """Folder of a finished run of bodvcl train, or its checkpoint/encoder.pt.
+    An export --to safetensors or hf will do, too, but not for --to hf."""
     to: Format
     """Format (docs/export.md).
     safetensors: the weights, with the configuration as JSON in the metadata.

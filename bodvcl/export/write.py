@@ -19,7 +19,7 @@ from bodvcl.export.facts import EncoderFacts
 from bodvcl.export.graph import EncoderGraph, Outputs, eager_outputs, random_clips
 from bodvcl.export.hub_folder import read_hub_folder, write_hub_folder
 from bodvcl.export.model_card import model_card, run_folder_of
-from bodvcl.export.opening import open_encoder
+from bodvcl.export.opening import is_export, open_encoder
 from bodvcl.export.options import ExportOptions
 from bodvcl.export.streams import why_no_streams
 from bodvcl.export.weights_file import read_weights, weights_bytes
@@ -59,8 +59,8 @@ def refuse_export(options: ExportOptions) -> None:
     """Refuse what cannot be done, before any work.
 
     Raises:
-        ConfigError: the path exists or belongs to another format, a package is missing, or a licence where no
-            card is written.
+        ConfigError: the path exists or belongs to another format, a package is missing, a licence where no
+            card is written, or a card without a run.
     """
     out = options.out
     if os.path.lexists(out):
@@ -72,6 +72,10 @@ def refuse_export(options: ExportOptions) -> None:
         raise ConfigError("--license is for the model card, which only --to hf writes; drop it")
     if options.to == "onnx":
         onnx_format.refuse_without_onnx()
+    if options.to == "hf" and is_export(options.run):
+        raise ConfigError(
+            f"--to hf writes the model card from the run, and {options.run} is an export of one"
+        )
 
 
 def export(options: ExportOptions) -> list[str]:

@@ -202,6 +202,17 @@ def test_a_run_of_an_earlier_version(tmp_path):
     assert bodvcl.load_encoder(out).facts.step == 4
 
 
+def test_an_export_can_be_exported_but_a_card_needs_the_run(finished_run, tmp_path, capsys):
+    first = exported(finished_run, "safetensors", tmp_path / "a.safetensors")
+    folder = exported(finished_run, "hf", tmp_path / "hf")
+    for source in (first, folder):
+        again = exported(source, "safetensors", tmp_path / f"{source.name}.again")
+        assert again.read_bytes() == first.read_bytes()
+        capsys.readouterr()
+        said = one_line(capsys, source, "--to", "hf", "--out", tmp_path / "new")
+        assert f"--to hf writes the model card from the run, and {source} is an export of one" in said
+
+
 def one_line(capsys, *arguments):
     assert main([str(argument) for argument in arguments]) == 2
     said = capsys.readouterr()
