@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,32 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bodvcl.data.clips.frames import clips_from_frames
-from bodvcl.engine.checkpoint import load_run
 from bodvcl.errors import ConfigError
+from bodvcl.export.facts import ClipFormat, EncoderFacts
+from bodvcl.export.opening import open_encoder
 from bodvcl.models.encoder import VideoEncoder, mean_and_std
+from bodvcl.models.streams import koopman_streams
 from bodvcl.system.folders import expand
 
 __all__ = ["ClipFormat", "FrameEncoder", "load_encoder"]
-
-
-@dataclass(frozen=True)
-class ClipFormat:
-    """The clips that an encoder was trained on.
-
-    Attributes:
-        frames: frames per clip, L.
-        stride: frames of the video from one frame of a clip to the next.
-        fps: frame rate that videos were brought to before the stride was applied. None: their own.
-        size: height and width in pixels.
-        mean, std: normalisation of every channel, ``(rgb - mean) / std`` with RGB in [0, 1].
-    """
-
-    frames: int
-    stride: int
-    fps: float | None
-    size: int
-    mean: float
-    std: float
 
 
 class FrameEncoder(nn.Module):
@@ -43,13 +24,15 @@ class FrameEncoder(nn.Module):
 
     Attributes:
         encoder: backbone and projector.
+        facts: what belongs to it: its network, its clips, its training.
         clip: the clips that it was trained on.
     """
 
-    def __init__(self, encoder: VideoEncoder, clip: ClipFormat) -> None:
+    def __init__(self, encoder: VideoEncoder, facts: EncoderFacts) -> None:
         super().__init__()
         self.encoder = encoder
-        self.clip = clip
+        self.facts = facts
+        self.clip = facts.clip
 
     def prepare(self, frames: Tensor | np.ndarray) -> Tensor:
         """Frames as they were decoded to clips as the encoder takes them, without augmentation.
@@ -110,12 +93,25 @@ class FrameEncoder(nn.Module):
         embedded: Tensor = self.encoder(clips)
         return embedded
 
+    def streams(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """The two streams of the Koopman split, for search by appearance and by motion.
+
+        Args:
+            clips: as for :meth:`forward`.
+
+        Returns:
+            static and dynamic, ``(N, M)`` each: what a clip shows, and how it moves (Eq. 21 of the paper).
+        """
+        split = koopman_streams(self.embeddings(clips), self.facts.koopman, None).embeddings
+        return split["static"], split["dynamic"]
+
 
 def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> FrameEncoder:
-    """Load the encoder of a finished run.
+    """Load the encoder of a finished run, or of an export of it.
 
     Args:
-        path: folder of the run, or its ``checkpoint/encoder.pt``.
+        path: folder of the run, its ``checkpoint/encoder.pt``, a file of ``bodvcl export --to safetensors``,
+            or a folder of ``--to hf``.
         device: where the encoder is wanted: "cpu", "cuda", "cuda:N", or a ``torch.device``.
 
     Returns:
@@ -127,11 +123,7 @@ def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> FrameE
             bodvcl, or one of a version that this one cannot read.
         bodvcl.errors.ConfigError: a device that this machine does not have.
     """
-    encoder, config = load_run(expand(path), _available(device))
-    clip, augment = config.clip, config.augment
-    return FrameEncoder(
-        encoder, ClipFormat(clip.frames, clip.stride, clip.fps, clip.size, augment.mean, augment.std)
-    ).eval()
+    return FrameEncoder(*open_encoder(expand(path), _available(device))).eval()
 
 
 def _available(device: torch.device | str) -> torch.device:

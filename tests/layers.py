@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "face entries",
         "experiments",
         "cli",
+        "hub",
         "losses pretrained",
         "sweep",
         "tables figures",

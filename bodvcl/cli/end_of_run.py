@@ -88,6 +88,7 @@ def summarise(config: TrainConfig, device: torch.device, run: TrainedRun) -> dic
         "seconds": round(run.outcome.seconds, 1),
         "backbone passes per step": f"{forward} forward, {backward} backward",
         "videos": len(run.videos.found.videos),
+        "training videos": len(run.videos.train),
         "skipped files": len(run.videos.found.skipped),
         "unreadable while training": len(run.source.failed),
     }

@@ -70,16 +70,8 @@ def plan_rows(
             needed = smallest_window(video, clip)
             left_out.append((video.path, f"a window of {window:g} s holds no clip, which takes {needed:g} s"))
         else:
-            begins = video.begins
-            found.append(
-                Rows(
-                    np.full(len(parts), number),
-                    parts.first,
-                    parts.stop,
-                    begins + parts.start,
-                    begins + parts.end,
-                )
-            )
+            times = video.begins + parts.start, video.begins + parts.end
+            found.append(Rows(np.full(len(parts), number), parts.first, parts.stop, *times))
     if not found:
         known = [smallest_window(video, clip) for video in videos if video.time_base or video.fps]
         raise ConfigError(

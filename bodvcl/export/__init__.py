@@ -1,1 +1,1 @@
-"""A trained encoder in the formats of other programs."""
+"""A trained encoder in the formats of other programs: safetensors, PyTorch, ONNX, the Hub."""

@@ -22,12 +22,18 @@ def newest_run(root: Path = RUNS) -> Path | None:
     What starts from a checkpoint, as a fine-tuning does, is another kind of run.
     """
     newest_first = sorted(root.glob("*/config.yaml"), key=lambda p: p.stat().st_mtime, reverse=True)
-    return next((p.parent for p in newest_first if "checkpoint" not in _top_keys(p)), None)
+    return next((p.parent for p in newest_first if verb_of_run(p) == "train"), None)
 
 
-def _top_keys(config: Path) -> list[str]:
-    text = config.read_text(encoding="utf-8", errors="replace")
-    return [line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha()]
+def verb_of_run(config: Path) -> str:
+    """The verb that a run's ``config.yaml`` is of: "train", "finetune" or "detect".
+
+    Only a pre-training starts from no checkpoint, and only a detection has boxes. A file that is missing
+    counts as a pre-training.
+    """
+    text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else ""
+    keys = {line.partition(":")[0] for line in text.splitlines()}
+    return "train" if "checkpoint" not in keys else "detect" if "boxes" in keys else "finetune"
 
 
 @contextlib.contextmanager

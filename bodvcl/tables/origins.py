@@ -11,7 +11,7 @@ import yaml
 
 from bodvcl.config.methods import method_title
 from bodvcl.config.saved import as_meant
-from bodvcl.tables.data_names import data_and_fold
+from bodvcl.runs.data_names import data_and_fold
 
 _NOT_THE_METHOD = (
     "run_dir",

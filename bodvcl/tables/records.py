@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from bodvcl.errors import DataError
+from bodvcl.runs.data_names import data_and_fold
 from bodvcl.runs.results import RESULTS, Fact, read_result
-from bodvcl.tables.data_names import data_and_fold
 from bodvcl.tables.origins import Origin, origin_of
 
 PROBE = "probe.json"

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.cli.embed import main as embed_main
+from bodvcl.cli.export import main as export_main
 from bodvcl.cli.finetune import main as finetune_main
 from bodvcl.config.schema import BilevelConfig
 from bodvcl.data.sets import DATA_SETS, open_dataset
@@ -26,6 +27,13 @@ UCF101 = "datasets/UCF101"
 """The data set that the pages speak of."""
 EMBEDDED = ("videos.parquet", "videos.safetensors")
 """The files of embeddings that the pages speak of."""
+EXPORTS = {
+    "encoder.safetensors": "safetensors",
+    "encoder.pt": "torchscript",
+    "encoder.pt2": "torch.export",
+    "my-encoder": "hf",
+}
+"""The exports that docs/export.md loads, and their formats."""
 NOT_RUN_AT_MOST = 3
 TUNE = [
     "--checkpoint", "scratch", "--width", "4", "--device", "cpu", "--workers", "0", "--batch-size", "4",
@@ -49,6 +57,9 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
     for name in (name for name in EMBEDDED if f'"{name}"' in text):
         run = str(request.getfixturevalue("finished_run"))
         assert embed_main(["shapes", "--checkpoint", run, "--out", name, "--workers", "0"]) == 0
+    if page.name == "export.md":
+        for name, to in EXPORTS.items():
+            assert export_main([RUN, "--to", to, "--out", name]) == 0
     if UCF101 in text:
         _ucf101(Path(UCF101))
     scope: dict[str, Any] = {"__name__": "page"}

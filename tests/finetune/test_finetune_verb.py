@@ -88,8 +88,9 @@ def test_the_classifier_says_what_the_run_said(tuned):
     torch.testing.assert_close(found.sum(1), torch.ones(2))
     with pytest.raises(CheckpointError, match="holds no classifier"):
         load_classifier(tuned / LAST)
-    with pytest.raises(CheckpointError, match="holds a classifier of bodvcl finetune"):
-        load_encoder(tuned)
+    for path in (tuned, tuned / CLASSIFIER):
+        with pytest.raises(CheckpointError, match="holds a classifier of bodvcl finetune"):
+            load_encoder(path)
     with pytest.raises(CheckpointError, match="no classifier in"):
         load_classifier(tuned / "checkpoint")
 

@@ -12,7 +12,8 @@ from torchvision.models import video
 from bodvcl.config.schema import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.build import build_backbone
-from bodvcl.models.backbones.weights import load_pretrained, our_names, weights_report
+from bodvcl.models.backbones.weight_names import our_weights
+from bodvcl.models.backbones.weights import load_pretrained, weights_report
 from bodvcl.models.encoder import build_encoder, initial_encoder
 
 STAGES = {"s2": (3, 64, 1, 1), "s3": (4, 128, 1, 2), "s4": (6, 256, 3, 2), "s5": (3, 512, 3, 2)}
@@ -103,7 +104,10 @@ def test_slowfast_s_checkpoint(tmp_path, slowfast):
     path = save(tmp_path, {"epoch": 195, "model_state": slowfast, "optimizer_state": {}, "cfg": "TRAIN: {}"})
     backbone = slow_r50()
     lines = load_pretrained(backbone, path)
-    assert lines == [f"backbone slow_r50 starts from {path}"]
+    assert lines == [
+        f"backbone slow_r50 starts from {path}",
+        "  not of the backbone, left out: head.projection.weight, head.projection.bias (2 names)",
+    ]
     clips = torch.randn(1, 3, 4, 32, 32, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(backbone.double()(clips), slow_forward(slowfast, clips))
@@ -122,9 +126,10 @@ def test_other_names_of_the_same_weights(slowfast, kind):
         named |= {"queue_x": torch.zeros(8, 128), "ptr": torch.zeros(1)}
     else:
         named = {f"module.{k}": v for k, v in slowfast.items()}
-    ours, other = our_names(slowfast), our_names(named)
+    own = slow_r50("repeat").state_dict()
+    ours, other = our_weights(slowfast, own).weights, our_weights(named, own).weights
     assert len(ours) == 53 * 6
-    assert ours.keys() == other.keys() == slow_r50("repeat").state_dict().keys()
+    assert ours.keys() == other.keys() == own.keys()
     assert all(value is other[key] for key, value in ours.items())
 
 
@@ -154,8 +159,9 @@ def test_torchvision_s_checkpoints_load_into_networks_without_temporal_stride(tm
     original = centred(getattr(video, name)())
     backbone = build_backbone(ModelConfig(backbone=name, temporal_padding=padding)).double().eval()
     lines = load_pretrained(backbone, save(tmp_path, original.state_dict(), "weights.pth"))
-    assert "temporal strides, which are removed here" in lines[1]
-    assert len(lines) == (3 if padding == "repeat" else 2)
+    assert "left out: " in lines[1]
+    assert "temporal strides, which are removed here" in lines[2]
+    assert len(lines) == (4 if padding == "repeat" else 3)
     clip = torch.randn(1, 3, 1, 32, 32, dtype=torch.float64).expand(-1, -1, 8, -1, -1)
     with torch.no_grad():
         if name == "s3d":
@@ -190,7 +196,7 @@ def test_the_encoder_starts_from_them_and_a_plain_build_does_not_ask_for_them(tm
     lines = weights_report(config)
     assert lines == load_pretrained(encoder.backbone, path)
     assert lines[0] == f"backbone slow_r50 starts from {path}"
-    assert "outer frames are repeated" in lines[1]
+    assert "outer frames are repeated" in lines[2]
     path.unlink()
     build_encoder(config)
     assert weights_report(ModelConfig()) == []

@@ -9,7 +9,7 @@ import pytest
 from made_runs import PROTOCOL, evaluated, pretrained, probe_file, probed
 
 from bodvcl.cli.table import main
-from bodvcl.tables.data_names import data_and_fold
+from bodvcl.runs.data_names import data_and_fold
 from bodvcl.tables.formats import latex_text
 
 

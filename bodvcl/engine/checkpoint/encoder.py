@@ -28,6 +28,9 @@ from bodvcl.engine.checkpoint.file import (
 )
 from bodvcl.errors import CheckpointError, ConfigError
 from bodvcl.models.encoder import VideoEncoder, build_encoder
+from bodvcl.runs.folder import verb_of_run
+
+_CLASSIFIER = "{} holds a classifier of bodvcl finetune; give the run of an encoder"
 
 
 def save_encoder(run_dir: Path, step: int, settings: str, model: ModelConfig, encoder: VideoEncoder) -> Path:
@@ -81,7 +84,7 @@ def load_run(path: Path | str, device: torch.device | str = "cpu") -> tuple[Vide
     Raises:
         CheckpointError: no such file, not a checkpoint of bodvcl, or the training state ``last.pt``.
     """
-    file, state = _read_encoder(Path(path), torch.device(device))
+    file, state = read_encoder(Path(path), device)
     config = saved_config(file, state)
     return rebuilt_encoder(file, state, state["model"], state["encoder"]).to(device).eval(), config
 
@@ -142,7 +145,7 @@ def training_folder(path: Path) -> Path | None:
     Raises:
         CheckpointError: as :func:`load_run`.
     """
-    folder = _read_encoder(path, torch.device("cpu"))[1].get("folder")
+    folder = read_encoder(path)[1].get("folder")
     return None if folder is None else Path(folder)
 
 
@@ -155,7 +158,7 @@ def trained_steps(path: Path) -> int:
     Raises:
         CheckpointError: as :func:`load_run`.
     """
-    return int(_read_encoder(path, torch.device("meta"))[1].get("step", 0))
+    return int(read_encoder(path, torch.device("meta"))[1].get("step", 0))
 
 
 def _current_folder() -> str | None:
@@ -165,20 +168,22 @@ def _current_folder() -> str | None:
         return None
 
 
-def _read_encoder(path: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
-    """The file of an encoder, and what it holds."""
+def read_encoder(path: Path, device: torch.device | str = "cpu") -> tuple[Path, dict[str, Any]]:
+    """The file of an encoder, and what it holds: ``version``, ``step``, ``config``, ``model``, ``encoder``.
+
+    Args:
+        path: ``encoder.pt`` or a run folder.
+        device: device of its tensors.
+
+    Raises:
+        CheckpointError: as :func:`load_run`.
+    """
     file = path / ENCODER if path.is_dir() else path
-    if path.is_dir() and not file.exists() and (path / CLASSIFIER).exists():
-        raise CheckpointError(f"{path} holds a classifier of bodvcl finetune; give the run of an encoder")
     if path.is_dir() and not file.exists():
-        training = (path / LAST).exists()
-        raise CheckpointError(
-            f"no encoder in {path}: its training was not finished or stopped properly; continue it with: "
-            f"bodvcl train --resume --run-dir {shlex.quote(str(path))}"
-            if training
-            else f"no checkpoint at {file}; expected the folder of a run, or an encoder.pt"
-        )
-    state = read_state(file, device)
+        raise CheckpointError(_without_encoder(path, file))
+    state = read_state(file, torch.device(device))
+    if "classifier" in state:
+        raise CheckpointError(_CLASSIFIER.format(path))
     if "model" not in state:
         raise CheckpointError(
             f"{file} holds the state of a training run, not an encoder; give the run folder or its {ENCODER}"
@@ -186,3 +191,15 @@ def _read_encoder(path: Path, device: torch.device) -> tuple[Path, dict[str, Any
     if missing := [name for name in ("config", "version", "encoder") if name not in state]:
         raise CheckpointError(f"{file} is not a bodvcl checkpoint: it has no {' and no '.join(missing)}")
     return file, state
+
+
+def _without_encoder(folder: Path, file: Path) -> str:
+    """Why a folder has no encoder."""
+    if (folder / CLASSIFIER).exists():
+        return _CLASSIFIER.format(folder)
+    if not (folder / LAST).exists():
+        return f"no checkpoint at {file}; expected the folder of a run, or an encoder.pt"
+    return (
+        f"no encoder in {folder}: its training was not finished or stopped properly; continue it with: "
+        f"bodvcl {verb_of_run(folder / 'config.yaml')} --resume --run-dir {shlex.quote(str(folder))}"
+    )

@@ -1,11 +1,10 @@
-"""Loads published weights: Slow-R50 of SlowFast and PyTorchVideo, and torchvision's networks."""
+"""Loads weights that others trained: Slow-R50 of SlowFast and PyTorchVideo, and torchvision's networks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
@@ -18,32 +17,12 @@ from bodvcl.config.schema import ModelConfig
 from bodvcl.errors import CheckpointError
 from bodvcl.models.backbones.base import Backbone
 from bodvcl.models.backbones.build import build_backbone
+from bodvcl.models.backbones.checkpoint_file import Found, read_tensors, some
 from bodvcl.models.backbones.temporal import RepeatConv3d
-
-_PREFIXES = ("module.", "backbone.")
-"""Prefixes that wrappers add to names: PyTorch's data parallelism, SlowFast's contrastive models."""
+from bodvcl.models.backbones.weight_names import our_weights
+from bodvcl.text.words import counted
 
 _PUBLISHED_NAME = re.compile(r"\w+_Weights\.\w+")
-
-_CLASSIFIERS = ("head.", "blocks.5.", "fc.", "classifier.")
-
-_SLOWFAST = (
-    (r"s1\.pathway0_stem\.(conv|bn)\.(\w+)", r"stem.\1.\2"),
-    (r"s(\d)\.pathway0_res(\d)\.branch1\.(\w+)", r"res\1.\2.skip.conv.\3"),
-    (r"s(\d)\.pathway0_res(\d)\.branch1_bn\.(\w+)", r"res\1.\2.skip.bn.\3"),
-    (r"s(\d)\.pathway0_res(\d)\.branch2\.([abc])\.(\w+)", r"res\1.\2.branch.\3.\4"),
-    (r"s(\d)\.pathway0_res(\d)\.branch2\.([abc])_bn\.(\w+)", r"res\1.\2.branch.\3_bn.\4"),
-)
-
-_PYTORCHVIDEO = (
-    (r"blocks\.0\.conv\.(\w+)", r"stem.conv.\1"),
-    (r"blocks\.0\.norm\.(\w+)", r"stem.bn.\1"),
-    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch1_conv\.(\w+)", r"res<\1>.\2.skip.conv.\3"),
-    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch1_norm\.(\w+)", r"res<\1>.\2.skip.bn.\3"),
-    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.conv_([abc])\.(\w+)", r"res<\1>.\2.branch.\3.\4"),
-    (r"blocks\.(\d)\.res_blocks\.(\d)\.branch2\.norm_([abc])\.(\w+)", r"res<\1>.\2.branch.\3_bn.\4"),
-)
-"""PyTorchVideo counts stages from 1; SlowFast and bodvcl count from 2: ``<n>`` stands for n + 1."""
 
 
 def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
@@ -51,10 +30,10 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
 
     Args:
         backbone: a backbone of :data:`bodvcl.config.backbones.CAN_LOAD`, with either temporal padding.
-        name_or_path: a checkpoint file (SlowFast's ``.pyth``, with names such as
-            ``s1.pathway0_stem.conv.weight``, also of its contrastive models; PyTorchVideo's ``.pyth``;
-            torchvision's ``.pth``), or the name of torchvision's weights
-            (``R3D_18_Weights.KINETICS400_V1``), which are downloaded once.
+        name_or_path: a checkpoint file, or the name of torchvision's weights
+            (``R3D_18_Weights.KINETICS400_V1``), which are downloaded once. The layers of a file have the
+            names of SlowFast (``s1.pathway0_stem.conv.weight``), PyTorchVideo, torchvision or bodvcl, with
+            anything before them (``module._orig_mod.encoder_q.``). It may be a .safetensors file.
 
     Returns:
         Lines for the user: what was loaded, and how the network differs from the one that was trained.
@@ -68,8 +47,9 @@ def load_pretrained(backbone: Backbone, name_or_path: str | Path) -> list[str]:
             f"there are no published weights for {backbone.name}; there are for {', '.join(CAN_LOAD)}"
         )
     source = str(name_or_path)
-    backbone.load_state_dict(_fitting(backbone, source), strict=False)
-    return _report(source, backbone)
+    weights, remarks = _fitting(backbone, source)
+    backbone.load_state_dict(weights, strict=False)
+    return [_starts_from(source, backbone), *remarks]
 
 
 def weights_report(config: ModelConfig) -> list[str]:
@@ -86,22 +66,32 @@ def weights_report(config: ModelConfig) -> list[str]:
         backbone = build_backbone(config)
     url = _to_download(config.weights, config.backbone)
     if url is None:
-        _fitting(backbone, config.weights)
-    later = [] if url is None else [f"  to be downloaded from {url}"]
-    return [*_report(config.weights, backbone), *later]
+        remarks = _fitting(backbone, config.weights)[1]
+    else:
+        remarks = [*_differences(backbone), f"  to be downloaded from {url}"]
+    return [_starts_from(config.weights, backbone), *remarks]
 
 
-def _fitting(backbone: Backbone, source: str) -> dict[str, Tensor]:
+def _fitting(backbone: Backbone, source: str) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of a file, or published weights, with the names of the backbone, after checking that they
-    fit."""
-    weights = our_names(_read(source, backbone.name))
+    fit; and what is to be said of them."""
+    found = _read(source, backbone.name)
+    try:
+        weights, left_out, remark = our_weights(found.weights, backbone.state_dict())
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
     _refuse_misfits(source, backbone.name, backbone.state_dict(), weights)
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(
-            f"{source} holds NaN or infinities ({_some(broken)}); give a file that is not damaged"
+            f"{source} holds NaN or infinities ({some(broken)}); give a file that is not damaged"
         )
-    return weights
+    remarks = [f"  {text}" for text in (found.remark, remark) if text]
+    if left_out:
+        remarks.append(
+            f"  not of the backbone, left out: {some(left_out)} ({counted(len(left_out), 'name')})"
+        )
+    return weights, remarks if found.ours else [*remarks, *_differences(backbone)]
 
 
 def _to_download(source: str, backbone: str) -> str | None:
@@ -117,54 +107,10 @@ def _is_published(source: str) -> bool:
     return not Path(source).expanduser().exists() and _PUBLISHED_NAME.fullmatch(source) is not None
 
 
-def our_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights with the names of bodvcl's backbones; names of an unknown layout do not change.
-
-    Classifiers are dropped. Of a contrastive model, only the ``backbone.`` is kept: projector, predictor and
-    momentum encoder are dropped.
-    """
-    for prefix in _PREFIXES:
-        if any(name.startswith(prefix) for name in weights):
-            weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    return {_our_name(k): v for k, v in weights.items() if not k.startswith(_CLASSIFIERS)}
-
-
-def _our_name(name: str) -> str:
-    for pattern, ours in (*_SLOWFAST, *_PYTORCHVIDEO):
-        match = re.fullmatch(pattern, name)
-        if match:
-            return re.sub(r"<(\d)>", lambda m: str(int(m[1]) + 1), match.expand(ours))
-    return name
-
-
-def _read(source: str, backbone: str) -> Mapping[str, Tensor]:
-    path = Path(source).expanduser()
+def _read(source: str, backbone: str) -> Found:
     if _is_published(source):
-        return _download(_published(source, backbone))
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(_not_there(path, error.strerror or str(error))) from error
-    except Exception as error:  # the unpickler takes any bytes for instructions and may raise anything
-        raise CheckpointError(
-            f"{path} is not a checkpoint that PyTorch can read safely: damaged, or another kind of file "
-            "(Caffe2's .pkl is not supported; use the .pyth)"
-        ) from error
-    while isinstance(state, Mapping) and isinstance(inner := _inner(state), Mapping):
-        state = inner
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no weights: expected a dictionary of tensors by name")
-    return state
-
-
-def _not_there(path: str | Path, why: str) -> str:
-    return (
-        f"cannot read weights {path}: {why}; expected a file or a name such as R3D_18_Weights.KINETICS400_V1"
-    )
-
-
-def _inner(state: Mapping[str, Any]) -> Any:
-    return next((state[key] for key in ("model_state", "state_dict", "model") if key in state), None)
+        return Found(_download(_published(source, backbone)))
+    return read_tensors(Path(source).expanduser())
 
 
 def _published(name: str, backbone: str) -> WeightsEnum:
@@ -204,7 +150,7 @@ def _refuse_misfits(
         if k in weights and weights[k].shape != own[k].shape
     ]
     problems = [
-        f"{len(names)} {what} ({_some(names)})"
+        f"{len(names)} {what} ({some(names)})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if names
     ]
@@ -215,13 +161,13 @@ def _refuse_misfits(
         )
 
 
-def _some(names: Iterable[str], most: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _starts_from(source: str, backbone: Backbone) -> str:
+    return f"backbone {backbone.name} starts from {source}"
 
 
-def _report(source: str, backbone: Backbone) -> list[str]:
-    lines = [f"backbone {backbone.name} starts from {source}"]
+def _differences(backbone: Backbone) -> list[str]:
+    """How the network differs from the one that the weights of others were trained in."""
+    lines = []
     if GEOMETRY[backbone.name].weights:
         lines.append(
             "  it was trained with temporal strides, which are removed here: frames in its deeper layers "

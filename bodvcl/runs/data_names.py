@@ -1,4 +1,4 @@
-"""Names of data sets in tables."""
+"""Names of data sets in tables and model cards."""
 
 from __future__ import annotations
 
