@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.check import check_files
-from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.columns import taken, where
 from bodvcl.data.files.identity import first_of_each
 from bodvcl.data.files.index import VideoIndex
+from bodvcl.data.files.judged import judged
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
 from bodvcl.data.files.tars.scan import scan_tars
@@ -70,6 +70,26 @@ class ScanResult:
                 "right: a mirrored video would have the wrong label; add --augment.flip 0"
             )
 
+    def holding(self, clip: ClipConfig | None) -> ScanResult:
+        """Without the videos that hold no clip, which count as skipped.
+
+        Args:
+            clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat".
+                None: any length is accepted.
+
+        Raises:
+            DataError: no video holds one.
+        """
+        if clip is None:
+            return self
+        fits, unfit = judged(self.videos, clip)
+        if fits.all():
+            return self
+        skipped = list(dict.fromkeys([*self.skipped, *unfit]))
+        if not fits.any():
+            raise DataError(nothing_usable(self.data, skipped))
+        return replace(self, videos=taken(self.videos, fits), skipped=skipped)
+
     def split(self, name: str) -> Sequence[VideoInfo]:
         """The videos of one split of the list."""
         return taken(self.videos, where(self.videos, "split", name.__eq__))
@@ -83,14 +103,14 @@ class ScanResult:
         return summary_lines(self.data, self.videos, self.skipped, self.repeats, shown)
 
 
-def _unfit(row: VideoRow, info: VideoInfo, clip: ClipConfig | None) -> str | None:
+def _refused(row: VideoRow) -> str | None:
     """Why a readable video cannot be used, or None."""
-    if row.segment is not None:
-        return (
-            f"{row.segment.start:g} to {row.segment.end:g} s of a longer video; cut it out first with "
-            "bodvcl data transcode"
-        )
-    return None if clip is None else why_unfit(info, clip)
+    if row.segment is None:
+        return None
+    return (
+        f"{row.segment.start:g} to {row.segment.end:g} s of a longer video; cut it out first with "
+        "bodvcl data transcode"
+    )
 
 
 def scan(
@@ -101,13 +121,12 @@ def scan(
     workers: int | None = None,
     progress: bool = True,
 ) -> ScanResult:
-    """Check every video of a data set, and keep the results in the index.
+    """Check every video of a data set, keep the results in the index, and leave out videos that hold no clip.
 
     Args:
         source: a data set by name, a folder, a .csv list or tar files; see
             :func:`bodvcl.data.sets.open_dataset`.
-        clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat". None:
-            any length is accepted.
+        clip: as for :meth:`ScanResult.holding`.
         settings: settings of the built-in data sets. None: their defaults.
         workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
@@ -117,11 +136,11 @@ def scan(
     """
     data = open_dataset(source, settings, workers=workers, progress=progress)
     if data.tars:
-        held = scan_tars(data.tars, clip, workers=workers, progress=progress)
+        held = scan_tars(data.tars, workers=workers, progress=progress)
         data = replace(data, classes=held.classes)
         if not len(held.videos):
             raise DataError(nothing_usable(data, held.skipped))
-        return ScanResult(data, held.videos, held.skipped, held.checked, held.repeats)
+        return ScanResult(data, held.videos, held.skipped, held.checked, held.repeats).holding(clip)
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         results, checked = check_files(paths, index, workers=workers, progress=progress)
@@ -131,7 +150,7 @@ def scan(
         result = results[row.path]
         if isinstance(result, BadVideo):
             skipped.append((row.path, result.reason))
-        elif (reason := _unfit(row, result, clip)) is not None:
+        elif (reason := _refused(row)) is not None:
             skipped.append((row.path, reason))
         else:
             videos.append(replace(result, split=row.split, labels=dict(row.labels)))
@@ -139,4 +158,4 @@ def scan(
     if not videos:
         raise DataError(nothing_usable(data, skipped))
     kept, repeats = without_repeats(videos, first_of_each(videos, progress=progress))
-    return ScanResult(data, kept, skipped, checked, repeats)
+    return ScanResult(data, kept, skipped, checked, repeats).holding(clip)
