@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "experiments",
         "cli",
         "losses pretrained",
+        "compare",
         "sweep",
         "tables figures",
         "serve",

@@ -12,7 +12,7 @@ from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import built_in, open_dataset
 from bodvcl.engine.checkpoint import LAST, read_checkpoint
-from bodvcl.engine.ranks import World
+from bodvcl.engine.ranks import Ranks, World
 from bodvcl.runs.folder import newest_run, refuse_other_run
 from bodvcl.runs.lock import refuse_locked
 from bodvcl.text.words import counted
@@ -46,7 +46,7 @@ def _chosen(asked: TrainConfig, device: torch.device, world: World) -> tuple[Tra
     config, reasons = fitted(asked, found, device, world)
     found = found.holding(config.clip)
     part = found.training_part()
-    line = told(config, reasons, len(part.videos), device, world)
+    line = told(config, len(part.videos), Ranks(World(), device), world.size)
     return config, [*found.summary(), part.text, line, *explained(config, reasons)]
 
 

@@ -18,7 +18,7 @@ from bodvcl.data.files.scan import ScanResult
 from bodvcl.engine.assemble import step_memory
 from bodvcl.engine.memory import device_memory
 from bodvcl.engine.precision import pick_arithmetic, pick_lower
-from bodvcl.engine.ranks import World
+from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.timing import step_seconds
 from bodvcl.models.backbones.on_disk import with_weights_on_disk
 from bodvcl.text.words import counted
@@ -54,18 +54,18 @@ def fitted(
     return dataclasses.replace(chosen, model=with_weights_on_disk(chosen.model)), reasons
 
 
-def fitted_videos(config: TrainConfig, device: torch.device, world: World) -> tuple[TrainConfig, RunVideos]:
-    """Find the videos of a run, and choose what depends on them; both are printed.
+def fitted_videos(
+    config: TrainConfig, device: torch.device, world: World
+) -> tuple[TrainConfig, Reasons, RunVideos]:
+    """Find the videos of a run and print what was found; choose what depends on them, with the reasons.
 
     Raises:
         UserError: as :func:`fitted` and :func:`bodvcl.cli.run_videos.divided`.
     """
     found = scan_run(config)
     config, reasons = fitted(config, found, device, world)
-    videos = divided(found.holding(config.clip) if reasons else found, probed=config.log.probe)
-    if reasons:
-        print(told(config, reasons, len(videos.train), device, world))
-    return config, videos
+    held = found.holding(config.clip) if reasons else found
+    return config, reasons, divided(held, probed=config.log.probe)
 
 
 def _footage(found: ScanResult) -> Footage:
@@ -84,27 +84,25 @@ def _needs(config: TrainConfig, device: torch.device, world: World) -> int:
     return step_memory(config, upper, lower, world.size).total
 
 
-def told(config: TrainConfig, reasons: Reasons, videos: int, device: torch.device, world: World) -> str:
+def told(config: TrainConfig, videos: int, ranks: Ranks, processes: int | None = None) -> str:
     """One line: what was chosen, and what it costs.
 
     Args:
         config: the options, with nothing left to choose.
-        reasons: the reasons of the chosen ones.
         videos: number of videos to train on.
-        device: device of this process; a step is measured on it.
-        world: this process among those that train together.
+        ranks, processes: as for :func:`~bodvcl.engine.timing.step_seconds`, which measures a step.
     """
     clip, model = config.clip, config.model
     steps = config.epochs * (videos // config.batch_size)
     steps = steps if config.max_steps is None else min(steps, config.max_steps)
-    seconds = step_seconds(config, device, world.size)
+    seconds = step_seconds(config, ranks, processes)
     rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
     width = f" of width {model.width}" if model.backbone == "tiny" else ""
     return (
-        f"{_recipe(config)}fitted to {counted(videos, 'video')} and {_named(device)} (--dry-run says why): "
+        f"{_recipe(config)}fitted to {counted(videos, 'video')} and {_named(ranks.device)} (--dry-run says why): "
         f"{model.backbone}{width}, clips of {clip.frames}x{clip.size}x{clip.size} with stride "
         f"{clip.stride}{rate}, {config.batch_size} videos a step, {counted(config.epochs, 'epoch')}; "
-        f"{counted(steps, 'step')} of {seconds:.3g} s take about {_duration(steps * seconds)} "
+        f"{counted(steps, 'step')} of {seconds:.3g} s take about {duration(steps * seconds)} "
         "(a step was measured, without decoding)"
     )
 
@@ -127,7 +125,8 @@ def _named(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,7 +7,7 @@ import contextlib
 from bodvcl.cli.announce import announcement
 from bodvcl.cli.dry_run import dry_run
 from bodvcl.cli.end_of_run import TrainedRun, finish
-from bodvcl.cli.fit import fitted, fitted_videos
+from bodvcl.cli.fit import fitted, fitted_videos, told
 from bodvcl.cli.together import together, workers_of_process
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
@@ -78,9 +78,9 @@ def _train(
         print("\n".join(lines))
     name = f"{config.method}-{config.decouple}"
     run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
-    config, videos = ranks.tell(lambda: fitted_videos(asked, ranks.device, world))
-    if asked.fit:
-        print("\n".join(announcement(config, ranks.device, world)))
+    config, reasons, videos = ranks.tell(lambda: fitted_videos(asked, ranks.device, world))
+    if reasons:
+        print("\n".join([told(config, len(videos.train), ranks), *announcement(config, ranks.device, world)]))
     plan = ClipPlan(
         videos.train, config.clip, config.augment, config.batch_size, config.seed, ranks.rank, ranks.size
     )

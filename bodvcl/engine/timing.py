@@ -11,7 +11,7 @@ from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.batch import ClipBatch, ClipParams
 from bodvcl.engine.machinery import build_machinery
 from bodvcl.engine.parts import PartProblems
-from bodvcl.engine.ranks import Ranks, World
+from bodvcl.engine.ranks import Ranks
 from bodvcl.engine.step import step_gradient
 
 _FEW = 2
@@ -20,59 +20,55 @@ _QUICK = 0.5
 """Seconds below which the whole batch is tried, too."""
 
 
-def step_seconds(config: TrainConfig, device: torch.device, processes: int = 1) -> float:
-    """Seconds that the gradient of a step takes, on clips of noise, without decoding and other processes.
+def step_seconds(config: TrainConfig, ranks: Ranks, processes: int | None = None) -> float:
+    """Seconds that the gradient of a step takes, on clips of noise and without decoding.
 
-    A slow CPU computes only :data:`_FEW` videos, and the seconds are in proportion. The state of PyTorch's
-    random numbers is as before.
+    A slow CPU alone computes only :data:`_FEW` videos, and the seconds are in proportion. The state of
+    PyTorch's random numbers is as before.
 
     Args:
         config: the options of the run.
-        device: where it trains.
-        processes: number of processes that share a batch.
+        ranks: the processes that measure together; all of them call this.
+        processes: number of processes that will share a batch. None: as many.
     """
+    processes = processes or ranks.size
     one = dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, weights=None),
-        batch_size=config.batch_size // processes,
-        accumulate=1,
-        compile=False,
-        shard=False,
+        config, model=dataclasses.replace(config.model, weights=None), compile=False, shard=False
     )
-    part = max(2, one.batch_size // config.accumulate)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        few = min(_FEW, part)
-        seconds = _seconds(dataclasses.replace(one, batch_size=few), device)
-        if few < part and (device.type == "cuda" or seconds < _QUICK):
-            few, seconds = part, _seconds(dataclasses.replace(one, batch_size=part), device)
-    return seconds * one.batch_size / few
+    part = max(1 if processes > 1 else 2, config.batch_size // (processes * config.accumulate))
+    with torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []):
+        videos = min(_FEW, part) if ranks.size == 1 and ranks.device.type == "cpu" else part
+        seconds = _seconds(one, videos, ranks)
+        if videos < part and seconds < _QUICK:
+            videos, seconds = part, _seconds(one, part, ranks)
+    return seconds * config.batch_size / (videos * processes)
 
 
-def _seconds(config: TrainConfig, device: torch.device) -> float:
-    """Seconds of the second of two steps."""
-    machinery = build_machinery(config, device, Ranks(World(), device))
-    batch = _noise(config)
+def _seconds(config: TrainConfig, videos: int, ranks: Ranks) -> float:
+    """Seconds of the second of two steps with this many videos in each process."""
+    machinery = build_machinery(config, ranks.device, ranks)
+    batch = _noise(config, videos)
     for _ in range(2):
         machinery.trained.forget()
         start = time.perf_counter()
-        problems = PartProblems(
-            batch, 1, config.clip.views, lambda part: machinery.problem(part, health=False)
-        )
-        scale = machinery.changing.scaler.scale if machinery.arithmetic.scaled else None
         found = step_gradient(
-            machinery.solve, {**machinery.trained.solved}, problems, Ranks(World(), device), scale
+            machinery.solve,
+            {**machinery.trained.solved},
+            PartProblems(batch, 1, config.clip.views, lambda part: machinery.problem(part, health=False)),
+            ranks,
+            machinery.changing.scaler.scale if machinery.arithmetic.scaled else None,
+            collect=machinery.collect,
         )
         found.values["loss"].item()  # waits for the device
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize(ranks.device)
         seconds = time.perf_counter() - start
     return seconds
 
 
-def _noise(config: TrainConfig) -> ClipBatch:
+def _noise(config: TrainConfig, videos: int) -> ClipBatch:
     """A batch of noise, augmented as the clips of a training are."""
-    clip, videos = config.clip, config.batch_size
+    clip = config.clip
     count = videos * clip.views
     return ClipBatch(
         torch.randint(0, 256, (count, clip.frames, clip.size, clip.size, 3), dtype=torch.uint8),

@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"optim.name {config.optim.name}: this control is trained with adamw")
         folder = Path(config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        config, videos = fitted_videos(config, torch.device("cpu"), World())
+        config, _, videos = fitted_videos(config, torch.device("cpu"), World())
         start = time.monotonic()
         encoder, loss = train_supervised(config, videos)
         seconds = time.monotonic() - start

@@ -11,13 +11,13 @@ import torch
 import yaml
 from processes import finish, start
 
+from bodvcl.cli.fit import fitted_videos
 from bodvcl.cli.main import main
-from bodvcl.cli.pretrain import fitted_videos
 from bodvcl.config.parse import load_yaml, parse_config
 from bodvcl.config.schema import ShapesConfig
 from bodvcl.data.made import shapes
 from bodvcl.data.sets import open_dataset
-from bodvcl.engine.ranks import World
+from bodvcl.engine.ranks import Ranks, World
 from bodvcl.engine.timing import step_seconds
 
 SMALL = [
@@ -97,9 +97,9 @@ def test_contradictions_are_told_before_the_scan(folder, tmp_path, capsys, monke
 
 
 def test_measuring_a_step_leaves_the_random_numbers_alone(folder):
-    config, _ = fitted_videos(parse_config(["--data", str(folder), *SMALL]), torch.device("cpu"), World())
+    config, _, _ = fitted_videos(parse_config(["--data", str(folder), *SMALL]), torch.device("cpu"), World())
     before = torch.get_rng_state()
-    assert step_seconds(config, torch.device("cpu")) > 0
+    assert step_seconds(config, Ranks(World(), torch.device("cpu"))) > 0
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bodvcl.cli.run_videos import divided, scan_run
+from bodvcl.compare.summary import Line
+from bodvcl.compare.variants import PLAIN
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.experiments import scene, supervised
-from bodvcl.experiments.compare_summary import Line
 from bodvcl.experiments.scene_plan import KNOB, OURS, SUPERVISED, VARIANTS, SceneOptions, plan_scene
 from bodvcl.experiments.scene_report import knob_plot, verdict
-from bodvcl.experiments.variants import PLAIN
 from bodvcl.sweep import processes
 
 TINY = (
