@@ -41,7 +41,9 @@ def write_recipe(own: OwnVideos, extra: Sequence[str]) -> None:
     videos = divided(found.holding(chosen.clip), probed=True)
     choice = wanted_labels(videos.probe, (), chosen.seed)
     if "epochs" in reasons:
-        chosen = dataclasses.replace(chosen, epochs=max(1, round(SHARE * chosen.epochs)))
+        fewer = max(1, round(SHARE * chosen.epochs))
+        reasons = {**reasons, "epochs": f"{SHARE:.0%} of the {chosen.epochs} that bodvcl train would take"}
+        chosen = dataclasses.replace(chosen, epochs=fewer)
     if device.type == "cpu" and chosen.workers is None:
         chosen = dataclasses.replace(chosen, workers=0)
     print(f"reads the labels {', '.join(map(plain, choice.labels))}")

@@ -63,9 +63,9 @@ def fitted_videos(
         UserError: as :func:`fitted` and :func:`bodvcl.cli.run_videos.divided`.
     """
     found = scan_run(config)
-    config, reasons = fitted(config, found, device, world)
-    held = found.holding(config.clip) if reasons else found
-    return config, reasons, divided(held, probed=config.log.probe)
+    chosen, reasons = fitted(config, found, device, world)
+    held = found.holding(chosen.clip) if config.fit else found
+    return chosen, reasons, divided(held, probed=chosen.log.probe)
 
 
 def _footage(found: ScanResult) -> Footage:
@@ -99,9 +99,9 @@ def told(config: TrainConfig, videos: int, ranks: Ranks, processes: int | None =
     rate = "" if clip.fps is None else f" at {clip.fps:g} fps"
     width = f" of width {model.width}" if model.backbone == "tiny" else ""
     return (
-        f"{_recipe(config)}fitted to {counted(videos, 'video')} and {_named(ranks.device)} (--dry-run says why): "
-        f"{model.backbone}{width}, clips of {clip.frames}x{clip.size}x{clip.size} with stride "
-        f"{clip.stride}{rate}, {config.batch_size} videos a step, {counted(config.epochs, 'epoch')}; "
+        f"{_recipe(config)}fitted to {counted(videos, 'video')} and {_named(ranks.device)} "
+        f"(--dry-run says why): {model.backbone}{width}, clips of {clip.frames}x{clip.size}x{clip.size} with "
+        f"stride {clip.stride}{rate}, {config.batch_size} videos a step, {counted(config.epochs, 'epoch')}; "
         f"{counted(steps, 'step')} of {seconds:.3g} s take about {duration(steps * seconds)} "
         "(a step was measured, without decoding)"
     )

@@ -78,8 +78,8 @@ def _train(
         print("\n".join(lines))
     name = f"{config.method}-{config.decouple}"
     run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
-    config, reasons, videos = ranks.tell(lambda: fitted_videos(asked, ranks.device, world))
-    if reasons:
+    config, _, videos = ranks.tell(lambda: fitted_videos(asked, ranks.device, world))
+    if asked.fit:
         print("\n".join([told(config, len(videos.train), ranks), *announcement(config, ranks.device, world)]))
     plan = ClipPlan(
         videos.train, config.clip, config.augment, config.batch_size, config.seed, ranks.rank, ranks.size

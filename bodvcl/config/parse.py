@@ -50,8 +50,7 @@ def parse_config(
     start, _ = parse_known(_Start, argv, prog=prog, help=False)
     base = _base(start, newest_run)
     found = read(TrainConfig, argv, prog=prog, default=base)
-    if found.fit == base.fit:
-        found.fit = _left(base.fit, _typed(argv))
+    found.fit = _left(found.fit, _typed(argv))
     return validate(dataclasses.asdict(found))
 
 

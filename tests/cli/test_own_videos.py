@@ -13,6 +13,7 @@ from processes import finish, start
 
 from bodvcl.cli.fit import fitted_videos
 from bodvcl.cli.main import main
+from bodvcl.config.methods import WHOLE_CLIP
 from bodvcl.config.parse import load_yaml, parse_config
 from bodvcl.config.schema import ShapesConfig
 from bodvcl.data.made import shapes
@@ -101,6 +102,24 @@ def test_measuring_a_step_leaves_the_random_numbers_alone(folder):
     before = torch.get_rng_state()
     assert step_seconds(config, Ranks(World(), torch.device("cpu"))) > 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", ["moco", "byol", "swav", "dualvar", "hdc"])
+def test_a_step_of_every_method_can_be_measured(method):
+    words = [*SMALL, "--method", method, "--clip.frames", "6", "--batch-size", "4"]
+    if method in WHOLE_CLIP:
+        words += ["--decouple", "none", "--clip.views", "3", "--clip.twin"]
+    config = parse_config(words)
+    assert step_seconds(config, Ranks(World(), torch.device("cpu"))) > 0
+
+
+def test_short_videos_are_left_out_although_nothing_was_left_to_choose(folder, tmp_path, capsys):
+    words = ["--config", "scenes", "--data", str(folder), *SMALL, "--clip.stride", "6", "--batch-size", "4"]
+    words += ["--model.backbone", "r3d_18_thin", "--clip.size", "32", "--fit", "model.width"]
+    words.remove("--model.width")
+    words.remove("4")
+    assert main(["train", *words, "--run-dir", str(tmp_path / "r")]) == 2
+    assert "40 frames, a clip of 8 frames with stride 6 needs 43" in capsys.readouterr().err
 
 
 def test_show_draws_clips_of_the_chosen_length(folder, tmp_path, capsys):

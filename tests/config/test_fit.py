@@ -172,6 +172,7 @@ def test_it_applies_to_own_videos_without_a_recipe_only(tmp_path):
         "clip.stride",
         "epochs",
     )
+    assert parse_config(["--fit", "clip.stride", "epochs", "--clip.stride", "3"]).fit == ("epochs",)
     assert set(BUILT_IN) == {name for name, entry in DATA_SETS.items() if isinstance(entry, BuiltInDataSet)}
 
 

@@ -67,7 +67,8 @@ def _resample(chosen: Chosen, known: NDArray[Any], videos: int, usual: float) ->
         return
     slow, fast = (float(x) for x in np.quantile(known, (0.05, 0.95), method="nearest"))
     if fast < UNLIKE * slow:
-        chosen.take("clip.fps", None, f"most videos have {slow:.4g} to {fast:.4g} frames per second")
+        between = f"{slow:.4g}" if slow == fast else f"{slow:.4g} to {fast:.4g}"
+        chosen.take("clip.fps", None, f"most videos have {between} frames per second")
     elif len(known) < videos:
         unknown = counted(videos - len(known), "video")
         chosen.take("clip.fps", None, f"the frame rate of {unknown} is not known")
