@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from bodvcl.cli.run_videos import RunVideos, divided, scan_run
-from bodvcl.config.fit import TYPICAL, Footage, Machine, fit, value_of
+from bodvcl.config.fit.choice import TYPICAL, Footage, Machine, value_of
+from bodvcl.config.fit.choose import fit
 from bodvcl.config.parse import OWN_VIDEOS, validate
 from bodvcl.config.passes import bilevel_of
 from bodvcl.config.schema import BUILT_IN, Fitted, TrainConfig

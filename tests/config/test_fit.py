@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodvcl.config.fit import TYPICAL, Footage, Machine, fit
+from bodvcl.config.fit.choice import TYPICAL, Footage, Machine
+from bodvcl.config.fit.choose import fit
 from bodvcl.config.parse import dump_yaml, load_yaml, parse_config, validate
 from bodvcl.config.schema import BUILT_IN, ModelConfig, TrainConfig
 from bodvcl.data.sets import DATA_SETS, BuiltInDataSet
