@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bodvcl.cli.console import run_verb, uninterrupted
 from bodvcl.config.command_line import parse
+from bodvcl.errors import ConfigError
 
 if TYPE_CHECKING:
     from bodvcl.compare.own import OwnVideos
@@ -50,10 +51,13 @@ def _prepared(options: CompareOptions, data: str, extra: Sequence[str]) -> OwnVi
     """
     from bodvcl.cli.compare_recipe import write_recipe
     from bodvcl.compare.own import OwnVideos
+    from bodvcl.config.parse import load_yaml
     from bodvcl.runs.folder import create_folder
 
     create_folder(options.out, "--out")
     own = OwnVideos(data, options.out / "recipe.yaml")
     if not own.recipe.exists():
         write_recipe(own, extra)
+    elif (other := load_yaml(own.recipe).data) != data:
+        raise ConfigError(f"{own.recipe} is of a comparison on {other}: give another --out, or remove it")
     return own

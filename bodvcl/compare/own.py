@@ -32,7 +32,8 @@ class OwnVideos:
     @property
     def name(self) -> str:
         """What tables call them: the last part of the path, without the name of the layout."""
-        return Path(self.data.rpartition(":")[2]).name or self.data
+        place = Path(self.data.rpartition(":")[2])
+        return place.name or place.resolve().name
 
 
 def own_data(data: Sequence[str]) -> str | None:

@@ -131,6 +131,12 @@ def test_data_without_labels_are_refused_in_one_line(by_class, tmp_path, capsys,
     assert "comparison has 'plain', '+ L_pred'" in capsys.readouterr().err
 
 
+def test_the_recipe_of_other_data_is_not_taken(by_class, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text("base: videos\nfit: []\ndata: other\n")
+    assert main(["compare", "--data", str(by_class), "--out", str(tmp_path)]) == 2
+    assert "recipe.yaml is of a comparison on other: give another --out" in capsys.readouterr().err
+
+
 def test_a_probe_that_failed_is_not_called_unfinished(tmp_path):
     own = OwnVideos("mine", tmp_path / "recipe.yaml")
     tasks = list(plan(CompareOptions(out=tmp_path, seeds=1), (), own))
