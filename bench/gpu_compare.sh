@@ -56,7 +56,7 @@ if [ "$left" -le 0 ]; then
 fi
 echo "== $runs trainings at a time, $left seconds"
 failed=0
-limited "$((left + to_end - 15))" "$python" -m bodvcl.experiments.compare --out "$work/runs" --methods simclr --seeds "$seeds" \
+limited "$((left + to_end - 15))" "$python" -m bodvcl compare --out "$work/runs" --methods simclr --seeds "$seeds" \
   --variants plain "+ BOD-VCL" "+ L_pred" "plain, uncorrelated" --epochs "${EPOCHS:-4}" \
   --workers "$runs" --minutes "$((left / 60)).$(printf %02d $((left % 60 * 100 / 60)))" -- "${training[@]}" || failed=$?
 if [ "$failed" -ne 0 ]; then

@@ -11,7 +11,7 @@ import torch
 from bodvcl.bilevel.problem import Step
 from bodvcl.bilevel.solvers import make_solver
 from bodvcl.bilevel.vectors import difference, norm
-from bodvcl.cli.run_videos import find_run_videos
+from bodvcl.cli.run_videos import divided, scan_run
 from bodvcl.config.schema import BilevelConfig, ModelConfig, TrainConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.plan import ClipPlan
@@ -22,7 +22,7 @@ from bodvcl.engine.problem import BatchProblem
 
 def main() -> None:
     config = TrainConfig(data="shapes")
-    videos = find_run_videos(config).train
+    videos = divided(scan_run(config), probed=False).train
     plan = ClipPlan(videos, config.clip, config.augment, config.batch_size, config.seed)
     batch = next(iter(open_source(plan, config.decode, device=torch.device("cpu"), workers=0).epoch(0)))
     clips, ids = finish(batch, config.augment), batch.videos.repeat_interleave(config.clip.views)

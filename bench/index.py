@@ -24,10 +24,10 @@ import torch
 
 from bodvcl.config.schema import AugmentConfig, ClipConfig
 from bodvcl.data.clips.plan import ClipPlan
+from bodvcl.data.files.judged import judged
 from bodvcl.data.files.scan_summary import summary_lines
 from bodvcl.data.files.tars.arrow import write_arrow
 from bodvcl.data.files.tars.rows import SCHEMA
-from bodvcl.data.files.tars.scan import judged
 from bodvcl.data.files.tars.table import FACTS, VideoTable
 from bodvcl.data.files.training_part import training_part
 from bodvcl.data.files.video_list import list_videos

@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cli",
         "hub",
         "losses pretrained",
+        "compare",
         "sweep",
         "tables figures",
         "serve",

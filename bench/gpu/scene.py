@@ -47,7 +47,8 @@ def hands(folder: Path, listed: Path, until: float, gpu: bool) -> dict[str, floa
     found = {}
     for name, options in HANDS.items():
         run = folder / "hands" / name.replace(", ", "-")
-        line = [sys.executable, "-m", "bodvcl.train", "--data", str(listed), "--run-dir", str(run), *options]
+        line = [sys.executable, "-m", "bodvcl.train", "--config", "scenes", "--data", str(listed)]
+        line += ["--run-dir", str(run), *options]
         line += ["--clip.stride", "4", "--augment.flip", "0", "--decode.keep", "2", "--log.no-report"]
         line += [*NETWORK, "--epochs", "20"] if gpu else ["--max-steps", "2", "--batch-size", "8"]
         try:

@@ -10,14 +10,16 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bodvcl.cli.fit import fitted
+from bodvcl.cli.run_videos import scan_run
 from bodvcl.config.command_line import Positional, argument, parse_known
 from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.data.clips.order import epoch_order
-from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import BadVideo
-from bodvcl.data.sets import BuiltInSettings
 from bodvcl.data.show import SeenVideo, see_video
+from bodvcl.engine.device import pick_device
+from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.text.words import counted
 from bodvcl.viz.clip_page import sheet_html, sheet_png, sheet_video
@@ -52,10 +54,9 @@ def show_verb(arguments: Sequence[str]) -> int:
     if options.out.suffix not in _FORMATS:
         raise ConfigError(f"--out {options.out}: expected a name that ends in {' or '.join(_FORMATS)}")
     config = parse_config([*training, "--data", options.data], prog="bodvcl data show")
-    settings = BuiltInSettings.of(config)
-    found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
-    found.refuse_flip(config.augment.flip)
-    videos = found.training()
+    found = scan_run(config)
+    config, _ = fitted(config, found, pick_device(config.device), World())
+    videos = found.holding(config.clip).training()
     seen: list[SeenVideo] = []
     for index in epoch_order(config.seed, options.epoch, len(videos)).tolist():
         if len(seen) == options.videos:

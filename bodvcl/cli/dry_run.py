@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 
 from bodvcl.cli.announce import announcement
+from bodvcl.cli.fit import explained, fitted, told
+from bodvcl.cli.run_videos import scan_run
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.files.scan import scan
 from bodvcl.data.sets import built_in, open_dataset
 from bodvcl.engine.checkpoint import LAST, read_checkpoint
-from bodvcl.engine.ranks import World
+from bodvcl.engine.ranks import Ranks, World
 from bodvcl.runs.folder import newest_run, refuse_other_run
 from bodvcl.runs.lock import refuse_locked
 from bodvcl.text.words import counted
@@ -24,11 +26,28 @@ def dry_run(config: TrainConfig, device: torch.device, world: World) -> None:
             a run folder that is taken or that another process writes, a checkpoint of another run.
     """
     first = world.rank == 0
-    for line in announcement(config, device, world) if first else ():
+    asked = config
+    config, _ = fitted(asked, None, device, world)
+    lines = announcement(config, device, world)
+    if not first:
+        return
+    if asked.fit:
+        config, data = _chosen(asked, device, world)
+        lines = announcement(config, device, world)
+    else:
+        data = _data(config)
+    for line in [*lines, "", dump_yaml(config), *data, *_folder(config)]:
         print(line)
-    print("\n" + dump_yaml(config))
-    for line in [*_data(config), *_folder(config)] if first else ():
-        print(line)
+
+
+def _chosen(asked: TrainConfig, device: torch.device, world: World) -> tuple[TrainConfig, list[str]]:
+    """The options with those that are chosen, and lines about the videos and the reasons."""
+    found = scan_run(asked)
+    config, reasons = fitted(asked, found, device, world)
+    found = found.holding(config.clip)
+    part = found.training_part()
+    line = told(config, len(part.videos), Ranks(World(), device), world.size)
+    return config, [*found.summary(), part.text, line, *explained(config, reasons)]
 
 
 def _data(config: TrainConfig) -> list[str]:

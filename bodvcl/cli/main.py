@@ -16,6 +16,7 @@ VERBS = {
     "probe": "evaluate the frozen features of a trained encoder on labelled videos",
     "finetune": "train a classifier from a trained encoder on labelled videos, and test it",
     "detect": "train an encoder to detect the actions of people (AVA), or evaluate predictions",
+    "compare": "train with and without BOD-VCL on your labelled videos, and say which reads more of them",
     "sweep": "run all combinations of a sweep file, such as an ablation of the paper, and make a table",
     "table": "make a table of any runs in Markdown, LaTeX or CSV",
     "figures": "draw the figures of the paper for one or more runs, side by side",

@@ -7,7 +7,7 @@ import contextlib
 from bodvcl.cli.announce import announcement
 from bodvcl.cli.dry_run import dry_run
 from bodvcl.cli.end_of_run import TrainedRun, finish
-from bodvcl.cli.run_videos import find_run_videos
+from bodvcl.cli.fit import fitted, fitted_videos, told
 from bodvcl.cli.together import together, workers_of_process
 from bodvcl.config.parse import dump_yaml
 from bodvcl.config.schema import TrainConfig
@@ -54,7 +54,7 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
         return 0
     ranks = Ranks(world, device)
     with together(ranks, _smaller(config)):
-        run = _train(config, ranks, world, held)
+        config, run = _train(config, ranks, world, held)
     if not ranks.first:
         return 0 if run.outcome.signal is None else 128 + run.outcome.signal
     return finish(config, device, run)
@@ -67,12 +67,20 @@ def _smaller(config: TrainConfig) -> str:
     )
 
 
-def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.ExitStack) -> TrainedRun:
-    for line in announcement(config, ranks.device, ranks.world):
-        print(line)
+def _train(
+    config: TrainConfig, ranks: Ranks, world: World, held: contextlib.ExitStack
+) -> tuple[TrainConfig, TrainedRun]:
+    """Train; returns the options with those that were chosen, and the run."""
+    asked = config
+    config, _ = fitted(asked, None, ranks.device, world)
+    lines = announcement(config, ranks.device, world)  # which refuses what cannot be trained
+    if not asked.fit:
+        print("\n".join(lines))
     name = f"{config.method}-{config.decouple}"
     run_dir = ranks.tell(lambda: held.enter_context(open_run_dir(config.run_dir, name, config.resume)))
-    videos = ranks.tell(lambda: find_run_videos(config))
+    config, _, videos = ranks.tell(lambda: fitted_videos(asked, ranks.device, world))
+    if asked.fit:
+        print("\n".join([told(config, len(videos.train), ranks), *announcement(config, ranks.device, world)]))
     plan = ClipPlan(
         videos.train, config.clip, config.augment, config.batch_size, config.seed, ranks.rank, ranks.size
     )
@@ -97,4 +105,4 @@ def _train(config: TrainConfig, ranks: Ranks, world: World, held: contextlib.Exi
             print(f"  changed since the checkpoint: {line}")
     if ranks.first:
         write_atomically(run_dir / "config.yaml", dump_yaml(config).encode())
-    return TrainedRun(run_dir, videos, source, trainer.run())
+    return config, TrainedRun(run_dir, videos, source, trainer.run())

@@ -37,21 +37,40 @@ class RunVideos:
     probe: Sequence[VideoInfo]
 
 
-def find_run_videos(config: TrainConfig) -> RunVideos:
-    """Find the videos of a run and print what was found.
+def scan_run(config: TrainConfig) -> ScanResult:
+    """Scan the videos of a run. While options are to be chosen, videos of any length are kept.
 
     Raises:
-        DataError: no usable video, or a resumed run whose data are gone; ``--augment.flip`` where left and
-            right matter for a class.
+        DataError: no usable video, or a resumed run whose data are gone.
+        ConfigError: ``--augment.flip`` where left and right matter for a class.
     """
     if config.resume and not is_there(config.data):
         raise DataError(
             f"{config.data}: no such file or folder; if the data of the run have moved, give their new place "
             "with --data: the run goes on if the files are the same"
         )
-    settings = BuiltInSettings.of(config)
-    found = scan(config.data, clip=config.clip, settings=settings, workers=config.workers)
-    found.refuse_flip(config.augment.flip)
+    found = scan(
+        config.data,
+        clip=None if config.fit else config.clip,
+        settings=BuiltInSettings.of(config),
+        workers=config.workers,
+        image_fps=config.clip.image_fps,
+    )
+    if "augment.flip" not in config.fit:
+        found.refuse_flip(config.augment.flip)
+    return found
+
+
+def divided(found: ScanResult, *, probed: bool) -> RunVideos:
+    """Print what a scan found, and divide it.
+
+    Args:
+        found: videos that hold a clip.
+        probed: whether a probe follows the training.
+
+    Raises:
+        DataError: no video to train on.
+    """
     for line in found.summary():
         print(line)
     print(found.training_part().text)
@@ -61,6 +80,6 @@ def find_run_videos(config: TrainConfig) -> RunVideos:
         to_probe = spread(to_probe, _PROBED)
     videos = RunVideos(found, found.training(), without_shared(to_probe))
     left_out = len(to_probe) - len(videos.probe)
-    if config.log.probe and left_out:
+    if probed and left_out:
         print(f"the probe after training does not test on {counted(left_out, 'video')} that it trains on")
     return videos

@@ -79,6 +79,9 @@ GEOMETRY = {
 }
 """Every backbone by name."""
 
+TORCHVISION = "torchvision"
+"""Value of ``model.weights``: torchvision's weights of the backbone, where they are on this machine."""
+
 CAN_SHARD = ("vit_b16",)
 """Backbones of blocks that follow each other, whose weights can be cut over processes block by block."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bodvcl.config.backbones import CAN_LOAD, CAN_SHARD, GEOMETRY, MIN_FEATURES, Geometry
+from bodvcl.config.backbones import CAN_LOAD, CAN_SHARD, GEOMETRY, MIN_FEATURES, TORCHVISION, Geometry
 from bodvcl.config.methods import TITLES, WHOLE_CLIP
 from bodvcl.config.passes import backbone_passes_alone, differentiates_twice
 from bodvcl.config.schema import (
@@ -150,6 +150,12 @@ def _wrong_weights(weights: str, geometry: Geometry) -> Iterator[str]:
         yield (
             f"model.weights: there are no published weights for {geometry.name}; drop it, or use one of "
             f"{', '.join(CAN_LOAD)}"
+        )
+        return
+    if weights == TORCHVISION and geometry.weights is None:
+        yield (
+            f"model.weights: torchvision has none for {geometry.name}; give a file, or use "
+            f"{', '.join(g.name for g in GEOMETRY.values() if g.weights)}"
         )
         return
     kind = weights.partition(".")[0]

@@ -33,6 +33,23 @@ BackboneName = Literal[
     "vit_b16",
 ]
 """Networks that make per-frame features."""
+Fitted = Literal[
+    "model.backbone",
+    "model.width",
+    "model.embed_dim",
+    "model.hidden_dim",
+    "clip.size",
+    "clip.frames",
+    "clip.stride",
+    "clip.fps",
+    "batch_size",
+    "epochs",
+    "augment.flip",
+    "optim.lr",
+]
+"""Options that can be chosen from the videos and the device (:mod:`bodvcl.config.fit`)."""
+BUILT_IN = ("scenes", "digits", "shapes")
+"""Values of ``data`` that are no videos of the user."""
 
 
 @dataclass
@@ -228,7 +245,8 @@ class ModelConfig:
     weights: str | None = None
     """Published weights to start from. None: train from scratch.
     A checkpoint file of SlowFast, PyTorchVideo or torchvision,
-    or a name in torchvision, such as R2Plus1D_18_Weights.KINETICS400_V1."""
+    or a name in torchvision, such as R2Plus1D_18_Weights.KINETICS400_V1, which is downloaded once.
+    torchvision: its weights of this backbone, if they are on this machine; nothing is downloaded."""
     temporal_padding: Literal["repeat", "zero"] = "repeat"
     """How temporal convolutions pad the ends of a clip.
     repeat: repeat the first and last frame. A still clip then has the same feature in every frame.
@@ -505,7 +523,7 @@ class TrainConfig:
 
     config: str | None = None
     """Recipe to start from: the name of one in configs/ (`--config paper`), or a .yaml file.
-    Options on the command line override it."""
+    Options on the command line override it. None: for videos of your own the recipe videos."""
     data: str = "scenes"
     """Videos to train on. One of:
     scenes, digits or shapes: a built-in data set.
@@ -516,6 +534,9 @@ class TrainConfig:
     's3://bucket/train-{0000..0127}.tar' (docs/data_sets.md).
     A data set in its official layout by name: ucf101:FOLDER,
     or ucf101@2:FOLDER for its second split (docs/data_sets.md)."""
+    fit: tuple[Fitted, ...] = ()
+    """Options to choose from the videos and the device; --dry-run gives the reasons (docs/recipes.md).
+    Those that are given on the command line, or by a recipe that builds on this one, are kept."""
     run_dir: UserPath | None = None
     """Folder of this run. None: runs/<date>-<time>-<method>-<decouple>."""
     resume: bool = False
@@ -587,7 +608,7 @@ class TrainConfig:
     dry_run: bool = False
     """Print what would be trained and the resolved configuration, then stop.
     The starting weights, the checkpoint to resume and the list of videos are read.
-    No video is opened and nothing is written."""
+    No video is opened and nothing is written; with --fit the videos are scanned, as by bodvcl data scan."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     digits: DigitsConfig = field(default_factory=DigitsConfig)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)

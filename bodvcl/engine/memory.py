@@ -115,7 +115,7 @@ def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:
     Raises:
         ConfigError: the message says how much each part takes and how much memory the device has.
     """
-    available = _memory_of(device)
+    available = device_memory(device)
     if estimate.total > _ABSURD * available:
         raise ConfigError(
             f"a step would take {estimate}, and {device} has {_human(available)}: lower --batch-size, "
@@ -123,7 +123,8 @@ def refuse_absurd(estimate: MemoryEstimate, device: torch.device) -> None:
         )
 
 
-def _memory_of(device: torch.device) -> int:
+def device_memory(device: torch.device) -> int:
+    """Bytes of memory of a GPU, or of this machine."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return machine_memory()

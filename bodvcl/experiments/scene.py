@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from bodvcl.cli.console import run_verb
+from bodvcl.compare.trained_table import trained_table
 from bodvcl.config.command_line import parse
 from bodvcl.experiments.scene_plan import SceneOptions, plan_scene
 from bodvcl.experiments.scene_report import knob_plot, verdict
-from bodvcl.experiments.trained_table import trained_table
 
 _NAME = "scene"
 

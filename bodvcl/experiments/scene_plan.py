@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bodvcl.compare.plan import Task, task_folder
+from bodvcl.compare.summary import Cell
+from bodvcl.compare.variants import PLAIN
 from bodvcl.config.schema import STRICT, UserPath
 from bodvcl.errors import ConfigError
-from bodvcl.experiments.compare_plan import Task, task_folder
-from bodvcl.experiments.compare_summary import Cell
-from bodvcl.experiments.variants import PLAIN
 
 _PLAIN = ("--decouple", "none")
 _BOD = ("--koopman.dynamic", "mean")

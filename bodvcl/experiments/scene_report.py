@@ -10,9 +10,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from bodvcl.experiments.compare_summary import Line
+from bodvcl.compare.summary import Line
+from bodvcl.compare.variants import PLAIN
 from bodvcl.experiments.scene_plan import KNOB, OURS, SUPERVISED, data_name
-from bodvcl.experiments.variants import PLAIN
 
 Z = "z"
 ENOUGH = 10.0

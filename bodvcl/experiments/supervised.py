@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bodvcl.cli.console import run_verb
-from bodvcl.cli.run_videos import RunVideos, find_run_videos
+from bodvcl.cli.fit import fitted_videos
+from bodvcl.cli.run_videos import RunVideos
 from bodvcl.config.parse import parse_config
 from bodvcl.config.schema import TrainConfig
 from bodvcl.data.clips.augment import finish
@@ -28,6 +29,7 @@ from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sets import built_in
 from bodvcl.data.sources.source import open_source
 from bodvcl.engine.learner import untrained_encoder
+from bodvcl.engine.ranks import World
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.evaluate.end_of_run import evaluate_run
 from bodvcl.evaluate.probe_console import probe_summary
@@ -124,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"optim.name {config.optim.name}: this control is trained with adamw")
         folder = Path(config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        videos = find_run_videos(config)
+        config, _, videos = fitted_videos(config, torch.device("cpu"), World())
         start = time.monotonic()
         encoder, loss = train_supervised(config, videos)
         seconds = time.monotonic() - start

@@ -90,10 +90,10 @@ def is_finished(job: Job) -> bool:
             f"{job.folder} holds a run made with other options: choose another --out, or remove that folder"
         )
     result = job.run / job.result
-    return result.exists() and (job.result != SUMMARY or _all_steps(result))
+    return result.exists() and (job.result != SUMMARY or all_steps(result))
 
 
-def _all_steps(summary: Path) -> bool:
+def all_steps(summary: Path) -> bool:
     """Whether the training was complete: a stopped one leaves a summary, too."""
     content = json.loads(summary.read_text(encoding="utf-8"))
     return int(content["steps"]) >= int(content["planned steps"])

@@ -118,7 +118,7 @@ def test_data_that_are_not_there_are_told(tmp_path, capsys, data, complaint):
 def test_videos_are_counted_and_not_opened(tmp_path, capsys):
     for number in range(3):
         (tmp_path / f"{number}.mp4").write_text("no video at all")
-    assert main(["--data", str(tmp_path), "--device", "cpu", "--dry-run"]) == 0
+    assert main(["--config", "scenes", "--data", str(tmp_path), "--device", "cpu", "--dry-run"]) == 0
     assert "3 videos listed in" in capsys.readouterr().out
 
 

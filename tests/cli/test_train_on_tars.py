@@ -89,7 +89,7 @@ def test_scan_show_and_dry_run(tiny, data, tmp_path, capsys):
     assert main(["data", "scan", str(data)]) == 0
     assert "0 tar files checked, 3 known already" in capsys.readouterr().out
     assert main(["data", "show", str(data), "--out", str(tmp_path / "sheet.png"), "--videos", "2"]) == 0
-    assert train(tiny, "--data", str(data), "--dry-run") == 0
+    assert train(tiny, "--config", "scenes", "--data", str(data), "--dry-run") == 0
     assert "3 tar files" in capsys.readouterr().out
 
 

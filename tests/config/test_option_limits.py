@@ -14,12 +14,12 @@ import pytest
 from bodvcl.cli import report
 from bodvcl.cli.main import main
 from bodvcl.cli.probe import ProbeCommand
+from bodvcl.compare.plan import CompareOptions
 from bodvcl.config.command_line import parse
 from bodvcl.config.parse import find_recipe, load_yaml, parse_config, validate
 from bodvcl.config.schema import TrainConfig
 from bodvcl.errors import ConfigError
 from bodvcl.experiments import synthetic
-from bodvcl.experiments.compare_plan import CompareOptions
 
 
 def options(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bodvcl.cli.run_videos import divided, scan_run
+from bodvcl.compare.summary import Line
+from bodvcl.compare.variants import PLAIN
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
 from bodvcl.experiments import scene, supervised
-from bodvcl.experiments.compare_summary import Line
 from bodvcl.experiments.scene_plan import KNOB, OURS, SUPERVISED, VARIANTS, SceneOptions, plan_scene
 from bodvcl.experiments.scene_report import knob_plot, verdict
-from bodvcl.experiments.variants import PLAIN
 from bodvcl.sweep import processes
 
 TINY = (
@@ -91,7 +92,7 @@ def test_the_labels_are_learned(tmp_path):
     words = [*TINY, *words]
     config = parse_config(words)
     torch.manual_seed(0)
-    videos = supervised.find_run_videos(config)
+    videos = divided(scan_run(config), probed=False)
     assert supervised.label_numbers(videos.train)[0] == {"scene": 1, "digit": 4, "trajectory": 2}
     _, loss = supervised.train_supervised(config, videos)
     assert loss < 0.5 * (torch.log(torch.tensor(4.0)) + torch.log(torch.tensor(2.0))) / 3
@@ -99,7 +100,7 @@ def test_the_labels_are_learned(tmp_path):
 
 def test_videos_without_labels_are_refused(tmp_path):
     config = parse_config([*TINY, "--data", "scenes", "--scenes.cache", str(tmp_path), "--workers", "0"])
-    videos = supervised.find_run_videos(config)
+    videos = divided(scan_run(config), probed=False)
     with pytest.raises(DataError, match="no labels to learn from"):
         supervised.label_numbers([replace(video, labels={}) for video in videos.train])
 

@@ -27,6 +27,9 @@ class Columns(Protocol):
     def label_names(self, column: str) -> set[str]:
         """See :func:`label_names`."""
 
+    def paths(self) -> list[str]:
+        """See :func:`paths`."""
+
 
 def taken(videos: Sequence[VideoInfo], places: NDArray[Any]) -> Sequence[VideoInfo]:
     """The videos at some places.
@@ -72,6 +75,11 @@ def label_names(videos: Sequence[VideoInfo], column: str) -> set[str]:
     if isinstance(videos, Columns):
         return videos.label_names(column)
     return {video.labels[column] for video in videos if video.labels.get(column)}
+
+
+def paths(videos: Sequence[VideoInfo]) -> list[str]:
+    """The path of each video."""
+    return videos.paths() if isinstance(videos, Columns) else [video.path for video in videos]
 
 
 def where(videos: Sequence[VideoInfo], name: str, holds: Callable[[Any], bool]) -> NDArray[np.bool_]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from bodvcl.config.schema import ClipConfig
 from bodvcl.data.files.check import check_files
-from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.columns import taken, where
 from bodvcl.data.files.identity import first_of_each
 from bodvcl.data.files.images import at_rate
 from bodvcl.data.files.index import VideoIndex
+from bodvcl.data.files.judged import judged
 from bodvcl.data.files.parts import part_of
 from bodvcl.data.files.repeats import Repeat, without_repeats
 from bodvcl.data.files.scan_summary import nothing_usable, summary_lines
@@ -72,6 +72,26 @@ class ScanResult:
                 "right: a mirrored video would have the wrong label; add --augment.flip 0"
             )
 
+    def holding(self, clip: ClipConfig | None) -> ScanResult:
+        """Without the videos that hold no clip, which count as skipped.
+
+        Args:
+            clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat".
+                None: any length is accepted.
+
+        Raises:
+            DataError: no video holds one.
+        """
+        if clip is None:
+            return self
+        fits, unfit = judged(self.videos, clip)
+        if fits.all():
+            return self
+        skipped = list(dict.fromkeys([*self.skipped, *unfit]))
+        if not fits.any():
+            raise DataError(nothing_usable(self.data, skipped))
+        return replace(self, videos=taken(self.videos, fits), skipped=skipped)
+
     def split(self, name: str) -> Sequence[VideoInfo]:
         """The videos of one split of the list."""
         return taken(self.videos, where(self.videos, "split", name.__eq__))
@@ -85,7 +105,7 @@ class ScanResult:
         return summary_lines(self.data, self.videos, self.skipped, self.repeats, shown)
 
 
-def _fitting(row: VideoRow, info: VideoInfo, clip: ClipConfig | None, image_fps: float) -> VideoInfo:
+def _video(row: VideoRow, info: VideoInfo, image_fps: float) -> VideoInfo:
     """The video of a row, from what is known of its file.
 
     Raises:
@@ -93,9 +113,6 @@ def _fitting(row: VideoRow, info: VideoInfo, clip: ClipConfig | None, image_fps:
     """
     info = at_rate(info, row.fps or image_fps) if info.images else info
     video = info if row.segment is None else part_of(info, row.segment)
-    reason = None if clip is None else why_unfit(video, clip)
-    if reason is not None:
-        raise BadVideo(video.name, reason)
     return replace(video, split=row.split, labels=dict(row.labels))
 
 
@@ -108,13 +125,12 @@ def scan(
     progress: bool = True,
     image_fps: float | None = None,
 ) -> ScanResult:
-    """Check every video of a data set, and keep the results in the index.
+    """Check every video of a data set, keep the results in the index, and leave out videos that hold no clip.
 
     Args:
         source: a data set by name, a folder, a .csv list or tar files; see
             :func:`bodvcl.data.sets.open_dataset`.
-        clip: clips that a video must hold; shorter ones are skipped unless `clip.short` is "repeat". None:
-            any length is accepted.
+        clip: as for :meth:`ScanResult.holding`.
         settings: settings of the built-in data sets. None: their defaults.
         workers: number of processes. 0: check in this process. None: one per core.
         progress: show a progress bar.
@@ -126,11 +142,11 @@ def scan(
     """
     data = open_dataset(source, settings, workers=workers, progress=progress)
     if data.tars:
-        held = scan_tars(data.tars, clip, workers=workers, progress=progress)
+        held = scan_tars(data.tars, workers=workers, progress=progress)
         data = replace(data, classes=held.classes)
         if not len(held.videos):
             raise DataError(nothing_usable(data, held.skipped))
-        return ScanResult(data, held.videos, held.skipped, held.checked, held.repeats)
+        return ScanResult(data, held.videos, held.skipped, held.checked, held.repeats).holding(clip)
     with VideoIndex() as index:
         paths = [row.path for row in data.rows]
         results, checked = check_files(paths, index, workers=workers, progress=progress)
@@ -144,11 +160,11 @@ def scan(
             skipped.append((row.path, result.reason))
             continue
         try:
-            videos.append(_fitting(row, result, clip, image_fps))
+            videos.append(_video(row, result, image_fps))
         except BadVideo as error:
             skipped.append((error.path, error.reason))
     skipped = list(dict.fromkeys(skipped))
     if not videos:
         raise DataError(nothing_usable(data, skipped))
     kept, repeats = without_repeats(videos, first_of_each(videos, progress=progress))
-    return ScanResult(data, kept, skipped, checked, repeats)
+    return ScanResult(data, kept, skipped, checked, repeats).holding(clip)

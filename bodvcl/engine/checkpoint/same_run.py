@@ -26,6 +26,7 @@ _NEVER_MATTER = (
     "resume_with_other_videos",
     "dry_run",
     "config",
+    "fit",
     "max_steps",
     "workers",
     "decode",

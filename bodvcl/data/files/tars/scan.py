@@ -1,4 +1,4 @@
-"""Scan tar files of videos: check them, gather their rows, and leave out videos that hold no clip."""
+"""Scan tar files of videos: check them and gather their rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bodvcl.config.schema import ClipConfig
-from bodvcl.data.files.clip_fit import why_unfit
 from bodvcl.data.files.repeats import Repeat
 from bodvcl.data.tars.names import TarFile
 from bodvcl.errors import ConfigError
@@ -39,14 +34,11 @@ class TarScan:
     classes: dict[str, tuple[str, ...]]
 
 
-def scan_tars(
-    tars: Sequence[TarFile], clip: ClipConfig | None, *, workers: int | None, progress: bool
-) -> TarScan:
+def scan_tars(tars: Sequence[TarFile], *, workers: int | None, progress: bool) -> TarScan:
     """Check every video of some tar files, except in those that an earlier scan has checked.
 
     Args:
         tars, workers, progress: as in :func:`bodvcl.data.files.tars.check.check_tars`.
-        clip: clips that a video must hold. None: any length is accepted.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -59,37 +51,10 @@ def scan_tars(
 
     results, checked = check_tars(tars, workers=workers, progress=progress)
     videos = gathered(tars, results)
-    skipped = [(path, reason) for path, reason in videos.facts["bad"]]
-    fits, unfit = (np.ones(len(videos), bool), []) if clip is None else judged(videos, clip)
     return TarScan(
-        videos if fits.all() else videos.taken(fits),
-        skipped + unfit,
+        videos,
+        [(path, reason) for path, reason in videos.facts["bad"]],
         checked,
         repeats_of(videos),
         {name: tuple(values) for name, values in videos.facts["classes"].items()},
     )
-
-
-def judged(videos: VideoTable, clip: ClipConfig) -> tuple[NDArray[np.bool_], list[tuple[str, str]]]:
-    """Which videos hold a clip: bool (videos,); (path, reason) of the others.
-
-    Videos of one length and frame rate are judged once. With ``clip.fps`` those of a variable rate are judged
-    one by one.
-    """
-    names = ["frames"] if clip.fps is None else ["frames", "fps", "pts_step", "time_base"]
-    codes, first = videos.kinds(names)
-    if clip.fps is not None:
-        codes, first = _apart(codes, videos.numbers("variable_rate"))
-    reasons = [why_unfit(videos[place], clip) for place in first.tolist()]
-    unfit = np.array([reason is not None for reason in reasons], bool)[codes]
-    paths = videos.taken(unfit).paths() if unfit.any() else []
-    told = [reasons[code] or "" for code in codes[unfit].tolist()]
-    return ~unfit, list(zip(paths, told))
-
-
-def _apart(codes: NDArray[np.int32], alone: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The kinds, but each of some videos is a kind of its own: codes, and the first place of each kind."""
-    codes = codes.copy()
-    codes[alone] = codes.max(initial=0) + 1 + np.arange(alone.sum())
-    _, first, numbers = np.unique(codes, return_index=True, return_inverse=True)
-    return numbers.astype(np.int32), first.astype(np.int32)

@@ -138,7 +138,7 @@ class VideoTable(Sequence[VideoInfo]):
         return [(place, (size, count)) for place, size, count in zip(places, sizes, each) if count]
 
     def paths(self) -> list[str]:
-        """:attr:`VideoInfo.path` of each video."""
+        """See :func:`bodvcl.data.files.columns.paths`."""
         tars, names = self.numbers("tar").tolist(), self._column("name").to_pylist()
         urls = self.facts["urls"]
         return [f"{urls[tar]}/{name}" for tar, name in zip(tars, names)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bodvcl.experiments.variants import PLAIN
+from bodvcl.compare.variants import PLAIN
 from bodvcl.tables.records import SYMBOLS
 from bodvcl.tables.statistics import over_seeds
 
@@ -35,7 +35,7 @@ class Line:
         method: method of the cell.
         variant: variant of the cell.
         semantic: label column.
-        kind: static or dynamic.
+        kind: static or dynamic; empty: not known.
         features: symbol of the features in the paper.
         mean: mean over seeds.
         spread: standard deviation over seeds; None for one seed.
@@ -43,6 +43,7 @@ class Line:
         gain: mean difference to the plain method with the same seed; None for the plain method itself.
         margin: half the 95% interval of the gain; None without a gain, and for one seed.
         seeds: number of seeds.
+        tested: number of test videos; None: not known.
     """
 
     data: str
@@ -57,6 +58,7 @@ class Line:
     gain: float | None
     margin: float | None
     seeds: int
+    tested: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,17 +112,19 @@ def costs(endings: Mapping[Cell, Sequence[Ending]]) -> list[Cost]:
     return lines
 
 
-def summarise(runs: Mapping[Cell, Sequence[ProbeRows]]) -> list[Line]:
+def summarise(runs: Mapping[Cell, Sequence[ProbeRows]], base: str = PLAIN) -> list[Line]:
     """From the probe rows of every seed to one line per cell, semantic and kind of features.
 
     Rows that the probe skipped have no accuracy and do not count; see :func:`skipped_labels`.
 
     Args:
         runs: cell to the ``rows`` of ``probe.json``, one list per seed; the same seeds in every cell.
+        base: variant that gains are differences to.
     """
     accuracy: dict[tuple[Cell, str, str], dict[int, float]] = defaultdict(dict)
     untrained: dict[tuple[Cell, str, str], list[float]] = defaultdict(list)
     kinds: dict[str, str] = {}
+    tested: dict[tuple[Cell, str], int | None] = {}
     for cell, seeds in runs.items():
         for seed, rows in enumerate(seeds):
             for row in rows:
@@ -129,11 +133,12 @@ def summarise(runs: Mapping[Cell, Sequence[ProbeRows]]) -> list[Line]:
                 key = (cell, row["semantic"], row["features"])
                 accuracy[key][seed] = 100 * row["pretrained"]
                 untrained[key].append(100 * row["untrained"])
-                kinds[row["semantic"]] = row["kind"]
+                kinds[row["semantic"]] = row["kind"] or ""
+                tested[cell, row["semantic"]] = row.get("test")
     lines = []
     for (cell, semantic, features), by_seed in accuracy.items():
-        plain = accuracy.get((Cell(cell.data, cell.method, PLAIN), semantic, features), {})
-        found = over_seeds(by_seed, None if cell.variant == PLAIN else plain)
+        plain = accuracy.get((Cell(cell.data, cell.method, base), semantic, features), {})
+        found = over_seeds(by_seed, None if cell.variant == base else plain)
         lines.append(
             Line(
                 cell.data,
@@ -148,6 +153,7 @@ def summarise(runs: Mapping[Cell, Sequence[ProbeRows]]) -> list[Line]:
                 found.gain,
                 found.margin,
                 found.count,
+                tested[cell, semantic],
             )
         )
     return lines

@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from bodvcl.experiments.compare_summary import Cost, Line
-from bodvcl.experiments.variants import PLAIN
+from bodvcl.compare.summary import Cost, Line
+from bodvcl.compare.variants import PLAIN
 from bodvcl.tables import formats
 from bodvcl.text.tables import Listing, Row
 
@@ -83,12 +83,16 @@ def _draw_panel(axis: Axes, lines: Sequence[Line], *, names: bool) -> None:
             axis.axvline(line.mean, color="#666666", linewidth=0.8, linestyle=":")
     axis.set_yticks(places, [line.variant if names else "" for line in lines])
     first = lines[0]
-    axis.set_title(f"{first.data}, {first.method}: {first.semantic} ({first.kind})", fontsize=9)
+    axis.set_title(f"{first.data}, {first.method}: {_label(first)}", fontsize=9)
     axis.set_xlabel("accuracy, %", fontsize=8)
 
 
 def _column(line: Line) -> str:
-    return f"{line.semantic} ({line.kind}), {line.features}"
+    return f"{_label(line)}, {line.features}"
+
+
+def _label(line: Line) -> str:
+    return f"{line.semantic} ({line.kind})" if line.kind else line.semantic
 
 
 def _cell(line: Line) -> str:

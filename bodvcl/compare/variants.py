@@ -37,6 +37,19 @@ COMPARISON: dict[str, Variant] = {
 over time, all with the same number of steps; and the plain method on data without correlations, which shows
 what decoupling could recover."""
 
+MIXED = "plain, scenes exchanged"
+MIXED_BOD = "+ BOD-VCL, scenes exchanged"
+
+OWN: dict[str, Variant] = {
+    PLAIN: Variant(("--decouple", "none", "--augment.mix", "0")),
+    "+ L_pred": Variant(("--decouple", "pred", "--augment.mix", "0")),
+    "+ BOD-VCL": Variant(("--decouple", "bod", "--augment.mix", "0")),
+    MIXED: Variant(("--decouple", "none", "--augment.mix", "1")),
+    MIXED_BOD: Variant(("--decouple", "bod", "--augment.mix", "1")),
+}
+"""For videos of one's own: the method without and with its parts, and without and with scenes exchanged
+between videos, which videos with a scene of their own need (docs/findings.md). The last is the default."""
+
 SEARCH: dict[str, Variant] = {
     PLAIN: Variant(("--decouple", "none")),
     "default": Variant(),
@@ -67,3 +80,4 @@ SEARCH: dict[str, Variant] = {
 """BOD-VCL with one setting changed at a time, and the plain method."""
 
 GROUPS: Mapping[str, Mapping[str, Variant]] = {"comparison": COMPARISON, "search": SEARCH}
+"""Variants for built-in data; for videos of one's own the comparison is :data:`OWN`."""

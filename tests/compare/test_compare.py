@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from patience import LONG
 
+from bodvcl.cli import compare
+from bodvcl.compare.plan import CompareOptions, plan
+from bodvcl.compare.report import report, reported
+from bodvcl.compare.summary import Cell, Ending, costs, skipped_labels, summarise
+from bodvcl.compare.tables import markdown, plot, tables
+from bodvcl.compare.variants import COMPARISON, DATA, GROUPS, SEARCH
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments import compare
-from bodvcl.experiments.compare_plan import CompareOptions, plan
-from bodvcl.experiments.compare_report import report, reported
-from bodvcl.experiments.compare_summary import Cell, Ending, costs, skipped_labels, summarise
-from bodvcl.experiments.compare_tables import markdown, plot, tables
-from bodvcl.experiments.variants import COMPARISON, DATA, GROUPS, SEARCH
 from bodvcl.sweep import prepare, processes
 from bodvcl.text.tables import show
 

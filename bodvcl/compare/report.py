@@ -9,9 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bodvcl.errors import ConfigError, DataError
-from bodvcl.experiments.compare_plan import Task
-from bodvcl.experiments.compare_summary import (
+from bodvcl.compare.plan import Task
+from bodvcl.compare.summary import (
     Cell,
     Ending,
     Line,
@@ -20,10 +19,17 @@ from bodvcl.experiments.compare_summary import (
     skipped_labels,
     summarise,
 )
-from bodvcl.experiments.compare_tables import markdown, plot, tables
+from bodvcl.compare.tables import markdown, plot, tables
+from bodvcl.compare.verdict import verdicts
+from bodvcl.errors import ConfigError, DataError
 from bodvcl.runs.folder import write_atomically
-from bodvcl.sweep.job import is_finished
+from bodvcl.sweep.job import SUMMARY, all_steps, is_finished
 from bodvcl.text.tables import show
+
+_INTERVALS = (
+    "Read from z, the frozen features. The intervals are over the seeds, on these test videos: they do not "
+    "say what other videos would give."
+)
 
 
 def reported(tasks: Sequence[Task]) -> list[Task]:
@@ -63,8 +69,9 @@ def report(tasks: Sequence[Task], out: Path, name: str, minutes: float | None) -
         DataError: no training could be probed, or no label in any of them.
     """
     shown = reported(tasks)
-    if not shown and minutes is None:
-        raise DataError(f"no run could be probed: {tasks[0].folder / 'log.txt'} says why")
+    if not shown and (minutes is None or any(map(_without_probe, tasks))):
+        failed = next(filter(_without_probe, tasks), tasks[0])
+        raise DataError(f"no run could be probed: {failed.folder / 'log.txt'} says why")
     if not shown:
         raise ConfigError(
             f"no run was finished within {minutes:g} minutes: "
@@ -83,6 +90,8 @@ def report(tasks: Sequence[Task], out: Path, name: str, minutes: float | None) -
     listings = tables(summary, cost)
     more = [_left_out(left_out)] if left_out else []
     more += [f"Not probed: {'; '.join(skipped)}.\n"] if skipped else []
+    told = verdicts(probed)
+    more += [f"{line}\n" for line in told] + ([f"{_INTERVALS}\n"] if told else [])
     text = "\n".join([markdown(listings), *more])
     write_atomically(out / f"{name}.md", text.encode())
     write_atomically(
@@ -103,6 +112,12 @@ def report(tasks: Sequence[Task], out: Path, name: str, minutes: float | None) -
     show(*listings, *more)
     print(f"{name}.md, .json and .png are in\n  {out}")
     return summary
+
+
+def _without_probe(task: Task) -> bool:
+    """Whether the training is complete and its probe is missing."""
+    summary = task.run / SUMMARY
+    return summary.exists() and all_steps(summary) and not is_finished(task)
 
 
 def _ending(run: Path) -> Ending:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
+from bodvcl.compare.plan import Task
 from bodvcl.config.parse import parse_config
 from bodvcl.errors import ConfigError, UserError
-from bodvcl.experiments.compare_plan import Task
 from bodvcl.sweep.job import is_finished
+from bodvcl.sweep.local import slots
 from bodvcl.sweep.prepare import prepare_data
 from bodvcl.sweep.processes import run_chains
 from bodvcl.text.progress import progress_bar
@@ -18,12 +19,12 @@ class RunFailed(UserError):
     """A training of the comparison ended with an error."""
 
 
-def train_missing(tasks: Sequence[Task], workers: int, until: float | None = None) -> None:
+def train_missing(tasks: Sequence[Task], workers: int | None, until: float | None = None) -> None:
     """Run the trainings that are not finished, several at a time.
 
     Args:
         tasks: all trainings of the comparison, in the order in which they start.
-        workers: trainings at a time.
+        workers: trainings at a time. None: one per GPU, or one per core without a GPU.
         until: time limit on the clock of ``time.monotonic``: then running trainings are stopped and no other
             one starts. None: no limit.
 
@@ -42,7 +43,7 @@ def train_missing(tasks: Sequence[Task], workers: int, until: float | None = Non
     prepare_data(configs)
     chains = [(task,) for task in missing]
     with (
-        contextlib.closing(run_chains(chains, [{}] * workers, until)) as outcomes,
+        contextlib.closing(run_chains(chains, slots(workers), until)) as outcomes,
         progress_bar(total=len(missing), desc="comparison", unit="run") as bar,
     ):
         for outcome in outcomes:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bodvcl.data.workers.process import available_cores
-from bodvcl.experiments.compare_plan import Task
-from bodvcl.experiments.compare_report import report
-from bodvcl.experiments.compare_summary import Line
-from bodvcl.experiments.compare_training import RunFailed, train_missing
+from bodvcl.compare.plan import Task
+from bodvcl.compare.report import report
+from bodvcl.compare.summary import Line
+from bodvcl.compare.training import RunFailed, train_missing
 from bodvcl.runs.folder import create_folder
 from bodvcl.sweep.job import is_finished
 
@@ -24,7 +23,7 @@ def trained_table(
         tasks: all trainings.
         out: folder of the results, made if it is not there.
         name: name of the results, without ending.
-        workers: trainings at a time. None: one per core.
+        workers: trainings at a time. None: one per GPU, or one per core without a GPU.
         minutes: time limit. None: no limit.
 
     Returns:
@@ -38,7 +37,7 @@ def trained_table(
     until = None if minutes is None else time.monotonic() + 60 * minutes
     create_folder(out, "--out")
     try:
-        train_missing(tasks, workers or available_cores(), until)
+        train_missing(tasks, workers, until)
     except RunFailed:
         if any(is_finished(task) for task in tasks):
             report(tasks, out, name, minutes)
