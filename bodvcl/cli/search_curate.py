@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import groupby
 
 import numpy as np
@@ -11,8 +12,9 @@ from bodvcl.cli.search_answer import Answer, Section, short, time_of, where
 from bodvcl.cli.search_like import TOP
 from bodvcl.embed.file import Embeddings
 from bodvcl.errors import DataError
+from bodvcl.search.changes import file_state
 from bodvcl.search.clusters import Clusters, k_means
-from bodvcl.search.duplicates import copies
+from bodvcl.search.duplicates import Copy, copies
 from bodvcl.search.labels import agreement, label_columns, sharing
 from bodvcl.search.neighbours import near_pairs, nearest
 from bodvcl.search.options import SearchOptions
@@ -78,13 +80,29 @@ def duplicates(space: Space, options: SearchOptions) -> Answer:
     else:
         lines = [Listing(title, ("", "path"), ("bytes", "score", ""), listed)]
         lines.append(
-            f"{counted(len(found), 'copy').replace('copys', 'copies')} in {counted(len(groups), 'group')}"
+            f"{len(found):,} {'copy' if len(found) == 1 else 'copies'} in {counted(len(groups), 'group')}"
         )
         if len(groups) > (options.top or TOP):
             lines.append(
                 f"the first {options.top or TOP} groups are shown; --top shows more, --out writes all"
             )
-    return Answer(title, lines, records, sections, [rows.paths[copy.row] for copy in found])
+    return Answer(title, lines, records, sections, _removable(rows, found))
+
+
+def _removable(rows: Embeddings, found: list[Copy]) -> list[str]:
+    """Paths of copies, without those that changed, or whose file to keep changed or is gone."""
+    safe = [
+        rows.paths[copy.row]
+        for copy in found
+        if not {file_state(rows, copy.row), file_state(rows, copy.kept)} & {"changed", "missing"}
+    ]
+    if len(safe) < len(found):
+        warnings.warn(
+            f"{len(found) - len(safe):,} of {len(found):,} copies are not listed for removal: they, "
+            "or the file to keep, changed since they were embedded or are gone",
+            stacklevel=2,
+        )
+    return safe
 
 
 def _why_none(rows: Embeddings, joint: NDArray[np.float32], least: float, pairs: int) -> str:

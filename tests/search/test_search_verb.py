@@ -156,6 +156,11 @@ def test_copies_are_listed_with_the_largest_file_to_keep(search: Search, folder:
     with open(folder / "go.csv", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["verdict"] for row in rows] == ["keep", "remove", "remove"] * 4
+    (folder / "8.mp4").write_bytes(b"other")
+    _, _, err = search("--duplicates", "--by", "motion", "--above", "0.9", "--out", str(folder / "go.txt"))
+    assert "2 of 8 copies are not listed for removal" in err
+    kept = sorted(str(folder / f"{row}.mp4") for row in (1, 2, 3, 5, 6, 7))
+    assert sorted((folder / "go.txt").read_text().split()) == kept
     _, out, _ = search("--duplicates", "--by", "motion", "--above", "0.9", "--top", "1")
     assert "the first 1 groups are shown" in out
 
