@@ -28,13 +28,13 @@ from bodvcl.data.files.reading import read_frames
 from bodvcl.data.files.scan import scan
 from bodvcl.data.files.video import VideoInfo
 from bodvcl.data.sources.pyav_clips import decode_size
-from bodvcl.embed.file import read_embeddings
+from bodvcl.embed.file import KINDS, read_embeddings
 from bodvcl.embed.options import EmbedOptions
 from bodvcl.embed.rows import plan_rows
 from bodvcl.embed.run import embed
 from bodvcl.engine.checkpoint import load_run, save_encoder
 from bodvcl.engine.ranks import Ranks, World
-from bodvcl.evaluate.features import extract_features
+from bodvcl.evaluate.features import extract_features, still_features
 from bodvcl.models.encoder import build_encoder
 
 FILMS, ROUNDS = 16, 5
@@ -63,6 +63,7 @@ def plain_loop(
 ) -> Callable[[], dict[str, torch.Tensor]]:
     """Decodes and embeds groups of clips: those of a group are a batch; each video is opened once for it."""
     encoder, config = load_run(run)
+    stills: list[torch.Tensor] = []
 
     def batches():
         for group in groups:
@@ -72,9 +73,15 @@ def plain_loop(
                 clips_of = frames.reshape(*draws.frames.shape, *frames.shape[1:])
                 made += [crop_resize(clip, draws.boxes[0], config.clip.size) for clip in clips_of]
             batch = collect(torch.stack(made), list(range(len(made))), [draws for _, draws in group])
-            yield finish(batch, config.augment, CPU).unflatten(0, (-1, clips))
+            pixels = finish(batch, config.augment, CPU)
+            stills.append(still_features(encoder, pixels, 1).unflatten(0, (-1, clips)).mean(1))
+            yield pixels.unflatten(0, (-1, clips))
 
-    return lambda: extract_features(encoder, batches(), CPU, config.koopman)
+    def loop() -> dict[str, torch.Tensor]:
+        stills.clear()
+        return extract_features(encoder, batches(), CPU, config.koopman) | {"still": torch.cat(stills)}
+
+    return loop
 
 
 def joined(draws: list[ClipDraws]) -> ClipDraws:
@@ -118,7 +125,8 @@ def test_embed(benchmark, films, tmp_path, one_thread, rows):
 
     command()
     want, got = loop(), read_embeddings(out)
-    for kind, name in {"pooled": "backbone+std", "static": "static", "dynamic": "dynamic"}.items():
+    for kind in KINDS:
+        name = "backbone+std" if kind == "pooled" else kind
         np.testing.assert_array_equal(got.vectors[kind], want[name].numpy())
     rounds = [(seconds(loop), seconds(command)) for _ in range(ROUNDS)]
     benchmark.group = f"embed, {rows} of {FILMS} films of 300 frames 340x256"

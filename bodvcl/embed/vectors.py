@@ -21,7 +21,7 @@ from bodvcl.engine.checkpoint import trained_steps
 from bodvcl.engine.precision import Arithmetic, pick_arithmetic, set_float32
 from bodvcl.engine.upload import uploaded
 from bodvcl.evaluate.clips import frozen, to_encoder
-from bodvcl.evaluate.features import clip_features, over_clips, still_features
+from bodvcl.evaluate.features import clip_features, frames_held, over_clips, still_features
 from bodvcl.evaluate.options import ClipOptions
 from bodvcl.evaluate.weights import weights_hash
 from bodvcl.finetune.as_encoder import load_run_or_classifier
@@ -128,7 +128,8 @@ def _vectors(embedder: Embedder, batch: ClipBatch, clips: int, frames: bool) -> 
     with frozen(encoder):
         pixels = to_encoder(finish(batch, config.augment, device), encoder, device)
         found, features = clip_features(encoder, pixels, config.koopman, embedder.arithmetic.autocast)
-        still = still_features(encoder, pixels, embedder.arithmetic.autocast)
+        held = frames_held(config.model, pixels.shape[2])
+        still = still_features(encoder, pixels, held, embedder.arithmetic.autocast)
         features = {kind: features[source] for kind, source in _SOURCES.items()} | {STILL: still}
         made = {kind: over_clips(features[kind], clips) for kind in embedder.kinds}
         if frames:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bodvcl.config.schema import AugmentConfig, KoopmanConfig
+from bodvcl.config.backbones import GEOMETRY
+from bodvcl.config.schema import AugmentConfig, KoopmanConfig, ModelConfig
 from bodvcl.data.clips.augment import finish
 from bodvcl.data.clips.batch import ClipBatch
 from bodvcl.evaluate.clips import frozen, to_encoder, unfold_clips
@@ -97,19 +98,32 @@ def clip_features(
     }
 
 
-def still_features(encoder: VideoEncoder, clips: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+def still_features(
+    encoder: VideoEncoder, clips: Tensor, frames: int, autocast: torch.dtype | None = None
+) -> Tensor:
     """Means ``(N, D)`` over time of the features of clips whose middle frame is held: what the encoder sees
     where nothing moves.
 
     Args:
         encoder: frozen.
         clips: normalised ``(N, 3, L, H, W)``, on the encoder's device.
+        frames: for how many frames it is held, see :func:`frames_held`.
         autocast: dtype of autocast. None: no autocast.
     """
-    middle = clips[:, :, clips.shape[2] // 2, None].expand_as(clips)
+    middle = clips[:, :, clips.shape[2] // 2, None].expand(-1, -1, frames, -1, -1)
     with torch.autocast(clips.device.type, autocast, enabled=autocast is not None):
-        frames = encoder.frames(middle)
-    return frames.float().mean(1)
+        found = encoder.frames(middle)
+    return found.float().mean(1)
+
+
+def frames_held(model: ModelConfig, frames: int) -> int:
+    """For how many frames a still clip must be held: 1, if that gives the features of ``frames`` frames.
+
+    It does where the outer frames of a clip are repeated at its ends: every convolution then sees one frame
+    again and again, however long the clip. Zeros at the ends, and codes of the place in time, tell the length.
+    """
+    endless = model.temporal_padding == "repeat" and GEOMETRY[model.backbone].frames_per_feature == 1
+    return 1 if endless else frames
 
 
 def over_clips(values: Tensor, views: int) -> Tensor:
