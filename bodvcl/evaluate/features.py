@@ -120,7 +120,8 @@ def frames_held(model: ModelConfig, frames: int) -> int:
     """For how many frames a still clip must be held: 1, if that gives the features of ``frames`` frames.
 
     It does where the outer frames of a clip are repeated at its ends: every convolution then sees one frame
-    again and again, however long the clip. Zeros at the ends, and codes of the place in time, tell the length.
+    again and again, however long the clip. Zeros at the ends tell the length, and so do codes of places in
+    time.
     """
     endless = model.temporal_padding == "repeat" and GEOMETRY[model.backbone].frames_per_feature == 1
     return 1 if endless else frames
