@@ -216,6 +216,8 @@ def read_about(path: Path) -> About:
     Raises:
         DataError: no such file, or not a file of embeddings.
     """
+    if not path.exists():
+        raise DataError(f"{path}: no such file; expected a file of bodvcl embed")
     try:
         if path.suffix == ".safetensors":
             return About(**json.loads(tensors.metadata(path)[_KEY.decode()]))
