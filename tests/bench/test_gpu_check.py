@@ -270,7 +270,7 @@ def test_a_brought_wheel_must_be_of_these_sources_and_for_this_gpu(tmp_path):
     wheel = tmp_path / "bodvcl-0.1.0-py3-none-linux_x86_64.whl"
     assert "no wheel" in why_not(None, "90")
     assert "other sources" in why_not(wheel, "90")
-    (tmp_path / "encoder.json").write_text(json.dumps({"sources": fingerprint(), "archs": ["90"]}))
+    (tmp_path / "bodvcl.json").write_text(json.dumps({"sources": fingerprint(), "archs": ["90"]}))
     assert why_not(wheel, "90") == ""
     assert "sm_80" in why_not(wheel, "80")
 

@@ -125,7 +125,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tiny, tmp_path, capsy
 
 
 def test_swap_and_an_inexact_estimate_are_allowed_for(monkeypatch):
-    monkeypatch.setattr("bodvcl.engine.memory._memory_of", lambda device: 10)
+    monkeypatch.setattr("bodvcl.engine.memory.device_memory", lambda device: 10)
     refuse_absurd(MemoryEstimate(20, 0, 0, 20, 0), torch.device("cpu"))
     with pytest.raises(ConfigError, match="cpu has"):
         refuse_absurd(MemoryEstimate(20, 0, 0, 21, 0), torch.device("cpu"))
