@@ -165,7 +165,7 @@ def test_bad_input_is_one_line(embedded: Path, tmp_path, server, capsys):
     vectors = {kind: values[:0] for kind, values in rows.vectors.items()}
     write_embeddings(tmp_path / "norows.parquet", replace(rows, labels=labels, vectors=vectors, **none))
     for arguments, reason in [
-        ([str(tmp_path / "none.parquet")], "No such file"),
+        ([str(tmp_path / "none.parquet")], "no such file"),
         ([str(tmp_path / "empty.parquet")], "is not a file of bodvcl embed"),
         ([str(tmp_path / "norows.parquet"), "--port", "0"], "has no row"),
         ([str(tmp_path / "other.parquet")], "is not a file of bodvcl embed"),
