@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from patience import PATIENCE
+from patience import LONG, PATIENCE
 
 from bodvcl.ops.contrastive import info_nce
 
@@ -78,6 +78,8 @@ OTHERS = [
 ]
 EVERY = [(arch, *kind) for arch in (80, 90, 100, 120) for kind in USUAL]
 EVERY += [(90, *kind) for kind in OTHERS] + [(100, *kind) for kind in OTHERS if kind[0] != "bf16"]
+RARE = [(arch, *kind) for arch, *kind in EVERY if arch != 90 and tuple(kind) != USUAL[0]]
+"""Other architectures are compiled once; their other variants take long."""
 
 
 @pytest.mark.slow
@@ -105,7 +107,14 @@ def test_a_kernel_that_spills_is_seen(tmp_path):
 @needs_triton
 @pytest.mark.parametrize(
     ("arch", "dtype", "width", "precision"),
-    [*FAST, *(pytest.param(*kind, marks=pytest.mark.slow) for kind in EVERY if kind not in FAST)],
+    [
+        *FAST,
+        *(
+            pytest.param(*kind, marks=[pytest.mark.slow, *([LONG] if kind in RARE else [])])
+            for kind in EVERY
+            if kind not in FAST
+        ),
+    ],
 )
 def test_compiles_ahead_of_time_without_spills(arch, dtype, width, precision, tmp_path):
     out = process(
