@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parent))  # for timing.py and ceilings.py, also with PYTHONSAFEPATH
 
@@ -19,6 +20,15 @@ BASELINES = ("baseline", "exact", "paper", "torch", "eager", "sdpa", "torchvisio
 
 
 _finished: list[dict[str, Any]] = []
+
+
+@pytest.fixture
+def one_thread() -> Generator[None]:
+    """PyTorch computes in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -182,14 +182,6 @@ def assert_equal(name: str, whole: bool) -> None:
         assert error <= rounding + slack, f"{name}, whole {whole}: {error:.2e}"
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("name", ROUTES)
 @pytest.mark.parametrize("whole", [False, True], ids=["cut", "whole"])
 @pytest.mark.parametrize(("count", "length", "size"), SIZES)

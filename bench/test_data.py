@@ -214,14 +214,6 @@ ROUTES: dict[str, Callable] = {
 }
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def need_torchcodec() -> None:
     able, why_not = can_run_torchcodec([])
     if not able:

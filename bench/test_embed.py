@@ -50,14 +50,6 @@ def films(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def plain_loop(
     run: Path, groups: list[list[tuple[VideoInfo, ClipDraws]]], clips: int
 ) -> Callable[[], dict[str, torch.Tensor]]:
