@@ -5,10 +5,11 @@ VENV   ?= .venv
 LOCK   ?= .ci/lock/locked.txt
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TOOLS  := $(VENV)/.cluster-tools
 UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel install clean
+.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel install cluster-tools clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -65,6 +66,13 @@ wheel: $(STAMP)
 	$(BIN)/pip wheel --no-deps --no-build-isolation -w dist .
 
 install: $(STAMP)
+
+# What builds, checks and describes wheels, bundles and containers.
+cluster-tools: $(TOOLS)
+
+$(TOOLS): .ci/lock/cluster.txt | $(STAMP)
+	$(BIN)/pip install -q --require-hashes -r .ci/lock/cluster.txt
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

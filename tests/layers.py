@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "experiments",
         "cli",
         "hub",
+        "doctor",
         "losses pretrained",
         "compare",
         "sweep",

@@ -1,0 +1,1 @@
+"""Checks of a node: what would stop a training here, found in seconds before it starts."""
