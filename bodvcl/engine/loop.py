@@ -28,6 +28,7 @@ from bodvcl.engine.checkpoint import (
     save_encoder,
     seed_rank,
 )
+from bodvcl.engine.checkpoint.file import read_state
 from bodvcl.engine.device import pick_device
 from bodvcl.engine.epochs import batches_from
 from bodvcl.engine.flops import forward_flops, step_flops
@@ -86,7 +87,7 @@ class TrainingOutcome:
     Attributes:
         step: steps that are done.
         total: steps of the whole run.
-        seconds: time since the start or the last resume.
+        seconds: time of the training, over all resumes. What a kill took back counts once, like its steps.
         signal: number of the signal that stopped the training early; None: it is complete.
         encoder: the trained encoder. Where its weights are cut, only rank 0 has it.
     """
@@ -138,6 +139,7 @@ class Trainer:
         self.planned = config.epochs * source.steps_per_epoch
         self.total = self.planned if config.max_steps is None else min(self.planned, config.max_steps)
         self.step = 0
+        self._seconds, self._began = 0.0, time.perf_counter()
         if not self.ranks.first:
             seed_rank(config.seed, self.ranks.rank, 0)
         self._saver = Saver(
@@ -172,12 +174,18 @@ class Trainer:
             accept_other_videos=self.config.resume_with_other_videos,
             shards=self._machinery.shards,
         )
+        head = read_state(self.run_dir / LAST, torch.device("meta"))
+        self._seconds = float(head.get("seconds", 0.0))  # older versions kept no time
         return changed
 
     def _state(self) -> dict[str, Any]:
-        return checkpoint_state(
+        state = checkpoint_state(
             self._machinery.changing, self.step, dump_yaml(self.config), self.ranks.size, self.videos
         )
+        return state | {"seconds": self._time()}
+
+    def _time(self) -> float:
+        return self._seconds + time.perf_counter() - self._began
 
     def run(self) -> TrainingOutcome:
         """Train to the end, or until a signal asks to stop. Both ways the state is saved.
@@ -188,7 +196,7 @@ class Trainer:
             CheckpointError: a checkpoint cannot be written.
             LogError: the log cannot be written. The state is saved, if the disk has room for it.
         """
-        start = time.perf_counter()
+        self._began = time.perf_counter()
         try:
             with (
                 StopRequest() as request,
@@ -213,9 +221,8 @@ class Trainer:
                     save_encoder(self.run_dir, self.step, settings, self.config.model, encoder)
         finally:
             self.source.close()
-        seconds = time.perf_counter() - start
         signal = stop.signal if self.step < self.total else 0
-        return TrainingOutcome(self.step, self.total, seconds, signal or None, encoder)
+        return TrainingOutcome(self.step, self.total, self._time(), signal or None, encoder)
 
     def _reporter(self) -> Reporter:
         config = self.config

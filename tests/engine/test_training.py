@@ -165,9 +165,13 @@ def test_resume_continues_bit_for_bit(tiny, tmp_path):
     quiet = ["--log.no-probe", "--log.no-report"]
     assert main([*tiny, *quiet, "--run-dir", str(whole)]) == 0
     assert main([*tiny, *quiet, "--run-dir", str(parts), "--max-steps", "4"]) == 0
+    state = torch.load(parts / LAST, weights_only=True)
+    assert 0 < state["seconds"] <= json.loads((parts / "summary.json").read_text())["seconds"] + 0.1
+    torch.save(state | {"seconds": 1000.0}, parts / LAST)  # as if the four steps had taken long
     assert main(["--resume", "--run-dir", str(parts), "--max-steps", "None"]) == 0
     assert_same_weights(whole, parts)
     assert metrics(whole) == metrics(parts)
+    assert 1000 < json.loads((parts / "summary.json").read_text())["seconds"] < 3000
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_bit_for_bit(tiny, tmp_path, monkeypatch):
