@@ -18,6 +18,8 @@ from bodvcl.pretrained import FrameEncoder
 
 __all__ = ["VideoEncoderModel"]
 
+_OLD = ("proxies", "resume_download")  # huggingface_hub before 1.0 always passes them, as None
+
 
 class VideoEncoderModel(FrameEncoder, PyTorchModelHubMixin):
     """The encoder of ``bodvcl export --to hf``, on disk or on the Hub.
@@ -52,8 +54,8 @@ class VideoEncoderModel(FrameEncoder, PyTorchModelHubMixin):
         map_location: str = "cpu",
         **options: Any,
     ) -> VideoEncoderModel:
-        if options:
-            raise TypeError(f"from_pretrained: unknown options {', '.join(options)}")
+        if unknown := [name for name, value in options.items() if name not in _OLD or value is not None]:
+            raise TypeError(f"from_pretrained: unknown options {', '.join(unknown)}")
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(

@@ -189,7 +189,7 @@ def test_a_split_that_needs_eigenvalues_is_left_out_and_said(tiny, tmp_path, cap
     assert "without the two streams: the hard mask needs eigenvalues" in capsys.readouterr().out
     encoder = bodvcl.load_encoder(run)
     clips = random_clips(encoder.clip, 2)
-    with pytest.warns(FutureWarning, match="deprecated"):
+    with pytest.warns((FutureWarning, DeprecationWarning), match="deprecated"):
         loaded = torch.jit.load(out)
     with torch.no_grad():
         found = loaded(clips)
