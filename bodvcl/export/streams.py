@@ -61,21 +61,33 @@ def _parts(frames: Tensor, x: Tensor, koopman: KoopmanConfig) -> tuple[Tensor, T
     count = frames.shape[1] - 1
     past, future = frames.narrow(1, 0, count), frames.narrow(1, 1, count)
     eye = torch.eye(count, dtype=frames.dtype)
-    gram = past @ past.mT
+    gram = _inner(past, past)
     mu = koopman.ridge * (gram * eye).sum((1, 2), keepdim=True) / count
     inverse = positive_inverse(gram + torch.where(mu > 0, mu, 1.0) * eye)
-    reduced = inverse @ (past @ future.mT)
-    onto = inverse @ (past @ x.mT)
+    reduced = inverse @ _inner(past, future)
+    onto = inverse @ _inner(past, x)
     power = 0.5 * (eye + reduced)
     series, half = 0.5 * eye, 0.5
     for _ in range(koopman.smooth_power.bit_length() - 1):
         series = series @ (power + half * eye)
         power, half = power @ power, half * half
     if koopman.weights == "projector":
-        static = (series @ onto).mT @ future + half * x
+        static = _mix(series @ onto, future) + half * x
         return static, x - static
-    static = (power @ onto).mT @ future
-    return static, onto.mT @ future - static
+    static = _mix(power @ onto, future)
+    return static, _mix(onto, future) - static
+
+
+# Neither is written as a product with a transposed matrix: ONNX Runtime 1.22 and 1.23 make one operator of the
+# two, which they have for float32 only, and then refuse the whole file.
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T: the inner products ``(N, j, k)`` of the rows of a ``(N, j, M)`` and b ``(N, k, M)``."""
+    return (a[:, :, None] * b[:, None]).sum(-1)
+
+
+def _mix(weights: Tensor, rows: Tensor) -> Tensor:
+    """W^T b: sums ``(N, k, M)`` of the rows of b ``(N, j, M)`` with the weights ``(N, j, k)``."""
+    return (weights[..., None] * rows[:, :, None]).sum(1)
 
 
 def _standard_deviation(dynamic: Tensor, frames: Tensor) -> Tensor:
