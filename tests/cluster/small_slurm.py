@@ -38,6 +38,8 @@ PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=1200
 PartitionName=high Nodes=ALL PriorityTier=2
 """
 """Each node says it has 24 cores, whatever there are. Nobody checks who calls: the network is its own."""
+LOOK = 0.4
+"""Seconds between two questions to Slurm, each of which starts a program."""
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"}
 """States that a job does not leave by itself."""
 
@@ -89,7 +91,7 @@ class SmallSlurm:
 
     def wait(self, number: str, *states: str) -> dict[str, str]:
         """Wait until a job is in one of the states; returns what Slurm knows about it then."""
-        wait_until(lambda: self.state(number) in states, lambda: self.state(number) in OVER)
+        wait_until(lambda: self.state(number) in states, lambda: self.state(number) in OVER, LOOK)
         return self.job(number)
 
     def start_now(self, number: str) -> None:

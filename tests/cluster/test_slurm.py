@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from patience import LONG, wait_until
 from same_training import SMOOTH, assert_same_training, metrics
-from small_slurm import PROGRAMS, SmallSlurm, small_slurm
+from small_slurm import LOOK, PROGRAMS, SmallSlurm, small_slurm
 from torch import Tensor
 from two_hosts import NODES, skip_without, two_hosts
 
 import bodvcl
+from bodvcl.cli.sweep import main as sweep_main
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.metrics import METRICS
 
@@ -94,7 +96,7 @@ class Training:
     def wait_for_a_step(self) -> None:
         """Wait until the job has done one more."""
         before = self.steps
-        wait_until(lambda: self.steps > before, lambda: not self._is_running())
+        wait_until(lambda: self.steps > before, lambda: not self._is_running(), LOOK)
 
     def _is_running(self) -> bool:
         return self._slurm.state(self.job) in ("PENDING", "RUNNING")
@@ -183,3 +185,20 @@ def test_a_time_limit_stops_a_run_and_requeues_it(slurm, tiny):
     assert slurm.wait(run.job, "PENDING")["Restarts"] == "1"
     slurm.call("scancel", run.job)
     assert "stopped at step" in run.log.read_text()
+
+
+@LONG
+@pytest.mark.slow
+def test_the_array_of_a_sweep_trains_its_runs(slurm, home, tiny):
+    file, out = home / "mine.yaml", home / "sweep"
+    run = shlex.join(["train", *tiny, "--max-steps", "2"])
+    file.write_text(yaml.safe_dump({"title": "A sweep", "run": run, "vary": {"koopman.xi": [0.1, 0.2]}}))
+    sweep = [str(file), "--out", str(out)]
+    asked = ["gpus-per-node=0", "ntasks-per-node=2", "nodes=2"]
+    assert sweep_main([*sweep, "--slurm", "--sbatch", *asked]) == 0
+    array = slurm.submit(str(out / "sweep.sbatch"))
+    for task in ("0", "1"):
+        slurm.wait(f"{array}_{task}", "COMPLETED")
+    assert sweep_main([*sweep, "--report"]) == 0
+    assert (out / "table.md").read_text().count("| 0.") == 2
+    assert "4 processes" in next(out.glob("slurm-*.txt")).read_text()

@@ -58,12 +58,17 @@ class TwoHosts:
 
 
 @contextlib.contextmanager
-def two_hosts(folder: Path) -> Iterator[TwoHosts]:
+def two_hosts(folder: Path, names: Mapping[str, Sequence[str]] | None = None) -> Iterator[TwoHosts]:
     """Two hosts; everything that runs on them is ended with the block, or with this process.
 
     Args:
         folder: empty folder for their files.
+        names: further names of the nodes.
     """
+    lines = ["127.0.0.1 localhost"]
+    for number, node in enumerate(NODES, 1):
+        lines.append(" ".join([f"10.0.0.{number}", node, *(names or {}).get(node, ())]))
+    (folder / "hosts").write_text("\n".join(lines) + "\n")
     script = Path(__file__).with_name("two_hosts.sh")
     running = subprocess.Popen(
         [*_APART, "bash", str(script), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

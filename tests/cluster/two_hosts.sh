@@ -1,12 +1,11 @@
 #!/bin/bash
 # Two machines in namespaces that end with this script: node1, where it runs, and node2, joined by a wire.
-# It ends when its standard input does. Usage: unshare --pid --fork --kill-child --mount --mount-proc --net --uts
+# FOLDER has the file hosts. It ends when its standard input does. Usage: unshare --pid --fork --kill-child --mount --mount-proc --net --uts
 # bash two_hosts.sh FOLDER
 set -euo pipefail
 cd "$1"
 
 hostname node1
-printf '127.0.0.1 localhost\n10.0.0.1 node1\n10.0.0.2 node2\n' > hosts
 echo 'hosts: files' > nsswitch.conf
 mount --bind hosts /etc/hosts
 mount --bind nsswitch.conf /etc/nsswitch.conf
