@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two machines in namespaces that end with this script: node1, where it runs, and node2, joined by a wire.
-# FOLDER has the file hosts. It ends when its standard input does. Usage: unshare --pid --fork --kill-child --mount --mount-proc --net --uts
-# bash two_hosts.sh FOLDER
+# It ends when its standard input does. two_hosts.py starts it in namespaces of its own, with a folder for its
+# files, in which "hosts" is the /etc/hosts of both.
 set -euo pipefail
 cd "$1"
 

@@ -62,8 +62,8 @@ def test_a_task_of_the_script_trains_its_run_and_is_not_repeated(tmp_path, shape
     environment = {
         **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1",
         "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0", "SLURM_TASKS_PER_NODE": "1",
-        "SLURM_JOB_ID": "42", "SLURM_ARRAY_JOB_ID": "42", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "localhost",
-        "PYTHONPATH": str(Path(bodvcl.__file__).parents[1]),
+        "SLURM_JOB_ID": "42", "SLURM_ARRAY_JOB_ID": "42", "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_JOB_NODELIST": "localhost", "PYTHONPATH": str(Path(bodvcl.__file__).parents[1]),
     }  # fmt: skip
     for _ in range(2):
         done = subprocess.run(
