@@ -208,13 +208,10 @@ def _optimisers() -> dict[str, str]:
 def _gpus() -> list[str]:
     import torch
 
+    from bodvcl.system.driver import find_driver, why_no_gpu
+
     if not torch.cuda.is_available():
-        built = (
-            f"PyTorch built for CUDA {torch.version.cuda}"
-            if torch.version.cuda
-            else "PyTorch built without CUDA"
-        )
-        return [f"none ({built})"]
+        return [f"none: {why_no_gpu(find_driver(), torch.version.cuda)}"]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return [f"{d.name}, compute capability {d.major}.{d.minor}" for d in devices]
 
