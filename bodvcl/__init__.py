@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bodvcl._supported import refuse_unsupported
+from bodvcl._supported import check_releases
 
 if TYPE_CHECKING:
     from bodvcl.losses import DecoupledInfoNCE
@@ -44,7 +44,7 @@ _HOMES = {
 }
 """Public name to the module that defines it; imported at first use."""
 
-refuse_unsupported()
+check_releases()
 
 
 def __getattr__(name: str) -> object:

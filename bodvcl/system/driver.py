@@ -68,8 +68,8 @@ def why_no_gpu(driver: Driver | None, built: str | None, environment: Mapping[st
     serves = ".".join(map(str, driver.cuda))
     if driver.cuda[0] < int(built.split(".")[0]):
         return (
-            f"the {_name(driver)} is too old: it serves CUDA up to {serves}, {needs}; install a newer driver, "
-            f"or a PyTorch for CUDA {driver.cuda[0]}"
+            f"the {_name(driver)} is too old: it serves CUDA up to {serves}, {needs}; install a newer "
+            f"driver, or a PyTorch for CUDA {driver.cuda[0]}"
         )
     visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES")
     hidden = "no GPU is visible" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} shows none"
