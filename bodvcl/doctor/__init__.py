@@ -1,1 +1,1 @@
-"""Checks of a node before a training starts there. Each module looks at one thing and returns an `Outcome`."""
+"""Checks of a machine before a training starts there. Each module looks at one thing."""

@@ -40,7 +40,7 @@ def run_apart(check: Callable[[], Outcome], seconds: float) -> Outcome:
         if not ours.poll(seconds):
             return failed(
                 f"no answer within {seconds:.0f} seconds",
-                "what it looks at hangs: a network file system, a driver or a connection; --seconds waits longer",
+                "a network file system, a driver or a connection hangs; --seconds waits longer",
             )
         with contextlib.suppress(EOFError):
             answer: Outcome = ours.recv()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ class Node:
         data: the training's ``--data``; None: not looked at.
         gpus: how many GPUs there must be; None: any number.
         ranks: processes that will train on this machine.
-        seconds: time limit of one check.
+        seconds: time limit of all checks together. One check gets a quarter of it at most.
     """
 
     run_dir: Path
@@ -79,9 +80,9 @@ CHECKS = (
     Check("gpus", "gpus:check_gpus", lambda node: (node.gpus,), torch=True),
     Check("operators-cpu", "numbers:check_cpu_operators", torch=True),
     Check("operators-gpu", "numbers:check_gpu_operators", torch=True),
-    Check("gloo", "together:check_gloo", lambda node: (node.seconds,), torch=True),
-    Check("nccl", "together:check_nccl", lambda node: (node.seconds,), torch=True),
-    Check("pyav", "decoders:check_pyav"),
+    Check("gloo", "together:check_gloo", lambda node: (node.seconds / _SHARE,), torch=True),
+    Check("nccl", "together:check_nccl", lambda node: (node.seconds / _SHARE,), torch=True),
+    Check("pyav", "decoders:check_pyav", torch=True),
     Check("dali", "decoders:check_dali", torch=True),
     Check("torchcodec", "decoders:check_torchcodec", torch=True),
     Check("shared-memory", "shared_memory:check_shared_memory", _visible, torch=True),
@@ -94,13 +95,14 @@ CHECKS = (
     Check("rename", "run_folder:check_rename", _folder),
     Check("locks", "run_folder:check_locks", _folder),
     Check("file-times", "run_folder:check_file_times", _folder),
-    Check("data", "data:check_data", lambda node: (node.data,)),
+    Check("data", "data:check_data", lambda node: (node.data,), torch=True),
 )
 RANKS = "ranks"
 """Name of the check that all ranks of a job do together, after the others."""
 NAMES = (*(check.name for check in CHECKS), RANKS)
 
 _TORCH = "torch"
+_SHARE = 4
 _NEED_FOLDER = ("write-speed", "rename", "locks", "file-times")
 
 
@@ -112,13 +114,15 @@ def run_checks(node: Node, names: Sequence[str]) -> Iterator[Finding]:
         names: names of the checks; others are left out.
     """
     host, unusable = socket.gethostname(), set[str]()
+    end = time.monotonic() + node.seconds
     if _TORCH not in names and any(check.torch for check in CHECKS if check.name in names):
         names = (_TORCH, *names)
     for check in CHECKS:
         if check.name not in names:
             continue
         began = time.monotonic()
-        outcome = _why_not(check, node, unusable) or run_apart(lambda check=check: check(node), node.seconds)
+        limit = min(node.seconds / _SHARE, end - began)
+        outcome = _why_not(check, node, unusable) or run_apart(functools.partial(check, node), limit)
         if outcome.verdict == "failed":
             unusable.add(check.name)
         elif check.name == _TORCH:

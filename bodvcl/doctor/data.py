@@ -30,7 +30,7 @@ def check_data(spec: str) -> Outcome:
         return ok(f"{spec} is built in, and rendered at the first use")
     found = open_dataset(spec, progress=False)
     if found.tars:
-        files = [tar.path for tar in found.tars]
+        files = [tar.url for tar in found.tars]
         return _speed(f"{counted(len(files), 'tar file')}", files)
     if not found.rows:
         return failed(f"{spec}: no videos", "give the folder or list that bodvcl data scan takes")
@@ -40,7 +40,8 @@ def check_data(spec: str) -> Outcome:
         read_frames(info, [0, info.frames - 1])
     except BadVideo as error:
         return failed(
-            f"the first video, {printable(first)}: {error.reason}", f"bodvcl data scan {spec} checks all of them"
+            f"the first video, {printable(first)}: {error.reason}",
+            f"bodvcl data scan {spec} checks all of them",
         )
     return _speed(
         f"{counted(len(found.rows), 'video')}, the first one decodes ({counted(info.frames, 'frame')})",
@@ -61,7 +62,9 @@ def judge_reading(text: str, size: int, seconds: float) -> Outcome:
     speed = size / max(seconds, 1e-9)
     text = f"{text}, {size / 1e6:.1f} MB read at {speed / 1e6:.0f} MB/s"
     if size > 2**20 and speed < _SLOW:
-        return warning(text, "copy the data to a faster file system, or make small copies: bodvcl data transcode")
+        return warning(
+            text, "copy the data to a faster file system, or make small copies: bodvcl data transcode"
+        )
     return ok(text)
 
 

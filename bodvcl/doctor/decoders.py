@@ -5,19 +5,20 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from bodvcl.doctor.outcome import Outcome, failed, ok, skipped, warning
 
 _FRAMES, _HEIGHT, _WIDTH = 26, 48, 64
 _WANTED = (17, 3, 25)
 _NEAR = 12.0
-"""Mean difference of a decoded frame to the drawn one, in levels of 0 to 255; that between two of the frames is
-larger."""
+"""Mean difference between a decoded frame and the drawn one, in levels of 0 to 255. Between two of the frames
+it is larger."""
 
 
 def check_pyav() -> Outcome:
     """The check ``pyav``: draw a video, encode it, and get exactly the frames asked for."""
     import av
-    import numpy as np
 
     from bodvcl.data.files.probing import probe_video
     from bodvcl.data.files.reading import read_frames
@@ -42,13 +43,13 @@ def check_pyav() -> Outcome:
             "install a supported release of PyAV (docs/versions.md)",
         )
     codec = ".".join(str(number) for number in av.library_versions["libavcodec"])
-    return ok(f"PyAV {av.__version__} (libavcodec {codec}) encodes H.264 and decodes exactly the frames asked for")
+    return ok(
+        f"PyAV {av.__version__} (libavcodec {codec}) encodes H.264 and decodes exactly the frames asked for"
+    )
 
 
-def drawn_frames() -> object:
+def drawn_frames() -> np.ndarray:
     """uint8 (frames, height, width, 3): a bar that moves, on a ground that brightens."""
-    import numpy as np
-
     frames = np.zeros((_FRAMES, _HEIGHT, _WIDTH, 3), np.uint8)
     for number, frame in enumerate(frames):
         frame[:] = 40 + 4 * number

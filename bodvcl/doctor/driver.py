@@ -2,105 +2,66 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from bodvcl.doctor.outcome import Outcome, failed, ok, skipped
+from bodvcl.system.driver import Driver, find_driver, why_no_gpu
 
 MINIMUM = {12: 525, 13: 580}
-"""Major version of CUDA to the first driver branch that runs all of its minor versions (NVIDIA, "CUDA
+"""Major version of CUDA to the first branch of drivers that serves all of its minor versions (NVIDIA, "CUDA
 Compatibility", minor version compatibility, table 1)."""
 
-_CONTAINER = "in a container, start it with --gpus all (Docker), --nv (Apptainer) or the GPU resource (Kubernetes)"
+_CONTAINER = "start the container with --gpus all (Docker), --nv (Apptainer) or nvidia.com/gpu (Kubernetes)"
 
 
-@dataclass(frozen=True)
-class Driver:
-    """What there is of a driver.
-
-    Attributes:
-        kernel: version of the kernel module, such as "580.65.06"; "" without one.
-        cuda: newest CUDA that ``libcuda`` serves, 1000 x major + 10 x minor; 0: it cannot be loaded.
-        trouble: why ``libcuda`` cannot be loaded, or does not start; "" if it does.
-        devices: number of device files of GPUs.
-    """
-
-    kernel: str
-    cuda: int
-    trouble: str
-    devices: int
-
-
-def find_driver(root: Path = Path("/")) -> Driver:
-    """The driver of this machine.
+def judge_driver(driver: Driver | None, torch_cuda: str | None, trouble: str) -> Outcome:
+    """Whether a driver serves a PyTorch.
 
     Args:
-        root: where ``proc`` and ``dev`` are.
+        driver: of this machine; None: there is none.
+        torch_cuda: CUDA that PyTorch was built for, "13.0"; None: built without.
+        trouble: why CUDA does not start; "" if it does.
     """
-    try:
-        text = (root / "proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    version = re.search(r"\b(\d{3,}\.\d+(?:\.\d+)?)\b", text)
-    devices = [path for path in root.glob("dev/nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
-    cuda, trouble = _libcuda()
-    return Driver(version.group(1) if version else "", cuda, trouble, len(devices))
-
-
-def _libcuda() -> tuple[int, str]:
-    try:
-        library = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        return 0, str(error)
-    number = ctypes.c_int(0)
-    library.cuDriverGetVersion(ctypes.byref(number))
-    code = library.cuInit(0)
-    if code == 0:
-        return number.value, ""
-    text = ctypes.c_char_p()
-    library.cuGetErrorString(code, ctypes.byref(text))
-    return number.value, f"CUDA error {code} ({(text.value or b'unknown').decode()})"
-
-
-def judge_driver(driver: Driver, torch_cuda: str | None) -> Outcome:
-    """Whether a driver serves a PyTorch that was built with ``torch_cuda`` ("13.0"; None: without CUDA)."""
-    there = bool(driver.kernel or driver.cuda or driver.devices)
-    built = f"PyTorch is built for CUDA {torch_cuda}" if torch_cuda else "PyTorch is built without CUDA"
-    if not there:
-        return skipped(f"no NVIDIA driver; {built}: trains on the CPU")
-    name = f"driver {driver.kernel or 'of unknown version'}"
+    if driver is None:
+        return skipped(f"{why_no_gpu(None, torch_cuda)}: trains on the CPU")
     if torch_cuda is None:
         return failed(
-            f"{name}, but {built}: trains on the CPU", "install PyTorch for CUDA (pytorch.org/get-started)"
+            why_no_gpu(driver, None),
+            "install PyTorch for CUDA (pytorch.org/get-started), or train on the CPU",
         )
-    if not driver.cuda:
-        return failed(f"{name}, but libcuda.so.1 cannot be loaded ({driver.trouble})", _CONTAINER)
-    serves = f"serves CUDA {driver.cuda // 1000}.{driver.cuda % 1000 // 10}"
+    if driver.cuda is None:
+        return failed(why_no_gpu(driver, torch_cuda), f"in a container: {_CONTAINER}")
     major = int(torch_cuda.split(".")[0])
-    if driver.cuda // 1000 < major:
+    if driver.cuda[0] < major:
+        newer = f"driver {MINIMUM[major]} or newer" if major in MINIMUM else "a newer driver"
         return failed(
-            f"{name} {serves}, {built}",
-            f"install driver {MINIMUM.get(major, 'of CUDA ' + str(major))} or newer, or PyTorch for CUDA "
-            f"{driver.cuda // 1000}",
+            why_no_gpu(driver, torch_cuda).partition(";")[0],
+            f"install {newer}, or a PyTorch for CUDA {driver.cuda[0]}",
         )
-    if driver.trouble:
-        return failed(f"{name} {serves}, but does not start: {driver.trouble}", _why_not_started(driver))
-    return ok(f"{name} {serves}, {built}")
-
-
-def _why_not_started(driver: Driver) -> str:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return "CUDA_VISIBLE_DEVICES hides every GPU: unset it"
-    if driver.devices == 0:
-        return f"there is no /dev/nvidia0: load the kernel module; {_CONTAINER}"
-    return "compare nvidia-smi; after an update of the driver, restart the node"
+        return skipped(f"{why_no_gpu(driver, torch_cuda)}: trains on the CPU")
+    if trouble:
+        return failed(
+            f"NVIDIA driver {driver.release}: CUDA does not start: {trouble}",
+            f"compare nvidia-smi; restart the node after a new driver; in a container: {_CONTAINER}",
+        )
+    serves = ".".join(map(str, driver.cuda))
+    return ok(f"NVIDIA driver {driver.release} serves CUDA {serves}, PyTorch was built for CUDA {torch_cuda}")
 
 
 def check_driver() -> Outcome:
     """The check ``driver``."""
     import torch
 
-    return judge_driver(find_driver(), torch.version.cuda)
+    driver = find_driver()
+    return judge_driver(driver, torch.version.cuda, "" if driver is None else _why_cuda_does_not_start())
+
+
+def _why_cuda_does_not_start() -> str:
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return (str(error).splitlines() or ["no reason given"])[0]
+    return ""

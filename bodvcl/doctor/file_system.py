@@ -10,7 +10,10 @@ from bodvcl.doctor.outcome import Outcome, ok, warning
 _REMEDIES = {
     "tmpfs": ("memory: its files are lost when the node restarts", "choose a --run-dir on a disk"),
     "ramfs": ("memory: its files are lost when the node restarts", "choose a --run-dir on a disk"),
-    "overlay": ("the layer of a container: its files are lost with it", "mount a folder of the host, or a volume"),
+    "overlay": (
+        "the layer of a container: its files are lost with it",
+        "mount a folder of the host, or a volume",
+    ),
     "vfat": ("a file system without permissions and with coarse times", "choose a --run-dir on another disk"),
 }
 _OBJECTS = re.compile(r"fuse\.(s3|goofys|gcsfuse|rclone|blobfuse|mountpoint|juicefs|ossfs|sshfs)")

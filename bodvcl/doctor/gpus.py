@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bodvcl.doctor.outcome import Outcome, combined, failed, ok, skipped, warning
+from bodvcl.ops.cards import serves
 
 _FREE = 0.9
 """Share of a GPU's memory that is free where nothing else uses it."""
@@ -32,33 +31,13 @@ class Gpu:
     total: int
 
 
-def has_code(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Whether a build has code for a GPU.
-
-    Machine code runs on its own and on higher minor versions of the same major version; PTX is compiled by
-    the driver for every later GPU (CUDA C++ Programming Guide, "Compute Capability").
-
-    Args:
-        capability: (8, 6).
-        architectures: as CMake or PyTorch name them: "80-real", "90a", "120", "sm_90", "compute_90". Without
-            "-real" a name of CMake stands for machine code and PTX.
-    """
+def as_cmake_names(architectures: Iterable[str]) -> list[str]:
+    """Names of PyTorch ("sm_90", "compute_90") as CMake writes them ("90-real", "90-virtual")."""
+    found = []
     for name in architectures:
-        match = re.fullmatch(r"(sm_|compute_)?(\d+)(\d)([af]?)(-real|-virtual)?", name)
-        if match is None:
-            continue
-        own = (int(match[2]), int(match[3]))
-        if match[4]:  # features of one architecture only
-            if own == capability:
-                return True
-            continue
-        machine = match[1] != "compute_" and match[5] != "-virtual"
-        portable = match[1] == "compute_" or (match[1] is None and match[5] != "-real")
-        if machine and own[0] == capability[0] and own <= capability:
-            return True
-        if portable and own <= capability:
-            return True
-    return False
+        kind, _, number = name.partition("_")
+        found.append(f"{number}-{'virtual' if kind == 'compute' else 'real'}")
+    return found
 
 
 def judge_gpus(
@@ -75,7 +54,7 @@ def judge_gpus(
     if expected is not None and len(gpus) < expected:
         return failed(
             f"{len(gpus)} GPUs visible, {expected} expected",
-            "compare nvidia-smi, CUDA_VISIBLE_DEVICES and what the job asked for; drain the node if one is lost",
+            "compare nvidia-smi, CUDA_VISIBLE_DEVICES and what the job asked for; drain a node that lost one",
         )
     if not gpus:
         return skipped("no GPU visible: trains on the CPU")
@@ -85,15 +64,16 @@ def judge_gpus(
 
 
 def _judge(gpu: Gpu, of_torch: Sequence[str], of_build: Sequence[str]) -> Outcome:
-    code = f"sm_{gpu.capability[0]}{gpu.capability[1]}"
-    who = f"GPU {gpu.number} ({gpu.name}, {code})"
-    if not has_code(gpu.capability, of_torch):
-        return failed(f"{who}: PyTorch has code for {', '.join(of_torch)} only", "install a PyTorch for this GPU")
-    if of_build and not has_code(gpu.capability, of_build):
+    number = "".join(map(str, gpu.capability))
+    who = f"GPU {gpu.number} ({gpu.name}, sm_{number})"
+    if not serves(as_cmake_names(of_torch), gpu.capability):
         return failed(
+            f"{who}: PyTorch has code for {', '.join(of_torch)} only", "install a PyTorch for this GPU"
+        )
+    if of_build and not serves(of_build, gpu.capability):
+        return warning(
             f"{who}: the native library has code for {', '.join(of_build)} only",
-            f"build it for this GPU (CMAKE_CUDA_ARCHITECTURES={gpu.capability[0]}{gpu.capability[1]}), or set "
-            "BODVCL_BACKEND=torch",
+            f"build it with CMAKE_CUDA_ARCHITECTURES={number}-real; training works without it, slower",
         )
     if gpu.free < _FREE * gpu.total:
         return warning(
@@ -122,18 +102,10 @@ def find_gpus() -> list[Gpu]:
     return found
 
 
-def expected_gpus(asked: int | None) -> int | None:
-    """How many GPUs there must be: as asked for, else as many as Slurm gave to the job on this node."""
-    told = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    return asked if asked is not None else int(told) if told.isdecimal() else None
-
-
-def check_gpus(asked: int | None) -> Outcome:
-    """The check ``gpus``."""
+def check_gpus(expected: int | None) -> Outcome:
+    """The check ``gpus``. ``expected``: how many there must be; None: any number."""
     import torch
 
     from bodvcl.ops import native
 
-    return judge_gpus(
-        find_gpus(), expected_gpus(asked), torch.cuda.get_arch_list(), native.BUILD.get("cuda_archs", [])
-    )
+    return judge_gpus(find_gpus(), expected, torch.cuda.get_arch_list(), native.BUILD.get("cuda_archs", []))

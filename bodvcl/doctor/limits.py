@@ -13,10 +13,10 @@ from bodvcl.system.cgroup import processors, smallest_limit
 from bodvcl.system.memory import machine_memory
 
 FEW_FILES, SOME_FILES = 256, 1024
-"""Open files that a training needs at least, and with many decoding processes and ranks. One process with four
-decoding processes opened 41."""
+"""Open files that a training needs at least, and with many decoding processes and ranks. A training with four
+decoding processes opened 41 on a CPU."""
 SOME_PROCESSES = 1024
-"""Processes and threads: decoding processes, and the threads of PyTorch, NCCL and the decoders of all ranks."""
+"""Processes and threads: decoding processes, and threads of PyTorch, NCCL and the decoders of all ranks."""
 _RANK = 3 * 2**30
 """Bytes of memory for each rank: PyTorch with CUDA, and its decoding processes. One on a CPU took 1.1 GB."""
 
@@ -25,7 +25,7 @@ def judge_open_files(soft: int) -> Outcome:
     """Whether enough files may be open. ``soft``: the limit."""
     text = f"{'unlimited' if soft == resource.RLIM_INFINITY else soft} open files"
     if 0 <= soft < SOME_FILES:
-        remedy = "ulimit -n 65536; for good: nofile in /etc/security/limits.conf, LimitNOFILE of slurmd or containerd"
+        remedy = "ulimit -n 65536; for good: nofile in limits.conf, LimitNOFILE of slurmd or containerd"
         return failed(text, remedy) if soft < FEW_FILES else warning(text, remedy)
     return ok(text)
 
@@ -42,7 +42,9 @@ def judge_processes(soft: int, group: int | None) -> Outcome:
         return ok("processes unlimited")
     text = f"{min(limits)} processes and threads"
     if min(limits) < SOME_PROCESSES:
-        return warning(text, "ulimit -u 16384; of a container: --pids-limit, podPidsLimit; of a service: TasksMax")
+        return warning(
+            text, "ulimit -u 16384; of a container: --pids-limit, podPidsLimit; of a service: TasksMax"
+        )
     return ok(text)
 
 
@@ -119,7 +121,8 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
         )
     if gpus and cores < 2 * gpus and cores < all_cores:
         return warning(
-            f"{text}, for {gpus} GPUs: too few to decode", "ask for more (--cpus-per-task, resources.limits.cpu)"
+            f"{text}, for {gpus} GPUs: too few to decode",
+            "ask for more (--cpus-per-task, resources.limits.cpu)",
         )
     return ok(text)
 

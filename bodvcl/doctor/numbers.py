@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ ALLOWED = {torch.float64: 1e-9, torch.float32: 1e-4}
 _ROWS = 320
 """Queries and keys of each of two streams: more logits than those for which the matrix is simply written."""
 
-Run = Callable[[Tensor, str], tuple[Tensor, ...]]
-"""Maps the input and the name of a backend to results."""
+Run = Callable[[Tensor, Any], tuple[Tensor, ...]]
+"""Maps the input and the name of a backend, of which each operation has its own, to results."""
 
 
 def off(got: Tensor, want: Tensor) -> float:
@@ -49,13 +50,13 @@ def worst_error(got: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> float:
     return max(off(a, b) for a, b in zip(got, want, strict=True))
 
 
-def split_and_losses(x: Tensor, backend: str) -> tuple[Tensor, ...]:
+def split_and_losses(x: Tensor, backend: Any) -> tuple[Tensor, ...]:
     """The Koopman split and the prediction loss of ``x (B, T, M)``."""
     split, losses = koopman_split_and_loss(x, backend=backend)
     return split.static, split.dynamic, losses.pred[None]
 
 
-def contrastive(x: Tensor, backend: str) -> tuple[Tensor, ...]:
+def contrastive(x: Tensor, backend: Any) -> tuple[Tensor, ...]:
     """InfoNCE of ``x (H, N, D)``, four clips of every video, a loss for each row."""
     clips = torch.arange(x.shape[1], device=x.device)
     videos = clips // 4
@@ -63,8 +64,18 @@ def contrastive(x: Tensor, backend: str) -> tuple[Tensor, ...]:
         positive = videos[:, None] == videos
         own = torch.eye(len(clips), dtype=torch.bool, device=x.device)
         return (torch.stack([info_nce_rows(z, z, positive, own) for z in x]),)
-    same = {"query_video": videos, "key_video": videos, "query_clip": clips, "key_clip": clips}
-    return (info_nce(x, x, **same, reduction="none", backend=backend),)  # type: ignore[arg-type]  # a name of a backend
+    return (
+        info_nce(
+            x,
+            x,
+            query_video=videos,
+            key_video=videos,
+            query_clip=clips,
+            key_clip=clips,
+            reduction="none",
+            backend=backend,
+        ),
+    )
 
 
 def errors(device: str) -> dict[str, tuple[float, float]]:
@@ -110,7 +121,7 @@ def judge_numbers(found: Mapping[str, tuple[float, float]], backends: str) -> Ou
         listed = ", ".join(f"{name} by {error:.1e}" for name, error in bad.items())
         return failed(
             f"wrong numbers ({backends}): {listed}",
-            "do not train here; BODVCL_BACKEND=torch avoids the native operators; reinstall bodvcl, and report it",
+            "do not train here; BODVCL_BACKEND=torch avoids native operators; install bodvcl again, or report",
         )
     largest = max(error for name, (error, _) in found.items() if name.endswith("float32"))
     return ok(f"{backends}; error of float32 {largest:.0e}, gradients included")
@@ -147,10 +158,9 @@ def check_gpu_operators() -> Outcome:
 def _without_library(device: str) -> Outcome:
     return warning(
         f"the native library for {device} is not used: {native.why_not(device).splitlines()[0]}",
-        "training works with PyTorch's operators, slower; bodvcl info has all reasons, docs/versions.md builds it",
+        "training works without it, slower; bodvcl info tells more, docs/versions.md how to build it",
     )
 
 
 def _processor() -> str:
-    asked = os.environ.get("BODVCL_CPU_ISA")
-    return f"CPU with {torch.backends.cpu.get_cpu_capability()}" + (f", BODVCL_CPU_ISA={asked}" if asked else "")
+    return f"native with {native.cpu_isa()}" if native.cpu_available() else "without native library"

@@ -8,13 +8,13 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 import bodvcl
 from bodvcl.doctor.outcome import Finding, Outcome, combined, failed, ok, warning
@@ -44,19 +44,6 @@ class Member:
     clock: float
     software: Mapping[str, str]
     findings: Sequence[Finding]
-
-
-def take_slurm_variables(environment: MutableMapping[str, str]) -> None:
-    """Set the variables of ``torchrun`` from those of a step of Slurm, if the caller has not set them.
-
-    They are set in a step (``srun``) of several tasks where MASTER_ADDR and MASTER_PORT say how to meet.
-    """
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
-    if "RANK" in environment or tasks == "1" or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
-        return
-    environment["RANK"] = environment.get("SLURM_PROCID", "")
-    environment["WORLD_SIZE"] = tasks
-    environment["LOCAL_RANK"] = environment.get("SLURM_LOCALID", "")
 
 
 def own_software() -> dict[str, str]:
@@ -151,7 +138,7 @@ def meet(rank: int, size: int, limit: float) -> Meeting:
     rendezvous = dist.rendezvous  # type: ignore[attr-defined]  # public, but not listed in __all__
     store, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit))))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return Meeting(dist.PrefixStore(f"bodvcl/doctor/{attempt}", store), rank, size, limit)
+    return Meeting(PrefixStore(f"bodvcl/doctor/{attempt}", store), rank, size, limit)
 
 
 def judge_ranks(members: Sequence[Member]) -> Outcome:
@@ -171,7 +158,10 @@ def _clocks(others: Sequence[Member]) -> list[Outcome]:
         return []
     listed = ", ".join(f"{host} {clock:+.1f} s" for host, clock in late.items())
     return [
-        warning(f"clocks differ from that of rank 0: {listed}", "bring them together: chronyd or ntpd on every node")
+        warning(
+            f"clocks differ from that of rank 0: {listed}",
+            "bring them together: chronyd or ntpd on every node",
+        )
     ]
 
 

@@ -103,7 +103,7 @@ def judge_speed(written: int, seconds: float) -> Outcome:
 
 
 def check_rename(folder: Path) -> Outcome:
-    """The check ``rename``: a reader never sees a missing file or a part, while it is replaced again and again."""
+    """The check ``rename``: a reader never sees a missing or partial file while it is replaced many times."""
     context = get_context("fork")
     with _inside(folder) as place:
         path = place / "replaced"
@@ -155,7 +155,7 @@ def check_locks(folder: Path) -> Outcome:
         except OSError as error:
             return warning(
                 f"no locks here ({error.strerror})",
-                "never start two processes on one run; or mount with locks (nfs: without nolock; lustre: flock)",
+                "never start two processes on one run; or mount it with locks (NFS: lock, Lustre: flock)",
             )
         taken = ask_child(lambda: _gets(place / "lock"))
     if taken:
@@ -186,5 +186,7 @@ def judge_times(apart: float) -> Outcome:
     """Whether the clock of the file system is right. ``apart``: seconds that it is ahead."""
     text = f"the file system's clock is {abs(apart):.1f} s {'ahead' if apart > 0 else 'behind'}"
     if abs(apart) > _APART:
-        return warning(text, "bring the clocks together (chronyd): the newest run or copy is found by file times")
+        return warning(
+            text, "bring the clocks together (chronyd): the newest run or copy is found by file times"
+        )
     return ok("files get the time of this machine")

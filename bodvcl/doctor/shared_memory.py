@@ -16,7 +16,7 @@ processes of a training share it."""
 _AHEAD = 2  # batches that each decoding process has ready
 _SPARE = 5  # batches: the one in use, and what must stay free
 
-_GIVE = "docker --shm-size=16g, an emptyDir with medium Memory at /dev/shm (Kubernetes), or mount -o remount,size=16G"
+_GIVE = "docker --shm-size=16g, an emptyDir with medium Memory (Kubernetes), or mount -o remount,size=16G"
 
 
 def needed(workers: int) -> int:
@@ -28,7 +28,7 @@ def check_shared_memory(gpus: int, folder: Path = Path(SHARED), workers: int | N
     """The check ``shared-memory``.
 
     Args:
-        gpus: number of GPUs. NCCL needs shared memory to connect several; without it clips still travel, slower.
+        gpus: number of GPUs. NCCL needs shared memory to connect several; clips can travel without it.
         folder: where it is.
         workers: decoding processes. None: the default of a training.
     """
@@ -40,13 +40,16 @@ def check_shared_memory(gpus: int, folder: Path = Path(SHARED), workers: int | N
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, 2**20)
     except OSError as error:
-        return bad(f"{folder} cannot be written: {error.strerror}", f"make room, or mount it writable: {_GIVE}")
+        return bad(
+            f"{folder} cannot be written: {error.strerror}", f"make room, or mount it writable: {_GIVE}"
+        )
     status = os.statvfs(folder)
     free, size = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
     text = f"{free / 1e9:.2f} of {size / 1e9:.2f} GB free"
     if free < needed(workers):
         return warning(
-            f"{text}; Kinetics-400 recipes with {workers} decoding processes use up to {needed(workers) / 1e9:.1f} GB",
+            f"{text}; recipes for Kinetics-400 use up to {needed(workers) / 1e9:.1f} GB with "
+            f"{workers} decoding processes",
             f"clips would be copied through pipes, slower: {_GIVE}",
         )
     return ok(f"{text}, up to {needed(workers) / 1e9:.1f} GB are used")

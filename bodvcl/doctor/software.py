@@ -85,6 +85,8 @@ def check_torch() -> Outcome:
     torch.set_num_threads(1)
     ones = torch.ones(64, 64)
     if not bool((ones @ ones == 64).all()):
-        return failed("a product of matrices is wrong", "install another PyTorch; test the memory of this node")
+        return failed(
+            "a product of matrices is wrong", "install another PyTorch; test the memory of this node"
+        )
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return ok(f"PyTorch {torch.__version__}, {built}, {torch.backends.cpu.get_cpu_capability()}")

@@ -66,10 +66,10 @@ def judge(backend: str, size: int, said: list[tuple[int, str, float]]) -> Outcom
 
 
 _REMEDIES = {
-    "nccl": "call again with NCCL_DEBUG=WARN and --only nccl; compare nvidia-smi topo -m; a small /dev/shm and a "
-    "blocked peer access (NCCL_P2P_DISABLE=1 avoids it) are common causes",
-    "gloo": "the host name must lead to an address of this node (/etc/hosts); GLOO_SOCKET_IFNAME names the network "
-    "interface",
+    "nccl": "compare nvidia-smi topo -m; common causes are a small /dev/shm and a blocked peer access "
+    "(NCCL_P2P_DISABLE=1 avoids it)",
+    "gloo": "the host name must lead to an address of this node (/etc/hosts); GLOO_SOCKET_IFNAME names the "
+    "network interface",
 }
 
 
@@ -87,7 +87,7 @@ def _added_up(backend: str, rank: int, size: int, place: Path, seconds: float) -
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=dist.FileStore(str(place), size),
+        store=dist.FileStore(str(place), size),  # type: ignore[attr-defined]  # public, not in __all__
         rank=rank,
         world_size=size,
         timeout=timedelta(seconds=seconds),
@@ -111,7 +111,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def visible_gpus() -> int:
-    """Number of GPUs, counted in another process: one that has started CUDA cannot start others that use it."""
+    """Number of GPUs, counted in another process: CUDA must not have started where others are forked."""
     return ask_child(torch.cuda.device_count)
 
 

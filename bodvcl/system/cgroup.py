@@ -40,7 +40,10 @@ def _files(name: str, root: Path) -> list[tuple[Path, str]]:
     """Folders of the own group and of those that it is in, of both versions, with the name of the file."""
     controller, old = _PLACES.get(name, ("", ""))
     top = root / "sys/fs/cgroup"
-    found = [(top, name), *([(top / controller, old)] if controller else [])]  # a container sees itself as the top
+    found = [
+        (top, name),
+        *([(top / controller, old)] if controller else []),
+    ]  # a container sees itself as the top
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, group = (*line.split(":", 2), "", "")[:3]
         parts = [part for part in group.split("/") if part not in ("", "..")]
