@@ -121,7 +121,7 @@ def judge_numbers(found: Mapping[str, tuple[float, float]], backends: str) -> Ou
         listed = ", ".join(f"{name} by {error:.1e}" for name, error in bad.items())
         return failed(
             f"wrong numbers ({backends}): {listed}",
-            "do not train here; BODVCL_BACKEND=torch avoids native operators; install bodvcl again, or report",
+            "do not train here; BODVCL_BACKEND=torch avoids native operators, or install bodvcl again",
         )
     largest = max(error for name, (error, _) in found.items() if name.endswith("float32"))
     return ok(f"{backends}; error of float32 {largest:.0e}, gradients included")
