@@ -41,6 +41,7 @@ trap requeue EXIT
 # Of a requeued job with another number of tasks, SLURM_NTASKS is the old one; these are right.
 TASKS=${{SLURM_TASKS_PER_NODE%%[(,]*}}
 NODES=$SLURM_JOB_NUM_NODES
+export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}} # which srun no longer takes from the job
 
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
@@ -48,8 +49,7 @@ export LOCAL_WORLD_SIZE=$TASKS
 export OMP_NUM_THREADS=1
 
 # Every process becomes one of a run's; exec makes it the task itself, so that signals reach it.
-srun --ntasks=$((NODES * TASKS)) --ntasks-per-node="$TASKS" \\
-    --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" bash -c '
+srun --ntasks=$((NODES * TASKS)) --ntasks-per-node="$TASKS" bash -c '
     export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID
     exec "$@"
 ' task {command} --task "$SLURM_ARRAY_TASK_ID"{extra}

@@ -120,6 +120,7 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_an_uninterrupted_one
     options = [*tiny, *SMOOTH, "--epochs", "2000"]
     run = Training(slurm, "interrupted", options, "--nodes=1", "--ntasks-per-node=2")
     run.wait_for_a_step()
+    assert "TRES=cpu=24," in slurm.call("scontrol", "show", "step", f"{run.job}.1")  # two tasks with 12 each
     slurm.call("scancel", "--signal=USR1", run.job)  # as --signal does before the time limit
     slurm.wait(run.job, "PENDING")
     assert f"Slurm job {run.job} is requeued" in run.log.read_text()
@@ -200,5 +201,5 @@ def test_the_array_of_a_sweep_trains_its_runs(slurm, home, tiny):
     for task in ("0", "1"):
         slurm.wait(f"{array}_{task}", "COMPLETED")
     assert sweep_main([*sweep, "--report"]) == 0
-    assert (out / "table.md").read_text().count("| 0.") == 2
+    assert (out / "table.md").read_text().count("\n| 0.") == 2
     assert "4 processes" in next(out.glob("slurm-*.txt")).read_text()
