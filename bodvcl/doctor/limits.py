@@ -11,6 +11,7 @@ from bodvcl.data.workers.process import available_cores
 from bodvcl.doctor.outcome import Outcome, combined, failed, ok, warning
 from bodvcl.system.cgroup import processors, smallest_limit
 from bodvcl.system.memory import machine_memory
+from bodvcl.text.words import counted
 
 FEW_FILES, SOME_FILES = 256, 1024
 """Open files that a training needs at least, and with many decoding processes and ranks. A training with four
@@ -88,7 +89,7 @@ def judge_memory(allowed: int, free: int, ranks: int) -> Outcome:
     text = f"{usable / 2**30:.1f} of {allowed / 2**30:.1f} GiB free"
     if usable < _RANK * ranks:
         return warning(
-            f"{text}, about {_RANK * ranks / 2**30:.0f} GiB are needed for {ranks} processes",
+            f"{text}, about {_RANK * ranks / 2**30:.0f} GiB are needed for {counted(ranks, 'rank')}",
             "ask for more (--mem in Slurm, resources.limits.memory in Kubernetes), or end what uses it",
         )
     return ok(text)
