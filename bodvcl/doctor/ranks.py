@@ -149,10 +149,9 @@ def judge_ranks(members: Sequence[Member]) -> Outcome:
     hosts = len({member.host for member in members})
     if outcomes:
         return combined(outcomes)
-    apart = max((abs(member.clock) for member in others), default=0.0)
-    return ok(
-        f"{counted(len(members), 'rank')} on {counted(hosts, 'host')}: same software, clocks within {1000 * apart:.0f} ms"
-    )
+    apart = 1000 * max((abs(member.clock) for member in others), default=0.0)
+    who = f"{counted(len(members), 'rank')} on {counted(hosts, 'host')}"
+    return ok(f"{who}: same software, clocks within {apart:.0f} ms")
 
 
 def _clocks(others: Sequence[Member]) -> list[Outcome]:
