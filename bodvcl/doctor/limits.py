@@ -106,7 +106,7 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
     """Whether the cores fit what will run on them.
 
     Args:
-        cores: those that this process may use.
+        cores: those that this process, or its job on this node, may use.
         quota: processors' worth of time that the container may use; None: no limit.
         threads: the variable OMP_NUM_THREADS.
         gpus: number of GPUs.
@@ -131,4 +131,6 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
 def check_cores(gpus: int, root: Path = Path("/")) -> Outcome:
     """The check ``cores``."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    return judge_cores(available_cores(), processors(root), threads, gpus, os.cpu_count() or 1)
+    of_the_job = re.match(r"\d+", os.environ.get("SLURM_JOB_CPUS_PER_NODE", ""))  # a step may have fewer
+    cores = max(available_cores(), int(of_the_job[0]) if of_the_job else 0)
+    return judge_cores(cores, processors(root), threads, gpus, os.cpu_count() or 1)

@@ -217,6 +217,12 @@ def test_processes_and_locked_memory():
     assert limits.judge_locked_memory(-1, rdma=True).verdict == "ok"
 
 
+def test_a_step_with_fewer_cores_than_its_job(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2)")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert limits.check_cores(8).seen.startswith("96 of ")
+
+
 def test_memory_and_cores():
     gib = 2**30
     assert limits.judge_memory(64 * gib, 60 * gib, 8).verdict == "ok"
