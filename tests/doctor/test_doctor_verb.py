@@ -79,6 +79,17 @@ def test_a_check_that_hangs_is_ended(tmp_path):
     wait_until(lambda: not Path(f"/proc/{number}").exists())
 
 
+def test_a_check_that_cannot_start(monkeypatch):
+    def refuse(name):
+        raise OSError(24, "Too many open files")
+
+    assert "time for all checks is used up" in run_apart(lambda: ok("x"), 0).seen
+    monkeypatch.setattr("os.memfd_create", refuse)
+    outcome = run_apart(lambda: ok("x"), 30)
+    assert outcome.verdict == "failed"
+    assert "Too many open files: raise the limit with `ulimit -n`" in outcome.seen
+
+
 def crash():
     faulthandler.disable()  # pytest's would write where the test's reader looks
     os.write(2, b"first line\nillegal instruction in libfast.so\n")
