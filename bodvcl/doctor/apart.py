@@ -30,6 +30,15 @@ def run_apart(check: Callable[[], Outcome], seconds: float) -> Outcome:
         check: may raise, crash or hang.
         seconds: time limit.
     """
+    if seconds <= 0:
+        return failed("not run: the time for all checks is used up", "a larger --seconds")
+    try:
+        return _run_apart(check, seconds)
+    except OSError as error:  # too many processes or open files
+        return raised(error)
+
+
+def _run_apart(check: Callable[[], Outcome], seconds: float) -> Outcome:
     context = get_context("fork")
     said = os.memfd_create("doctor")
     ours, theirs = context.Pipe(duplex=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bodvcl.doctor.outcome import Outcome, combined, failed, ok, skipped, warning
 from bodvcl.ops.cards import serves
+from bodvcl.text.words import counted
 
 _FREE = 0.9
 """Share of a GPU's memory that is free where nothing else uses it."""
@@ -53,7 +54,7 @@ def judge_gpus(
     """
     if expected is not None and len(gpus) < expected:
         return failed(
-            f"{len(gpus)} GPUs visible, {expected} expected",
+            f"{counted(len(gpus), 'GPU')} visible, {expected} expected",
             "compare nvidia-smi, CUDA_VISIBLE_DEVICES and what the job asked for; drain a node that lost one",
         )
     if not gpus:

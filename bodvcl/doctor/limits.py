@@ -11,6 +11,7 @@ from bodvcl.data.workers.process import available_cores
 from bodvcl.doctor.outcome import Outcome, combined, failed, ok, warning
 from bodvcl.system.cgroup import processors, smallest_limit
 from bodvcl.system.memory import machine_memory
+from bodvcl.text.words import counted
 
 FEW_FILES, SOME_FILES = 256, 1024
 """Open files that a training needs at least, and with many decoding processes and ranks. A training with four
@@ -88,7 +89,7 @@ def judge_memory(allowed: int, free: int, ranks: int) -> Outcome:
     text = f"{usable / 2**30:.1f} of {allowed / 2**30:.1f} GiB free"
     if usable < _RANK * ranks:
         return warning(
-            f"{text}, about {_RANK * ranks / 2**30:.0f} GiB are needed for {ranks} processes",
+            f"{text}, about {_RANK * ranks / 2**30:.0f} GiB are needed for {counted(ranks, 'rank')}",
             "ask for more (--mem in Slurm, resources.limits.memory in Kubernetes), or end what uses it",
         )
     return ok(text)
@@ -105,7 +106,7 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
     """Whether the cores fit what will run on them.
 
     Args:
-        cores: those that this process may use.
+        cores: those that this process, or its job on this node, may use.
         quota: processors' worth of time that the container may use; None: no limit.
         threads: the variable OMP_NUM_THREADS.
         gpus: number of GPUs.
@@ -130,4 +131,6 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
 def check_cores(gpus: int, root: Path = Path("/")) -> Outcome:
     """The check ``cores``."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    return judge_cores(available_cores(), processors(root), threads, gpus, os.cpu_count() or 1)
+    of_the_job = re.match(r"\d+", os.environ.get("SLURM_JOB_CPUS_PER_NODE", ""))  # a step may have fewer
+    cores = max(available_cores(), int(of_the_job[0]) if of_the_job else 0)
+    return judge_cores(cores, processors(root), threads, gpus, os.cpu_count() or 1)

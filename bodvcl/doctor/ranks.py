@@ -20,6 +20,7 @@ import bodvcl
 from bodvcl.doctor.outcome import Finding, Outcome, combined, failed, ok, warning
 from bodvcl.doctor.software import version_of
 from bodvcl.system.commit import code_commit
+from bodvcl.text.words import counted
 
 _QUESTIONS = 5
 _APART = 1.0
@@ -148,8 +149,9 @@ def judge_ranks(members: Sequence[Member]) -> Outcome:
     hosts = len({member.host for member in members})
     if outcomes:
         return combined(outcomes)
-    apart = max((abs(member.clock) for member in others), default=0.0)
-    return ok(f"{len(members)} ranks on {hosts} hosts: same software, clocks within {1000 * apart:.0f} ms")
+    apart = 1000 * max((abs(member.clock) for member in others), default=0.0)
+    who = f"{counted(len(members), 'rank')} on {counted(hosts, 'host')}"
+    return ok(f"{who}: same software, clocks within {apart:.0f} ms")
 
 
 def _clocks(others: Sequence[Member]) -> list[Outcome]:

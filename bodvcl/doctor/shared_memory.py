@@ -49,7 +49,7 @@ def check_shared_memory(gpus: int, folder: Path = Path(SHARED), workers: int | N
     if free < needed(workers):
         return warning(
             f"{text}; recipes for Kinetics-400 use up to {needed(workers) / 1e9:.1f} GB with "
-            f"{workers} decoding processes",
+            f"--workers {workers}",
             f"clips would be copied through pipes, slower: {_GIVE}",
         )
     return ok(f"{text}, up to {needed(workers) / 1e9:.1f} GB are used")

@@ -81,7 +81,7 @@ def test_gpus_that_cannot():
     turing = Gpu(1, "NVIDIA T4", (7, 5), 2**34, 2**34)
     assert is_bad(judge_gpus([H100, turing], None, TORCH, BUILD), "failed", "GPU 1 (NVIDIA T4, sm_75)")
     assert is_bad(judge_gpus([H100], None, TORCH, ["80-real"]), "warning", "CMAKE_CUDA_ARCHITECTURES=90-real")
-    assert is_bad(judge_gpus([H100], 8, TORCH, BUILD), "failed", "1 GPUs visible, 8 expected")
+    assert is_bad(judge_gpus([H100], 8, TORCH, BUILD), "failed", "1 GPU visible, 8 expected")
     used = Gpu(3, "NVIDIA H100", (9, 0), 10 * 2**30, 80 * 2**30)
     assert is_bad(
         judge_gpus([H100, used], None, TORCH, BUILD), "warning", "GPU 3", "10.0 of 80.0 GiB", "nvidia-smi"
@@ -215,6 +215,12 @@ def test_processes_and_locked_memory():
     assert is_bad(limits.judge_locked_memory(64 * 1024, rdma=True), "warning", "64 KiB", "memlock=-1")
     assert limits.judge_locked_memory(64 * 1024, rdma=False).verdict == "ok"
     assert limits.judge_locked_memory(-1, rdma=True).verdict == "ok"
+
+
+def test_a_step_with_fewer_cores_than_its_job(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2)")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert limits.check_cores(8).seen.startswith("96 of ")
 
 
 def test_memory_and_cores():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from patience import wait_until
+from patience import LONG, wait_until
 from processes import finish, start
 
 from bodvcl.cli.main import main
@@ -78,7 +79,19 @@ def test_a_check_that_hangs_is_ended(tmp_path):
     wait_until(lambda: not Path(f"/proc/{number}").exists())
 
 
+def test_a_check_that_cannot_start(monkeypatch):
+    def refuse(name):
+        raise OSError(24, "Too many open files")
+
+    assert "time for all checks is used up" in run_apart(lambda: ok("x"), 0).seen
+    monkeypatch.setattr("os.memfd_create", refuse)
+    outcome = run_apart(lambda: ok("x"), 30)
+    assert outcome.verdict == "failed"
+    assert "Too many open files: raise the limit with `ulimit -n`" in outcome.seen
+
+
 def crash():
+    faulthandler.disable()  # pytest's would write where the test's reader looks
     os.write(2, b"first line\nillegal instruction in libfast.so\n")
     os.kill(os.getpid(), signal.SIGILL)
 
@@ -127,16 +140,10 @@ def test_the_whole_of_it(tmp_path, capsys):
 
 def test_one_check_that_fails_does_not_hide_the_others(monkeypatch, capsys):
     replaced(monkeypatch, "pyav", lambda: failed("no decoder", "install one"))
-    replaced_limits = ["--only", "limits", "pyav", "glibc"]
-    code, out = doctor(capsys, *replaced_limits)
+    code, out = doctor(capsys, "--only", "limits", "pyav", "glibc")
     assert code == 1
     lines = out.splitlines()
-    assert [line.split()[1] for line in lines if not line.startswith(" ")][:4] == [
-        "glibc",
-        "torch",
-        "pyav",
-        "limits",
-    ]
+    assert [line.split()[1] for line in lines[:-1] if line[0] != " "] == ["glibc", "pyav", "limits"]
     assert re.search(r"^failed +pyav +no decoder$", out, re.MULTILINE)
     assert re.search(r"^ +-> install one$", out, re.MULTILINE)
     assert lines[-1] == "not fit for training, 1 check failed: pyav"
@@ -144,16 +151,6 @@ def test_one_check_that_fails_does_not_hide_the_others(monkeypatch, capsys):
 
 def test_warnings_are_allowed_unless_strict(monkeypatch, capsys):
     replaced(monkeypatch, "glibc", lambda: warning("old", "renew it"))
-    assert (
-        doctor(capsys, "--only", "glibc")
-        == (
-            0,
-            f"warning  {'glibc':<14} old\n{'':<25}-> renew it\nfit for training, 1 warning\n".replace(
-                "glibc          ", "glibc          "
-            ),
-        )
-        or True
-    )
     code, out = doctor(capsys, "--only", "glibc")
     assert (code, out.splitlines()[-1]) == (0, "fit for training, 1 warning")
     code, out = doctor(capsys, "--only", "glibc", "--strict")
@@ -331,22 +328,21 @@ def test_a_step_of_slurm():
 
 
 @pytest.mark.slow
-def test_two_ranks_end_with_the_joint_result(tmp_path):
-    options = ["--only", "run-folder", "ranks", "limits"]
-    (code, out, err), other = finish(start([*options, "--run-dir", str(tmp_path)], verb="doctor"))
-    assert (code, err) == (0, "")
-    assert other == (0, "", "")
-    assert re.search(r"^ok +ranks +2 ranks on 1 hosts: same software, clocks within", out, re.MULTILINE)
-    assert out.count("run-folder") == 1
-    (code, out, _), other = finish(start([*options, "--run-dir", "/proc/1/x"], verb="doctor"))
-    assert code == other[0] == 1
+def test_two_ranks_end_with_the_joint_result():
+    """The second rank finds nothing wrong with itself, and fails with the first."""
+    options = ["--only", "run-folder", "ranks", "limits", "--run-dir", "/proc/1/x"]
+    (code, out, err), other = finish(start(options, verb="doctor"))
+    assert (code, err) == (1, "")
+    assert other == (1, "", "")
+    assert re.search(r"^ok +ranks +2 ranks on 1 host: same software, clocks within", out, re.MULTILINE)
+    assert out.count("run-folder") == 2
     assert out.splitlines()[-1] == "not fit for training, 1 check failed: run-folder"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="mounting needs root")
-@pytest.mark.parametrize(("how", "verdict"), [("ro", "warning"), ("size=64m", "warning")])
-def test_a_container_with_poor_shared_memory(how, verdict, tmp_path):
+@pytest.mark.parametrize("how", ["ro", pytest.param("size=64m", marks=LONG)])
+def test_a_container_with_poor_shared_memory(how, tmp_path):
     inside = f'mount -t tmpfs -o {how} t /dev/shm && ulimit -n 64 && exec "$@"'
     options = ["--json", "--only", "limits", "shared-memory", "gloo", "rename", "--run-dir", str(tmp_path)]
     command = [
@@ -367,7 +363,7 @@ def test_a_container_with_poor_shared_memory(how, verdict, tmp_path):
         pytest.skip("this root may not mount")
     assert (done.returncode, done.stderr) == (1, "")
     found = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert found["shared-memory"]["verdict"] == verdict, found
+    assert found["shared-memory"]["verdict"] == "warning", found
     assert found["limits"]["verdict"] == "failed"
     assert found["gloo"]["verdict"] == found["rename"]["verdict"] == "ok", found
 
@@ -384,5 +380,5 @@ def test_the_page_has_every_check_and_field():
     ]
     assert {*fields} <= {*rows}
     shown = set(re.findall(r"^(?:ok|skipped|warning|failed) +([a-z-]+) ", page, re.MULTILINE))
-    assert shown == {*NAMES} - {"ranks"}
+    assert shown == {*NAMES}
     assert f'"schema": {SCHEMA}' in page
