@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bodvcl._supported import refuse_unsupported
+from bodvcl._supported import check_releases
 
 if TYPE_CHECKING:
     from bodvcl.losses import DecoupledInfoNCE
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+"""The only place of the version: packages read it here, and the tests compare CITATION.cff and CHANGELOG.md."""
 
 _HOMES = {
     "BackendError": "bodvcl.ops.backend",
@@ -44,7 +45,7 @@ _HOMES = {
 }
 """Public name to the module that defines it; imported at first use."""
 
-refuse_unsupported()
+check_releases()
 
 
 def __getattr__(name: str) -> object:

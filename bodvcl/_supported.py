@@ -1,4 +1,7 @@
-"""Which releases bodvcl is tested with, and the refusal of others at import.
+"""Which releases bodvcl is tested with, and what happens at import beside others.
+
+A PyTorch or Triton outside of the ranges gives a warning, and the kernels that are compiled for them are not
+used. Other releases are refused.
 
 `pip install .` already keeps to these ranges (`pyproject.toml` has the same, a test compares them). The
 check is for environments that pip did not resolve: a forced install, a module system, an image.
@@ -13,6 +16,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 Release = tuple[int, ...]
 
@@ -24,6 +28,9 @@ PACKAGES: dict[str, tuple[Release, Release]] = {
     "av": ((17,), (20,)),
 }
 """Package to its first supported release and the first that is not."""
+
+COMPILED_FOR = ("torch", "triton")
+"""Packages that the kernels are compiled for or with. Outside of their ranges the PyTorch path serves."""
 
 OVERRIDE = "BODVCL_ANY_VERSION"
 
@@ -41,29 +48,61 @@ def unsupported(python: Release, installed: Mapping[str, str | None]) -> list[st
     return found
 
 
-def refuse_unsupported() -> None:
-    """Refuse releases that bodvcl is not tested with.
+def held_back(name: str) -> str:
+    """Why the kernels that are compiled for the package ``name`` are not used; "" where they are."""
+    found = unsupported(PYTHON[0], {name: _installed(name)})
+    if not found or os.environ.get(OVERRIDE) == "1":
+        return ""
+    return f"{found[0]} ({OVERRIDE}=1 tries it)"
 
-    `BODVCL_ANY_VERSION=1` turns the refusal into a warning.
+
+def check_releases() -> None:
+    """Warn of a PyTorch or Triton that bodvcl is not tested with; refuse other releases.
+
+    The warning is one line, and comes once: worker processes and ranks other than 0 are silent.
+    `BODVCL_ANY_VERSION=1` turns the refusal into such a warning.
 
     Raises:
-        ImportError: at least one release is not supported; the message says which, and what is.
+        ImportError: a release is refused; the message says which, and what is supported.
         SystemExit: the same for a command (`bodvcl ...`, `python -m bodvcl...`): one line, exit code 2.
     """
-    found = unsupported(sys.version_info[:3], {name: _installed(name) for name in PACKAGES})
-    if not found:
-        return
-    message = (
-        f"{'; '.join(found)}. Install a supported release, or set {OVERRIDE}=1 to go on without any promise"
+    installed = {name: _installed(name) for name in PACKAGES}
+    anything = os.environ.get(OVERRIDE) == "1"
+    tried = unsupported(PYTHON[0], {name: installed[name] for name in COMPILED_FOR})
+    refused = unsupported(
+        sys.version_info[:3], {name: v for name, v in installed.items() if name not in COMPILED_FOR}
     )
-    if os.environ.get(OVERRIDE) == "1":
-        warnings.warn(f"not tested with these releases: {'; '.join(found)}", stacklevel=3)
-    elif _is_command():
-        if sys.stderr is not None:
-            print(f"bodvcl: error: {message}", file=sys.stderr)
-        raise SystemExit(2)
-    else:
+    if refused and not anything:
+        _refuse(
+            f"{'; '.join(refused + tried)}. Install a supported release, or set {OVERRIDE}=1 to go on "
+            "without any promise"
+        )
+    if anything and refused + tried:
+        _warn(f"not tested with these releases: {'; '.join(refused + tried)}")
+    elif tried:
+        _warn(
+            f"{'; '.join(tried)}. Kernels compiled for it are not used, the PyTorch path serves "
+            f"({OVERRIDE}=1 tries them)"
+        )
+
+
+def _refuse(message: str) -> NoReturn:
+    if not _is_command():
         raise ImportError(f"bodvcl does not support what is installed: {message}")
+    if sys.stderr is not None:
+        print(f"bodvcl: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _warn(message: str) -> None:
+    import multiprocessing
+
+    if os.environ.get("RANK", "0") != "0" or multiprocessing.parent_process() is not None:
+        return
+    if not _is_command():
+        warnings.warn(f"bodvcl: {message}", stacklevel=4)
+    elif sys.stderr is not None:
+        print(f"bodvcl: warning: {message}", file=sys.stderr)
 
 
 def _words(name: str, version: str | Release | None, first: Release, end: Release) -> str:

@@ -2,46 +2,21 @@
 #include "op_common.h"
 
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
-#include "cpu_kernels.h"
+#include "cpu_choice.h"
 
 namespace bodvcl {
 namespace {
 
-bool supported(const CpuKernels& k) {
-#if defined(__x86_64__)
-  if (std::strcmp(k.name, "avx512") == 0)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (std::strcmp(k.name, "avx2") == 0)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-        __builtin_cpu_supports("bmi2");
-#endif
-  return std::strcmp(k.name, "baseline") == 0;
-}
-
-// The best table this processor can run; BODVCL_CPU_ISA=baseline|avx2|avx512 asks for one of them.
 const CpuKernels& choose() {
-  static const CpuKernels* const tables[] = {
-#ifdef BODVCL_HAS_AVX512
-      &kernels_avx512,
-#endif
-#ifdef BODVCL_HAS_AVX2
-      &kernels_avx2,
-#endif
-      &kernels_baseline,
-  };
+  const CpuKernels* const best = choose_kernels();
   const char* const wanted = std::getenv("BODVCL_CPU_ISA");
-  for (const CpuKernels* k : tables)
-    if (supported(*k) && (wanted == nullptr || std::strcmp(wanted, k->name) == 0)) return *k;
   STD_TORCH_CHECK(
-      false, "BODVCL_CPU_ISA=", wanted ? wanted : "",
+      best != nullptr, "BODVCL_CPU_ISA=", wanted ? wanted : "",
       ": not built, or not supported by this processor; expected baseline, "
       "avx2 or avx512");
-  return kernels_baseline;
+  return *best;
 }
 
 const CpuKernels& kernels() {

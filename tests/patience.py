@@ -12,12 +12,15 @@ PATIENCE = 30 * 60.0
 """Seconds after which something counts as hanging."""
 
 
-def wait_until(condition: Callable[[], object], ended: Callable[[], bool] = lambda: False) -> None:
+def wait_until(
+    condition: Callable[[], object], ended: Callable[[], bool] = lambda: False, every: float = 0.05
+) -> None:
     """Look at ``condition`` until it holds.
 
     Args:
         condition: looked at again and again.
         ended: true once what is waited for can no longer come.
+        every: seconds between two looks.
 
     Raises:
         AssertionError: it does not hold and what is waited for has ended, or is never going to.
@@ -26,7 +29,7 @@ def wait_until(condition: Callable[[], object], ended: Callable[[], bool] = lamb
     while not condition():
         assert not (ended() and not condition()), "ended before it came to this"
         assert time.monotonic() < deadline, "hangs"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 LONG = pytest.mark.skipif(not os.environ.get("BODVCL_LONG"), reason="takes long: BODVCL_LONG=1 runs it")

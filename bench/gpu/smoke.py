@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bodvcl.doctor.numbers import Run, off, with_gradient, worst_error
 from bodvcl.ops.augment import AugmentParams, MixParams, augment_clips, mix_scenes
 from bodvcl.ops.contrastive import info_nce
 from bodvcl.ops.koopman import koopman_split_and_loss
@@ -20,28 +20,12 @@ ALLOWED = 1e-4
 """Largest relative error of float32 by norm."""
 
 
-def off(got: Tensor, want: Tensor) -> float:
-    """Relative error by norm; infinite where a number is not finite."""
-    got, want = got.detach().double().cpu(), want.detach().double().cpu()
-    error = float((got - want).norm() / want.norm())
-    return error if torch.isfinite(got).all() else float("inf")
-
-
-def worst(run: Callable[[Tensor, str], tuple[Tensor, ...]], x: Tensor, backend: str) -> float:
+def worst(run: Run, x: Tensor, backend: str) -> float:
     """Largest error of outputs and gradient of ``run(x, backend)`` against the PyTorch route in float64."""
-    results = []
-    for leaf, route in ((x.clone(), backend), (x.double(), "torch")):
-        leaf.requires_grad_()
-        outputs = run(leaf, route)
-        weights = [
-            torch.linspace(-1, 1, o.numel(), device=o.device, dtype=o.dtype).view_as(o) for o in outputs
-        ]
-        total = torch.stack([(o * w).sum().double() for o, w in zip(outputs, weights, strict=True)]).sum()
-        results.append((*outputs, *torch.autograd.grad(total, leaf)))
-    return max(off(a, b) for a, b in zip(*results, strict=True))
+    return worst_error(with_gradient(run, x, backend), with_gradient(run, x.double(), "torch"))
 
 
-def koopman(mask: Mask, ridge: float, pool: Pool = "mean") -> Callable[[Tensor, str], tuple[Tensor, ...]]:
+def koopman(mask: Mask, ridge: float, pool: Pool = "mean") -> Run:
     """Split and prediction loss."""
 
     def run(x: Tensor, backend: str) -> tuple[Tensor, ...]:

@@ -116,7 +116,8 @@ def _hardware_in_words(cpu: dict[str, Any], gpus: list[str]) -> list[str]:
 def _libraries_in_words(libraries: dict[str, dict[str, str]], build: dict[str, Any]) -> list[str]:
     lines = []
     for name, entry in libraries.items():
-        lines.append(f"{name:<10} {entry['state']}{': ' + entry['reason'] if entry['reason'] else ''}")
+        used = f" (kernels for {entry['instructions']})" if entry.get("instructions") else ""
+        lines.append(f"{name:<10} {entry['state']}{used}{': ' + entry['reason'] if entry['reason'] else ''}")
     return lines + [f"  {key}: {value}" for key, value in build.items()]
 
 
@@ -176,7 +177,10 @@ def _build() -> dict[str, Any]:
 def _libraries() -> dict[str, dict[str, str]]:
     from bodvcl.ops import native as _native
 
-    return {name: status._asdict() for name, status in _native.STATUS.items()}
+    found = {name: status._asdict() for name, status in _native.STATUS.items()}
+    if _native.cpu_available():
+        found["_C"]["instructions"] = _native.cpu_isa()
+    return found
 
 
 def _operators() -> dict[str, dict[str, dict[str, str]]]:
@@ -208,13 +212,10 @@ def _optimisers() -> dict[str, str]:
 def _gpus() -> list[str]:
     import torch
 
+    from bodvcl.system.driver import find_driver, why_no_gpu
+
     if not torch.cuda.is_available():
-        built = (
-            f"PyTorch built for CUDA {torch.version.cuda}"
-            if torch.version.cuda
-            else "PyTorch built without CUDA"
-        )
-        return [f"none ({built})"]
+        return [f"none: {why_no_gpu(find_driver(), torch.version.cuda)}"]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return [f"{d.name}, compute capability {d.major}.{d.minor}" for d in devices]
 

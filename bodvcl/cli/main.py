@@ -26,6 +26,7 @@ VERBS = {
     "export": "write a trained encoder as safetensors, TorchScript, torch.export, ONNX or for the Hub",
     "data": "check a data set, look at its clips, make a training copy",
     "info": "show versions, what was built and loaded, and which backend each operator uses here",
+    "doctor": "check whether this machine, or each rank of a job, is fit for a training",
     "report": "build report.html again from a run folder",
 }
 

@@ -55,8 +55,10 @@ def _pretrain(config: TrainConfig, held: contextlib.ExitStack) -> int:
     ranks = Ranks(world, device)
     with together(ranks, _smaller(config)):
         config, run = _train(config, ranks, world, held)
+        if run.outcome.signal is not None:  # a launcher may end all processes as soon as one has ended
+            return ranks.tell(lambda: finish(config, device, run))
     if not ranks.first:
-        return 0 if run.outcome.signal is None else 128 + run.outcome.signal
+        return 0
     return finish(config, device, run)
 
 

@@ -48,17 +48,20 @@ def workers_of_process(workers: int | None, world: World) -> int | None:
     return max(1, default_workers() // world.local_size)
 
 
-def stopped(verb: str, outcome: TuningOutcome, folder: Path) -> int:
+def stopped(verb: str, outcome: TuningOutcome, folder: Path, ranks: Ranks) -> int:
     """Say how a training with labels that a signal stopped goes on; returns the exit code.
 
     Args:
         verb: verb of ``bodvcl`` that continues it.
         outcome: of the training; it has a signal.
         folder: folder of the run.
+        ranks: the processes; the first one requeues the job, and the others wait for it: a launcher may end
+            all as soon as one has ended.
     """
     number = int(outcome.signal or 0)
     print(f"stopped at step {outcome.step} of {outcome.total}; the state is saved. Continue with:")
     print("  " + shlex.join(["bodvcl", verb, "--resume", "--run-dir", str(folder)]))
-    if number == signal.SIGUSR1:
-        print(requeue())
+    again = ranks.tell(lambda: requeue() if number == signal.SIGUSR1 else None)
+    if again is not None:
+        print(again)
     return 128 + number

@@ -57,7 +57,7 @@ def finetune(options: FinetuneOptions) -> int:
         if folds:
             return _all_folds(options, folds, folder, ranks, world)
         found = tune(options, ranks, folder, workers=workers_of_process(options.workers, world))
-        return _end(found, folder)
+        return _end(found, folder, ranks)
 
 
 def _all_folds(
@@ -80,7 +80,7 @@ def _all_folds(
                 ranks.tell(functools.partial(_opened, held, own, options.resume))
                 found = tune(chosen, ranks, own, workers=workers_of_process(options.workers, world))
             if found.result is None:
-                return _end(found, folder)
+                return _end(found, folder, ranks)
             if found.table is not None:
                 show(found.table)
             done = found.result
@@ -107,11 +107,11 @@ def _opened(held: contextlib.ExitStack, folder: Path | None, resume: bool, name:
     return held.enter_context(open_run_dir(folder, name, resume))
 
 
-def _end(found: Tuned, folder: Path) -> int:
+def _end(found: Tuned, folder: Path, ranks: Ranks) -> int:
     """The last words of a run; returns its exit code."""
     outcome = found.outcome
     if outcome.signal is not None:
-        return stopped("finetune", outcome, folder)
+        return stopped("finetune", outcome, folder, ranks)
     if (best := outcome.best) is not None:
         print(f"best validation: {best.name} {100 * best.value:.1f}% after step {best.step}")
     if found.table is not None:

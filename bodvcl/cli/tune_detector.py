@@ -55,7 +55,7 @@ def tune_detector(options: DetectOptions) -> int:
         )
         outcome, evaluation = detect(options, prepared, ranks, folder)
         if outcome.signal is not None:
-            return stopped("detect", outcome, folder)
+            return stopped("detect", outcome, folder, ranks)
         if evaluation is not None:
             show(*evaluation.tables())
             print(f"results, predictions and AP of each class are in\n  {folder}")

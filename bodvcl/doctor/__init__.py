@@ -1,1 +1,1 @@
-"""Checks of a node: what would stop a training here, found in seconds before it starts."""
+"""Checks of a machine before a training starts there. Each module looks at one thing."""

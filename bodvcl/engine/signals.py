@@ -83,7 +83,7 @@ def requeue() -> str:
     Returns:
         A sentence for the user about the result.
     """
-    job = os.environ.get("SLURM_JOB_ID")
+    job = _slurm_job()
     if job is None:
         return "not in a Slurm job: nothing is requeued"
     if shutil.which("scontrol") is None:
@@ -92,3 +92,9 @@ def requeue() -> str:
     if done.returncode:
         return f"Slurm job {job} is not requeued: {done.stderr.strip() or 'scontrol failed'}"
     return f"Slurm job {job} is requeued"
+
+
+def _slurm_job() -> str | None:
+    """The job that this process is of. The number of one task of an array is that of the whole array too."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

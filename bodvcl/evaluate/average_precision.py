@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multilabel_average_precision
 
 
 def average_precisions(
@@ -19,6 +18,8 @@ def average_precisions(
         scores: (N, C) in [0, 1], higher for more likely.
         targets: (N, C), 0 or 1.
     """
+    from torchmetrics.functional.classification import multilabel_average_precision  # takes a second
+
     wanted = torch.from_numpy(targets).long()
     there = wanted.any(0).numpy()
     with warnings.catch_warnings():

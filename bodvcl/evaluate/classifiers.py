@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeClassifierCV
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,6 +55,9 @@ def fit_ridge(train: Array, classes: Classes) -> LinearProbe:
 
     The penalty is the one of ``RIDGES`` with the smallest leave-one-out error on the training part.
     """
+    from sklearn.linear_model import RidgeClassifierCV  # takes seconds, and a training needs it at its end
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train)
     model = RidgeClassifierCV(RIDGES).fit(scaler.transform(train), classes)
     coefficients, biases = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
@@ -81,6 +82,8 @@ def sgd_scores(train: Array, classes: Classes, test: Array, seed: int = 0) -> Ar
     that fifth holds all videos of a class, it is the recipe's 0.5. The final classifier is trained on the
     whole training part.
     """
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train)
     x, x_test = (torch.from_numpy(scaler.transform(part)).float() for part in (train, test))
     y = torch.from_numpy(classes)

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import torch
 
+from bodvcl._supported import held_back
 from bodvcl.errors import UserError
 from bodvcl.system.surroundings import VARIABLES
 
@@ -24,7 +25,10 @@ Request = TypeVar("Request")
 NAMES = VARIABLES["BODVCL_BACKEND"]
 """Every name that ``BODVCL_BACKEND`` may have. No single operation has all of these backends."""
 
-TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
+NO_TRITON = (
+    held_back("triton") if importlib.util.find_spec("triton") is not None else "triton is not installed"
+)
+"""Why no Triton kernel can be used; "" where they can."""
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -89,8 +93,8 @@ def always(request: object) -> str:
 
 def why_not_triton(device: str, dtype: torch.dtype, inputs: str) -> str:
     """Why Triton kernels cannot serve a call, whose tensors are called ``inputs``; "" where they can."""
-    if not TRITON_INSTALLED:
-        return "triton is not installed"
+    if NO_TRITON:
+        return NO_TRITON
     if device != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"the {inputs} are on {device}"
     if dtype not in TRITON_DTYPES:

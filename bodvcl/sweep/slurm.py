@@ -25,19 +25,34 @@ _BODY = """
 set -euo pipefail
 
 cd {folder}
+
+# Slurm requeues a preempted job only if it runs on to the end of its grace time; a run that has saved ends.
+requeue() {{
+    local ended=$? job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID state
+    ((ended)) || return 0
+    state=$(scontrol show job "$job")
+    if [[ $state == *JobState=RUNNING*PreemptTime=[0-9]* ]]; then
+        echo "preempted: job $job is requeued"
+        scontrol requeue "$job"
+    fi
+}}
+trap requeue EXIT
+
+# Of a requeued job with another number of tasks, SLURM_NTASKS is the old one; these are right.
+TASKS=${{SLURM_TASKS_PER_NODE%%[(,]*}}
+NODES=$SLURM_JOB_NUM_NODES
+export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}} # which srun no longer takes from the job
+
+export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+export LOCAL_WORLD_SIZE=$TASKS
 export OMP_NUM_THREADS=1
-if [ "${{SLURM_NTASKS:-1}}" -gt 1 ]; then
-  export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-  export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-fi
 
 # Every process becomes one of a run's; exec makes it the task itself, so that signals reach it.
-export SWEEP={command}
-srun bash -c '
-  export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID
-  export LOCAL_WORLD_SIZE=${{SLURM_NTASKS_PER_NODE:-1}}
-  eval "exec $SWEEP --task $SLURM_ARRAY_TASK_ID $SWEEP_OPTIONS"
-'
+srun --ntasks=$((NODES * TASKS)) --ntasks-per-node="$TASKS" bash -c '
+    export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID
+    exec "$@"
+' task {command} --task "$SLURM_ARRAY_TASK_ID"{extra}
 """
 
 
@@ -68,9 +83,12 @@ def batch_script(
     lines = ["#!/usr/bin/env bash", f"#SBATCH --job-name={out.name}", f"#SBATCH --array=0-{tasks - 1}"]
     lines += [f"#SBATCH --output={out.absolute() / 'slurm-%A_%a.txt'}"]
     lines += [f"#SBATCH --{name}{f'={value}' if value else ''}" for name, value in options.items()]
-    body = _BODY.format(folder=shlex.quote(str(folder)), command=shlex.quote(shlex.join(command)))
-    after = shlex.quote(shlex.join(["--", *extra]) if extra else "")
-    return "\n".join(lines) + body.replace("srun bash", f"export SWEEP_OPTIONS={after}\nsrun bash")
+    body = _BODY.format(
+        folder=shlex.quote(str(folder)),
+        command=shlex.join(command),
+        extra=f" {shlex.join(['--', *extra])}" if extra else "",
+    )
+    return "\n".join(lines) + body
 
 
 def submit(script: Path) -> str:

@@ -1,18 +1,14 @@
-"""How much memory this machine, or the container that the program runs in, has."""
+"""How much memory this machine, or the container or job that the program runs in, has."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from bodvcl.system.cgroup import smallest_limit
 
 
 def machine_memory() -> int:
     """Bytes of memory that processes here may use together."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = _LIMIT.read_text(encoding="ascii").strip()
-    except OSError:
-        return physical
-    return min(physical, int(limit)) if limit.isdecimal() else physical
+    limit = smallest_limit("memory.max")
+    return physical if limit is None else min(physical, limit)

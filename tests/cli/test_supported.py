@@ -1,4 +1,4 @@
-"""Releases that bodvcl is not tested with are refused at import, in one line for a command."""
+"""Releases that bodvcl is not tested with: PyTorch gives a warning, others are refused, each in one line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from bodvcl import _supported
 from bodvcl._supported import PACKAGES, PYTHON, unsupported
+from bodvcl.ops import native
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORT = ["-c", "import bodvcl; print('imported')"]
@@ -83,20 +84,56 @@ def test_a_python_is_judged_by_its_numbers(python, fits):
 
 
 def test_importing_raises_and_a_command_says_it_in_one_line(tmp_path):
-    old = {"torch": "2.10.1", "av": "16.1.0"}
+    old = {"numpy": "1.25.2", "av": "16.1.0"}
     done = start(tmp_path / "a", IMPORT, old)
     last = done.stderr.splitlines()[-1]
     assert last.startswith(
-        "ImportError: bodvcl does not support what is installed: torch 2.10.1 is not supported"
+        "ImportError: bodvcl does not support what is installed: numpy 1.25.2 is not supported"
     )
     assert "av 16.1.0 is not supported, 17 to below 20 is" in last
     done = start(tmp_path / "b", COMMAND, old)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bodvcl: error: torch 2.10.1 is not supported, 2.11 to below 2.16 is; av 16.1.0")
+    assert line.startswith("bodvcl: error: numpy 1.25.2 is not supported, 1.26 to below 3 is; av 16.1.0")
+
+
+@pytest.mark.parametrize("release", ["2.10.1", "2.16.0"])
+def test_beside_another_pytorch_the_pytorch_path_serves(tmp_path, release):
+    said = f"torch {release} is not supported, 2.11 to below 2.16 is"
+    done = start(tmp_path / "a", IMPORT, {"torch": release})
+    assert (done.returncode, done.stdout) == (0, "imported\n")
+    assert f"UserWarning: bodvcl: {said}. Kernels compiled for it are not used" in done.stderr
+
+    done = start(tmp_path / "b", COMMAND, {"torch": release})
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"bodvcl: warning: {said}. Kernels compiled for it are not used, the PyTorch path serves "
+        "(BODVCL_ANY_VERSION=1 tries them)\n"
+    )
+    reason = f"{said} (BODVCL_ANY_VERSION=1 tries it)"
+    if "_C" in native.BUILD.get("libraries", ()):
+        assert done.stdout == f"bodvcl: the PyTorch path is used; no native operators: {reason}\n"
+
+
+def test_beside_another_triton_its_kernels_are_not_used(tmp_path):
+    ask = "from bodvcl.ops.contrastive.backend import explain_contrastive as e; print(e('cuda')['triton'])"
+    done = start(tmp_path, ["-W", "ignore", "-c", ask], {"triton": "3.10.0"})
+    assert (
+        done.stdout
+        == "triton 3.10.0 is not supported, 3.6 to below 3.10 is (BODVCL_ANY_VERSION=1 tries it)\n"
+    )
+
+
+def test_one_process_of_a_training_warns(tmp_path):
+    other = start(tmp_path, IMPORT, {"torch": "2.16.0"}, RANK="3")
+    assert (other.stdout, other.stderr) == ("imported\n", "")
 
 
 def test_the_override_warns_and_goes_on(tmp_path):
-    done = start(tmp_path, IMPORT, {"numpy": "9.0"}, BODVCL_ANY_VERSION="1")
+    done = start(tmp_path / "a", IMPORT, {"numpy": "9.0"}, BODVCL_ANY_VERSION="1")
     assert (done.returncode, done.stdout) == (0, "imported\n")
     assert "not tested with these releases: numpy 9.0" in done.stderr
+    done = start(tmp_path / "b", COMMAND, {"torch": "2.16.0"}, BODVCL_ANY_VERSION="1")
+    assert "not tested with these releases: torch 2.16.0" in done.stderr
+    if native.cpu_available():
+        assert done.stdout == "bodvcl: native operators loaded\n"

@@ -80,6 +80,10 @@ def test_slurm_is_asked_to_run_the_job_again(tmp_path, monkeypatch, code, said):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert said in requeue()
     assert (tmp_path / "asked").read_text().strip() == "requeue 17"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")  # the other tasks of the array go on
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    requeue()
+    assert (tmp_path / "asked").read_text().split()[-1] == "17_3"
 
 
 def test_outside_of_slurm_nothing_is_requeued(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -12,49 +11,18 @@ import pytest
 import torch
 import yaml
 from patience import wait_until
-from same_training import assert_same_movement
+from same_training import SMOOTH, assert_same_training, metrics
 
 from bodvcl.cli.train import main
-from bodvcl.config.parse import load_yaml
 from bodvcl.engine.checkpoint import LAST
 from bodvcl.engine.device import pick_device
-from bodvcl.engine.learner import untrained_encoder
 from bodvcl.engine.metrics import METRICS
 from bodvcl.engine.ranks import Ranks, World, world_from_environment
 from bodvcl.errors import ConfigError
 
-SMOOTH = [
-    "--precision", "fp32", "--bilevel.solver", "first_order", "--bilevel.scope", "all",
-    "--bilevel.gamma", "0.001",
-    "--optim.name", "sgd", "--optim.lr", "0.002",
-    "--koopman.max-gain", "None", "--model.projector-norm", "--log.no-probe", "--log.no-report",
-    "--augment.mix", "0",
-]  # fmt: skip
-"""No amplified rounding: what two ways of summing give can be compared.
-
-On these videos they stay within 1e-4. A rounding that sends an activation over a ReLU's kink can make it 5%,
-with other videos or another seed: the videos are the same files on every machine for this reason too.
-"""
-
 
 def has_stepped(run):
     return (run / METRICS).exists() and (run / METRICS).stat().st_size > 0
-
-
-def metrics(run):
-    return [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-
-
-def assert_same_training(run, reference, steps):
-    for got, want in zip(metrics(run), metrics(reference), strict=True):
-        for name in ("loss", "loss_static", "loss_dynamic", "loss_pred", "static_modes", "grad_norm"):
-            assert got[name] == pytest.approx(want[name], rel=2e-2, abs=1e-5), (got["step"], name)
-    config = load_yaml(reference / "config.yaml")
-    start = untrained_encoder(config.model, config.seed).state_dict()
-    saved = [torch.load(r / LAST, weights_only=True) for r in (run, reference)]
-    assert [s["step"] for s in saved] == [steps, steps]
-    got, want = (s["learner"] for s in saved)
-    assert_same_movement(got, want, {f"encoder.{name}": t for name, t in start.items()})
 
 
 @pytest.fixture(scope="module")

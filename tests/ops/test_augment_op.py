@@ -256,7 +256,7 @@ def request(**changes) -> AugmentRequest:
 def test_the_kernel_serves_a_gpu_and_nothing_else(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
+    monkeypatch.setattr("bodvcl.ops.backend.NO_TRITON", "")
     assert choose_augment("auto", request()) == "triton"
     for change, reason in (
         ({"device": "cpu"}, "on cpu"),
@@ -266,7 +266,7 @@ def test_the_kernel_serves_a_gpu_and_nothing_else(monkeypatch):
         assert choose_augment("auto", request(**change)) == "torch"
         with pytest.raises(BackendError, match=reason):
             choose_augment("triton", request(**change))
-    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", False)
+    monkeypatch.setattr("bodvcl.ops.backend.NO_TRITON", "triton is not installed")
     assert why_not_kernel(request()) == "triton is not installed"
 
 

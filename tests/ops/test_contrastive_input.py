@@ -120,7 +120,7 @@ def request(**change) -> ContrastiveRequest:
 
 def test_choice_by_size_and_device(monkeypatch):
     monkeypatch.delenv("BODVCL_BACKEND", raising=False)
-    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
+    monkeypatch.setattr("bodvcl.ops.backend.NO_TRITON", "")
     assert choose_contrastive("auto", request()) == "chunked"
     assert choose_contrastive("auto", request(queries=8, keys=8)) == "torch"
     assert choose_contrastive("auto", request(device="cuda")) == "triton"
@@ -140,10 +140,10 @@ def test_choice_by_size_and_device(monkeypatch):
 )
 def test_a_named_backend_says_why_it_cannot(monkeypatch, change, reason):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", True)
+    monkeypatch.setattr("bodvcl.ops.backend.NO_TRITON", "")
     with pytest.raises(BackendError, match=reason):
         choose_contrastive("triton", request(**change))
-    monkeypatch.setattr("bodvcl.ops.backend.TRITON_INSTALLED", False)
+    monkeypatch.setattr("bodvcl.ops.backend.NO_TRITON", "triton is not installed")
     with pytest.raises(BackendError, match="triton is not installed"):
         choose_contrastive("triton", request(device="cuda"))
 

@@ -50,16 +50,20 @@ def test_what_is_submitted_is_the_script(tmp_path, capsys, monkeypatch):
 def test_a_task_of_the_script_trains_its_run_and_is_not_repeated(tmp_path, shapes_cache):
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "srun").write_text('#!/bin/sh\nexec "$@"\n')
-    (programs / "srun").chmod(0o755)
+    for name, does in {
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        "scontrol": ":",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
     path, out = write_sweep(tmp_path), tmp_path / "out"
     extra = ["--", "--shapes.cache", str(shapes_cache)]
     assert main([str(path), "--out", str(out), "--slurm", *extra]) == 0
     environment = {
         **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1",
-        "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0", "SLURM_NTASKS_PER_NODE": "1",
-        "SLURM_JOB_ID": "42", "PYTHONPATH": str(Path(bodvcl.__file__).parents[1]),
-        "MASTER_ADDR": "localhost", "MASTER_PORT": "29533",
+        "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0", "SLURM_TASKS_PER_NODE": "1",
+        "SLURM_JOB_ID": "42", "SLURM_ARRAY_JOB_ID": "42", "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_JOB_NODELIST": "localhost", "PYTHONPATH": str(Path(bodvcl.__file__).parents[1]),
     }  # fmt: skip
     for _ in range(2):
         done = subprocess.run(

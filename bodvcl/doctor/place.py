@@ -1,0 +1,52 @@
+"""Which of the ranks of a job this process is, found out without PyTorch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bodvcl.engine.ranks import World
+
+
+def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``torchrun``, from those of a step of Slurm (``srun``) with several tasks.
+
+    Empty where the caller has set them already, where there is no such step, and where MASTER_ADDR and
+    MASTER_PORT do not say how the tasks meet: then each task is checked alone.
+    """
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
+    if "RANK" in environment or tasks == "1" or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        return {}
+    each = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    node = int(environment.get("SLURM_NODEID", "0"))
+    return {
+        "RANK": environment.get("SLURM_PROCID", ""),
+        "WORLD_SIZE": tasks,
+        "LOCAL_RANK": environment.get("SLURM_LOCALID", ""),
+        "LOCAL_WORLD_SIZE": str(each[node]) if node < len(each) else "1",
+    }
+
+
+def _tasks_on_nodes(text: str) -> list[int]:
+    """Tasks of each node: [8, 8, 4] for "8(x2),4"."""
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
+    return [int(tasks) for tasks, nodes in found for _ in range(int(nodes or 1))]
+
+
+def several_ranks() -> World | None:
+    """The place of this process among several; None: it is alone.
+
+    Raises:
+        ConfigError: the environment variables contradict each other.
+        ImportError: PyTorch cannot be imported.
+    """
+    os.environ.update(slurm_variables(os.environ))
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys():
+        return None
+    from bodvcl.engine.ranks import world_from_environment
+
+    world = world_from_environment()
+    return world if world.size > 1 else None

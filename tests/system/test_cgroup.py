@@ -1,0 +1,57 @@
+"""Limits of control groups, in made-up trees of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bodvcl.system.cgroup import processors, smallest_limit
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_no_limits(tmp_path):
+    assert smallest_limit("memory.max", tmp_path) is None
+    assert processors(tmp_path) is None
+    tree(tmp_path, {"sys/fs/cgroup/memory.max": "max\n", "sys/fs/cgroup/cpu.max": "max 100000\n"})
+    assert smallest_limit("memory.max", tmp_path) is None
+    assert processors(tmp_path) is None
+
+
+def test_a_container_sees_itself_as_the_top(tmp_path):
+    tree(tmp_path, {"sys/fs/cgroup/memory.max": "1000\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"})
+    tree(tmp_path, {"sys/fs/cgroup/pids.max": "512\n", "proc/self/cgroup": "0::/\n"})
+    assert smallest_limit("memory.max", tmp_path) == 1000
+    assert smallest_limit("pids.max", tmp_path) == 512
+    assert processors(tmp_path) == 2.5
+
+
+def test_a_job_is_in_a_group_of_groups(tmp_path):
+    """As Slurm makes them: the limit of the job counts where the step has none."""
+    tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/system.slice/slurmstepd.scope/job_7/step_0\n",
+            "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/memory.max": "5000\n",
+            "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/step_0/memory.max": "max\n",
+        },
+    )
+    assert smallest_limit("memory.max", tmp_path) == 5000
+
+
+def test_version_1(tmp_path):
+    tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:cpu,memory:/slurm/uid_0/job_7\n8:pids:/x\n0::/\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/slurm/uid_0/job_7/memory.limit_in_bytes": "7000\n",
+            "sys/fs/cgroup/pids/x/pids.max": "99\n",
+        },
+    )
+    assert smallest_limit("memory.max", tmp_path) == 7000
+    assert smallest_limit("pids.max", tmp_path) == 99
