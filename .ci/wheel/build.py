@@ -32,7 +32,7 @@ def build_environment(
         stubs: folder of the stub libraries.
     """
     paths = [f"-ffile-prefix-map={source}=bodvcl", f"-ffile-prefix-map={torch}=torch"]
-    # nvcc names kernels after a hash of the source's path and, without a seed, after the number of the process.
+    # nvcc names kernels after a hash of the source's path and, without a seed, after the process id.
     names = ["-frandom-seed=bodvcl", "-Xcudafe=--orig_src_path_name=koopman_cuda.cu"]
     return {
         **env,
