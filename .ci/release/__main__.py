@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,6 @@ from archives import index_problems, sdist_problems, tag_problems, wheel_problem
 from environment import Environment  # noqa: E402
 from matrix import Row, described_row, rows  # noqa: E402
 from outcome import FAILED, NOT_CHECKED, PASSED, Outcome, table  # noqa: E402
-from sbom import environment_bom, wheel_bom, write_bom  # noqa: E402
 from version import tags_here, version_problems  # noqa: E402
 
 import bodvcl  # noqa: E402
@@ -38,8 +38,10 @@ def main(argv: Sequence[str]) -> int:
         )
         return 2
     uv = shutil.which("uv")
-    if uv is None:
-        print("release-check: uv is not found: pip install uv", file=sys.stderr)
+    missing = [name for name in ("auditwheel", "cyclonedx", "twine") if find_spec(name) is None]
+    if uv is None or missing:
+        lacks = ", ".join([*missing, *([] if uv else ["uv"])])
+        print(f"release-check: {lacks} not found: make release-check installs it into .venv", file=sys.stderr)
         return 2
     chosen = [row for row in rows() if not options.only or any(part in row.name for part in options.only)]
     outcomes = []
@@ -94,6 +96,8 @@ def _row(environment: Environment, bom: Path | None) -> Iterator[Outcome]:
         yield outcome
         if bom is not None and outcome.check == "install" and outcome.state == PASSED:
             wheel = environment.package
+            from sbom import environment_bom, wheel_bom, write_bom
+
             found = wheel_bom(environment_bom(environment.python), wheel)
             yield _judged(wheel.name, "SBOM", lambda found=found: write_bom(found, bom))
 
