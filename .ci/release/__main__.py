@@ -75,16 +75,18 @@ def _all(
     chosen: Sequence[Row],
     uv: str,
 ) -> Iterator[Outcome]:
-    yield _judged("sources", "version", lambda: version_problems(ROOT, version, tags_here(ROOT)))
+    yield _judged("sources", "version", version_problems, ROOT, version, tags_here(ROOT))
     for file in (sdist, *wheels):
-        yield _judged(file.name, "index", lambda file=file: index_problems([file]))
-    yield _judged(sdist.name, "members", lambda: sdist_problems(sdist, ROOT))
+        yield _judged(file.name, "index", index_problems, [file])
+    yield _judged(sdist.name, "members", sdist_problems, sdist, ROOT)
     for wheel in wheels:
-        yield _judged(wheel.name, "members", lambda wheel=wheel: wheel_problems(wheel, ROOT, version))
-        yield _judged(wheel.name, "platform", lambda wheel=wheel: tag_problems(wheel))
+        yield _judged(wheel.name, "members", wheel_problems, wheel, ROOT, version)
+        yield _judged(wheel.name, "platform", tag_problems, wheel)
     for row in chosen:
-        package = sdist if row.source == "sdist" else wheels[0]
-        bom = options.dist / f"bodvcl-{version}.cdx.json" if row == described_row() else None
+        described = row == described_row()
+        wheel = wheels[0 if described else rows().index(row) % len(wheels)]
+        package = sdist if row.source == "sdist" else wheel
+        bom = options.dist / f"bodvcl-{version}.cdx.json" if described else None
         yield from _row(Environment(row, package, options.work / row.name, uv), bom)
         if not options.keep:
             shutil.rmtree(options.work / row.name / "venv", ignore_errors=True)
@@ -95,19 +97,19 @@ def _row(environment: Environment, bom: Path | None) -> Iterator[Outcome]:
     for outcome in environment.run():
         yield outcome
         if bom is not None and outcome.check == "install" and outcome.state == PASSED:
-            wheel = environment.package
             from sbom import environment_bom, wheel_bom, write_bom
 
+            wheel = environment.package
             found = wheel_bom(environment_bom(environment.python), wheel)
-            yield _judged(wheel.name, "SBOM", lambda found=found: write_bom(found, bom))
+            yield _judged(wheel.name, "SBOM", write_bom, found, bom)
 
 
-def _judged(subject: str, check: str, find: Callable[[], list[str]]) -> Outcome:
+def _judged(subject: str, check: str, find: Callable[..., list[str]], *arguments: object) -> Outcome:
+    """The outcome of a function that returns problems."""
     start = time.monotonic()
-    problems = find()
-    return Outcome(
-        subject, check, FAILED if problems else PASSED, "; ".join(problems), time.monotonic() - start
-    )
+    problems = find(*arguments)
+    state = FAILED if problems else PASSED
+    return Outcome(subject, check, state, "; ".join(problems), time.monotonic() - start)
 
 
 def _tell(outcomes: Sequence[Outcome], work: Path) -> int:

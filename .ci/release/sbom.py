@@ -19,7 +19,8 @@ Json = dict[str, Any]
 def environment_bom(python: Path) -> Json:
     """What is installed beside ``python``, by cyclonedx-py, without times and random numbers."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", str(python)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found: Json = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
 
 
 def wheel_bom(bom: Json, wheel: Path) -> Json:
@@ -33,6 +34,7 @@ def wheel_bom(bom: Json, wheel: Path) -> Json:
     others = [part for part in bom["components"] if part is not own]
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     root = {**own, "hashes": [{"alg": "SHA-256", "content": digest}]}
+    root.pop("externalReferences", None)  # the folder that it was installed from
     inside = _linked(wheel)
     if inside:
         root["components"] = inside

@@ -201,6 +201,7 @@ def test_the_bill_has_the_wheel_as_its_root_and_the_cuda_runtime_in_it(tmp_path)
     wheel = pack(tmp_path, {"bodvcl/build.json": build, "bodvcl/_C_cuda.so": b"code"})
     part = {"type": "library", "bom-ref": "torch", "name": "torch", "version": "2.13.0"}
     own = {"type": "library", "bom-ref": "bodvcl", "name": "bodvcl", "version": "1.2.3"}
+    own["externalReferences"] = [{"type": "distribution", "url": f"file://{wheel}"}]
     bom = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -214,6 +215,7 @@ def test_the_bill_has_the_wheel_as_its_root_and_the_cuda_runtime_in_it(tmp_path)
     assert root["hashes"][0]["content"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert [(inner["name"], inner["version"]) for inner in root["components"]] == [("cudart", "13.0.88")]
     assert made["components"] == [part]
+    assert str(tmp_path) not in json.dumps(made)
     assert sbom.write_bom(made, tmp_path / "one.json") == []
     assert sbom.write_bom(sbom.wheel_bom(bom, wheel), tmp_path / "two.json") == []
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
