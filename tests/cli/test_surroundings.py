@@ -114,7 +114,7 @@ def test_every_variable_of_ours_is_checked():
     read = set()
     for path in sources():
         read |= set(re.findall(r"environ\S*[(\[]\"(BODVCL_\w+)\"", path.read_text(encoding="utf-8")))
-    # an index that cannot be written is warned of, and info says where BODVCL_BUILD is not that of the library
+    # an index that cannot be written is warned of; info says where BODVCL_BUILD is not that of the library
     assert read == {*VARIABLES, "BODVCL_INDEX", "BODVCL_BUILD"}
 
 
