@@ -9,7 +9,7 @@ TOOLS  := $(VENV)/.cluster-tools
 UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel install cluster-tools clean
+.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel release-check install cluster-tools clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -67,6 +67,12 @@ WHEELS ?= cuda cpu sdist
 
 wheel: $(TOOLS)
 	$(BIN)/python .ci/wheel $(WHEELS)
+
+# What `make wheel` left in dist, as an index and its users meet it, in empty environments (docs/release.md).
+# One environment: make release-check ARGS="--only torch2.11"
+release-check: $(TOOLS)
+	$(BIN)/pip install -q $(UV)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/release $(ARGS)
 
 install: $(STAMP)
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-"""The only place of the version: packages read it here, and the tests compare CITATION.cff and CHANGELOG.md."""
+"""The only place of the version: packages read it here, a test compares CITATION.cff and CHANGELOG.md."""
 
 _HOMES = {
     "BackendError": "bodvcl.ops.backend",

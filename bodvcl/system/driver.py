@@ -66,10 +66,11 @@ def why_no_gpu(driver: Driver | None, built: str | None, environment: Mapping[st
     if driver.cuda is None:
         return f"the {_name(driver)} cannot be asked ({driver.problem}); {needs}"
     serves = ".".join(map(str, driver.cuda))
-    if driver.cuda[0] < int(built.split(".")[0]):
+    major = int(built.split(".")[0])
+    if driver.cuda[0] < major:
         return (
-            f"the {_name(driver)} is too old: it serves CUDA up to {serves}, {needs}; install a newer "
-            f"driver, or a PyTorch for CUDA {driver.cuda[0]}"
+            f"the {_name(driver)} is too old: it serves CUDA up to {serves}, {needs}; install a driver "
+            f"for CUDA {major}, or a PyTorch built for an older CUDA"
         )
     visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES")
     hidden = "no GPU is visible" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} shows none"

@@ -113,15 +113,13 @@ def test_a_processor_without_kernels_takes_the_pytorch_path(monkeypatch):
 @needs_emulator
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("BODVCL_LONG") != "1", reason="half a minute each: BODVCL_LONG=1")
-@pytest.mark.parametrize(
-    ("processor", "route"), [("qemu64", "torch"), ("Nehalem", "cpu"), ("Haswell", "cpu")]
-)
-def test_the_whole_library_on_another_processor(processor, route):
+@pytest.mark.parametrize("processor", ["Nehalem", "Haswell"])  # older ones: new NumPy does not start
+def test_the_whole_library_on_another_processor(processor):
     """Import, values and gradients under emulation: no illegal instruction, the numbers of this machine."""
     program = (
         "import sys, torch; from bodvcl.ops.koopman import koopman_split\n"
         "from bodvcl.ops.koopman.backend import explain_koopman\n"
-        "x = torch.linspace(-1, 1, 3 * 6 * 16).sin().reshape(3, 6, 16).double().requires_grad_()\n"
+        "torch.manual_seed(0); x = torch.randn(3, 6, 16, dtype=torch.double, requires_grad=True)\n"
         "split = koopman_split(x); split.dynamic.square().sum().backward()\n"
         "print(explain_koopman('cpu')['backend'], float(x.grad.square().sum()))\n"
     )
@@ -129,7 +127,7 @@ def test_the_whole_library_on_another_processor(processor, route):
     here = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     emulated = ["qemu-x86_64", "-cpu", processor, *command]
     there = subprocess.run(emulated, capture_output=True, text=True, check=True).stdout.split()
-    assert there[0] == route
+    assert there[0] == "cpu"
     assert float(there[1]) == pytest.approx(float(here[1]), rel=1e-6)
 
 

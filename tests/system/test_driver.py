@@ -68,7 +68,7 @@ def test_a_driver_that_cannot_answer(tmp_path, library):
             {},
             "470.82.01 is too old: it serves CUDA up to 11.4, PyTorch was",
         ),
-        (Driver("", (12, 8)), "13.0", {}, "a PyTorch for CUDA 12"),
+        (Driver("", (12, 8)), "13.0", {}, "driver for CUDA 13, or a PyTorch built for an older CUDA"),
         (
             Driver("525.60", (12, 0)),
             "12.8",
