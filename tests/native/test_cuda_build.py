@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("arch", [90, *(pytest.param(other, marks=LONG) for other in (80, 100, 120))])
+@pytest.mark.parametrize("arch", [90, *(pytest.param(other, marks=LONG) for other in (80, 86, 89, 100, 120))])
 def test_compiles_without_spills(arch, tmp_path):
     include = Path(torch.__file__).parent / "include"
     command = [
