@@ -44,7 +44,9 @@ def make(options: argparse.Namespace) -> None:
     if others := ", ".join(f"{pin.name} {pin.version}" for pin in pins if not pin.is_in(lock)):
         print(f"not pinned by {options.lock}: {others}")
     if any(pin.name.startswith("nvidia-") for pin in pins):
-        print("PyTorch's CUDA libraries come along: 2 to 3 GB (docs/offline.md has the option without them)")
+        print(
+            "PyTorch's CUDA libraries come along: more than 2 GB (without them: TORCH_INDEX, docs/offline.md)"
+        )
     wheels = fetch(pins, wanted, wheels_folder, options.torch_index, lambda line: print(line, flush=True))
     bodvcl = WheelFile(Path(shutil.copy2(source.path, wheels_folder)))
     told = contents.manifest(bodvcl, wheels, pins, extras, wanted, lock)

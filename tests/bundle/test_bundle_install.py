@@ -11,6 +11,7 @@ import pytest
 from made_bundles import PYTHON, install
 
 
+@pytest.mark.slow
 def test_it_installs_and_says_so(installed):
     folder, done = installed
     assert done.returncode == 0, done.stderr
@@ -20,6 +21,7 @@ def test_it_installs_and_says_so(installed):
     subprocess.run([folder / "bin/python", "-I", "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_it_installs_into_an_environment_and_can_keep_its_torch(installed, bundle):
     folder, done = installed
     assert done.returncode == 0, done.stderr
@@ -113,6 +115,7 @@ def test_a_folder_that_exists(copy, tmp_path):
     assert not any((tmp_path / "here").iterdir())
 
 
+@pytest.mark.slow
 def test_an_installation_that_breaks_off_leaves_no_environment(copy, tmp_path):
     """The sums are right, but a wheel is not the one that requirements.txt names."""
     pins = (copy / "requirements.txt").read_text()
