@@ -9,7 +9,7 @@ TOOLS  := $(VENV)/.cluster-tools
 UV     := "uv>=0.9"
 NATIVE := setup.py CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel release-check install cluster-tools clean
+.PHONY: train search test test-slow test-dali test-versions lock lint docs bench bench-record wheel bundle release-check install cluster-tools clean
 
 train: $(STAMP)
 	$(BIN)/python -m bodvcl.train --fast
@@ -73,6 +73,16 @@ wheel: $(TOOLS)
 release-check: $(TOOLS)
 	$(BIN)/pip install -q $(UV)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/release $(ARGS)
+
+# The wheel in dist/ (or WHEEL) and all that it needs in one folder, for machines without a network: docs/offline.md.
+PYTHON_VERSION ?= 3.12
+PLATFORM       ?= manylinux_2_28_x86_64
+OUT            ?= build/bundle
+
+bundle: $(STAMP)
+	$(BIN)/pip install -q $(UV)
+	PYTHONPATH=.ci $(BIN)/python -m bundle --python-version "$(PYTHON_VERSION)" --platform "$(PLATFORM)" \
+	  --extras "$(EXTRAS)" --wheel "$(WHEEL)" --torch-index "$(TORCH_INDEX)" --lock "$(LOCK)" --out "$(OUT)"
 
 install: $(STAMP)
 

@@ -1,0 +1,1 @@
+"""``make bundle``: bodvcl and every dependency in one folder, for machines without a network."""
