@@ -62,8 +62,11 @@ bench-record: $(STAMP)
 	$(BIN)/python -m pytest bench/ --benchmark-json=build/bench/bench.json
 	$(BIN)/python bench/collect.py build/bench bench/results
 
-wheel: $(STAMP)
-	$(BIN)/pip wheel --no-deps --no-build-isolation -w dist .
+# What an index serves, in dist, of the commit: the sdist, and wheels for manylinux_2_28 (docs/wheels.md).
+WHEELS ?= cuda cpu sdist
+
+wheel: $(TOOLS)
+	$(BIN)/python .ci/wheel $(WHEELS)
 
 install: $(STAMP)
 

@@ -6,7 +6,7 @@ is enough. Whatever happens is written to ``bodvcl/build.json``, which ``bodvcl.
 
 Environment:
     BODVCL_BUILD=auto|cuda|cpu|none   what to build (default auto: what can be built here, else pure Python)
-    CMAKE_CUDA_ARCHITECTURES          default "80-real;90-real;100-real;120"
+    CMAKE_CUDA_ARCHITECTURES          default "80-real;86-real;89-real;90-real;100-real;120"
     MAX_JOBS                          parallel compile jobs (default 2)
     TORCH_DIR                         directory of the torch package, where it cannot be imported
 """
@@ -56,6 +56,10 @@ def torch_version(directory: Path) -> str | None:
 
 
 def commit() -> str | None:
+    """The commit of these sources: an sdist has it in a file COMMIT. None where nobody knows."""
+    if not (HERE / ".git").exists():
+        given = HERE / "COMMIT"
+        return given.read_text().strip() if given.exists() else None
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -167,7 +171,6 @@ def build_native(out: Path, editable: bool) -> dict:
         "reasons": {name: reasons[name] for name in LIBRARIES if name not in built},
         "torch": torch and torch_version(torch),
         "torch_target": "2.11",
-        "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
         **native,
@@ -178,8 +181,10 @@ class BuildPy(build_py):
     """The Python files, then the libraries beside them (in the source tree for an editable install)."""
 
     def run(self):
-        super().run()
         editable = bool(self.editable_mode)
+        if not editable:  # an earlier build may have left modules that are no longer in the sources
+            shutil.rmtree(Path(self.build_lib) / "bodvcl", ignore_errors=True)
+        super().run()
         out = HERE / "bodvcl" if editable else Path(self.build_lib).resolve() / "bodvcl"
         out.mkdir(parents=True, exist_ok=True)
         info = build_native(out, editable)

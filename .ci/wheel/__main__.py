@@ -1,0 +1,119 @@
+"""Build what an index serves: `make wheel`, or python .ci/wheel [cuda] [cpu] [sdist].
+
+The sdist is made from the files of the commit, the wheels from the unpacked sdist, against glibc 2.28. The
+same commit and the same tools give the same bytes (docs/wheels.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from build import build_wheel
+from needs import check_needs, torch_folder
+from process import Failed
+from sdist import build_sdist, unpack
+from stop import Stop
+from stubs import make_stubs
+from tree import changed, commit, commit_time, copy_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = ("cuda", "cpu", "sdist")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Build, examine, print the table; exit code 1 for a defect, 2 for what the user can mend."""
+    options = _options(argv)
+    try:
+        return _build(options.kinds or list(KINDS), options.into, options.work, options.dirty)
+    except Stop as stop:
+        print(f"make wheel: {stop}", file=sys.stderr)
+        return 2
+    except Failed as failed:
+        print(f"make wheel: {failed}", file=sys.stderr)
+        return 1
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python .ci/wheel", description=__doc__)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
+    parser.add_argument(
+        "--into", type=Path, default=ROOT / "dist", help="folder of the results (default: dist)"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "build/wheel", help="default: build/wheel; emptied"
+    )
+    parser.add_argument("--dirty", action="store_true", help="also with changes that are not committed")
+    options = parser.parse_args(argv)
+    unknown = [kind for kind in options.kinds if kind not in KINDS]
+    if unknown:
+        parser.error(f"unknown kind {unknown[0]!r}: expected {', '.join(KINDS)}")
+    return options
+
+
+def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
+    wheels = [kind for kind in ("cuda", "cpu") if kind in kinds]
+    check_needs(wheels)
+    if not dirty and (files := changed(ROOT)):
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        raise Stop(f"{files[0]}{more} not committed: commit first, or try it with python .ci/wheel --dirty")
+    os.umask(0o022)
+    date = int(os.environ.setdefault("SOURCE_DATE_EPOCH", str(commit_time(ROOT))))
+    work, into, of = work.resolve(), into.resolve(), commit(ROOT)
+    shutil.rmtree(work, ignore_errors=True)
+    total, done = 1 + bool(wheels) + len(wheels), 0
+
+    def step(text: str) -> None:
+        nonlocal done
+        done += 1
+        print(f"[{done}/{total}] {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+    step(f"sdist of {of}")
+    tree = work / "tree"
+    copy_tree(ROOT, tree)
+    (tree / "COMMIT").write_text(f"{of}\n")
+    sdist = build_sdist(tree, into if "sdist" in kinds else work, date)
+    rows = [(sdist, 0.0)] if "sdist" in kinds else []
+    if wheels:
+        step("stub libraries of glibc 2.28")
+        stubs = make_stubs(work / "stubs", platform.machine())
+    for mode in wheels:
+        step(f"{mode} wheel, in {work / mode} (log: build.log)")
+        source = unpack(sdist, work / mode)
+        out = into if mode == "cuda" else into / mode
+        rows.append(build_wheel(mode, source, torch_folder(), stubs, platform.machine(), out))
+    return _tell(rows, (str(work), str(ROOT), str(Path.home()), str(torch_folder())), into)
+
+
+def _tell(rows: Sequence[tuple[Path, float]], paths: Sequence[str], into: Path) -> int:
+    from examine import examine  # needs a package that only wheels need
+
+    table = [("file", "tag", "MB", "glibc", "architectures", "CPU s")]
+    defects: list[str] = []
+    for path, seconds in rows:
+        name, size = str(path.relative_to(into.parent)), f"{path.stat().st_size / 1e6:.2f}"
+        if path.suffix == ".whl":
+            facts = examine(path, paths)
+            defects += [f"{path.name}: {defect}" for defect in facts.defects]
+            table.append(
+                (name, facts.tag, size, facts.glibc, " ".join(facts.architectures) or "-", f"{seconds:.0f}")
+            )
+        else:
+            table.append((name, "sdist", size, "-", "-", "-"))
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    print()
+    for row in table:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    for defect in defects:
+        print(f"make wheel: {defect}", file=sys.stderr)
+    return 1 if defects else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
