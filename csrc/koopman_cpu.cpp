@@ -20,10 +20,10 @@ bool supported(const CpuKernels& k) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2");
 #endif
-  return std::strcmp(k.name, "baseline") == 0;
+  return true;  // the only one, or the oldest, of the processors that this file was compiled for
 }
 
-// The best table this processor can run; BODVCL_CPU_ISA=baseline|avx2|avx512 asks for one of them.
+// The best table this processor can run; BODVCL_CPU_ISA=baseline|avx2|avx512, or neon, asks for one of them.
 const CpuKernels& choose() {
   static const CpuKernels* const tables[] = {
 #ifdef BODVCL_HAS_AVX512
@@ -32,7 +32,12 @@ const CpuKernels& choose() {
 #ifdef BODVCL_HAS_AVX2
       &kernels_avx2,
 #endif
+#ifdef BODVCL_HAS_BASELINE
       &kernels_baseline,
+#endif
+#ifdef BODVCL_HAS_NEON
+      &kernels_neon,
+#endif
   };
   const char* const wanted = std::getenv("BODVCL_CPU_ISA");
   for (const CpuKernels* k : tables)
@@ -40,8 +45,8 @@ const CpuKernels& choose() {
   STD_TORCH_CHECK(
       false, "BODVCL_CPU_ISA=", wanted ? wanted : "",
       ": not built, or not supported by this processor; expected baseline, "
-      "avx2 or avx512");
-  return kernels_baseline;
+      "avx2 or avx512, or neon on 64-bit ARM");
+  return *tables[0];
 }
 
 const CpuKernels& kernels() {

@@ -33,7 +33,7 @@ def test_build_metadata():
         assert build["compiler"]
         assert "-O3" in build["flags"]
         assert "-ffast-math" not in build["flags"]
-        assert "baseline" in build["isas"]
+        assert {"baseline", "neon"} & set(build["isas"])
     if "_C_cuda" in build["libraries"]:
         assert build["cuda_archs"]
         assert build["cuda_compiler"]

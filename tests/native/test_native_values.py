@@ -366,7 +366,7 @@ def isa_results() -> list[torch.Tensor]:
     return results
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
 def test_every_instruction_set_agrees(isa, tmp_path):
     """The choice is made once in a process, so that another one computes the same with another kernel."""
     file = tmp_path / "results.pt"
