@@ -7,9 +7,13 @@ into the checkout. `one_wheel` builds a wheel with the newest PyTorch and tests 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "wheel"))
+from tree import copy_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 BY_COMPILER = ("tests/kernels", "tests/native")  # slow tests that depend on the releases of the compilers
@@ -21,17 +25,7 @@ nox.options.reuse_existing_virtualenvs = True
 def _copy(session: nox.Session) -> Path:
     """The tree as git would commit it, in a folder of the session, which becomes the working directory."""
     copy = Path(session.create_tmp()) / "tree"
-    shutil.rmtree(copy, ignore_errors=True)
-    listed = session.run(
-        *("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
-        external=True,
-        silent=True,
-    )
-    for name in str(listed).split("\0"):
-        source = ROOT / name
-        if name and (source.is_file() or source.is_symlink()):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, copy / name, follow_symlinks=False)
+    copy_tree(ROOT, copy)
     session.chdir(copy)
     return copy
 

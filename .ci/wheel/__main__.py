@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     try:
         return _build(options.kinds or list(KINDS), options.into, options.work, options.dirty)
-    except Stop as stop:
+    except (Stop, OSError) as stop:  # a full disk, a folder that cannot be written
         print(f"make wheel: {stop}", file=sys.stderr)
         return 2
     except Failed as failed:

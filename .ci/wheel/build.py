@@ -32,13 +32,15 @@ def build_environment(
         stubs: folder of the stub libraries.
     """
     paths = [f"-ffile-prefix-map={source}=bodvcl", f"-ffile-prefix-map={torch}=torch"]
+    # nvcc names kernels after a hash of the source's path and, without a seed, after the process id.
+    names = ["-frandom-seed=bodvcl", "-Xcudafe=--orig_src_path_name=koopman_cuda.cu"]
     return {
         **env,
         "BODVCL_BUILD": mode,
         "BODVCL_GLIBC_STUBS": str(stubs),
         "TORCH_DIR": str(torch),
         "CXXFLAGS": " ".join(paths),
-        "CUDAFLAGS": " ".join(f"-Xcompiler={path}" for path in paths),
+        "CUDAFLAGS": " ".join([*names, *(f"-Xcompiler={path}" for path in paths)]),
         "LDFLAGS": "-Wl,--strip-all",
     }
 

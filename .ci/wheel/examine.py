@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
-import shutil
 import subprocess
 import tempfile
 import zipfile
@@ -16,6 +14,7 @@ from pathlib import Path
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
+from needs import cuobjdump
 from stubs import GLIBC
 
 LIBRARIES = re.compile(
@@ -94,24 +93,12 @@ def library_defects(elf: ELFFile) -> list[str]:
 
 
 def gpu_architectures(library: bytes) -> tuple[str, ...]:
-    """Architectures that a CUDA library has machine code or PTX for; empty without `cuobjdump`."""
-    program = cuobjdump()
-    if program is None:
-        return ()
+    """Architectures that a CUDA library has machine code or PTX for."""
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(library)
         file.flush()
-        command = [program, "--list-elf", "--list-ptx", file.name]
+        command = [str(cuobjdump()), "--list-elf", "--list-ptx", file.name]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     code = sorted(set(re.findall(r"\.sm_(\d+)\w*\.cubin", listed)), key=int)
     ptx = sorted(set(re.findall(r"\.sm_(\d+)\w*\.ptx", listed)), key=int)
     return (*(f"sm_{number}" for number in code), *(f"compute_{number} (PTX)" for number in ptx))
-
-
-def cuobjdump() -> str | None:
-    """NVIDIA's program that lists what a CUDA library holds: of the toolkit, else of Triton."""
-    triton = importlib.util.find_spec("triton")
-    folders = (triton and triton.submodule_search_locations) or []
-    bundled = [f"{folder}/backends/nvidia/bin/cuobjdump" for folder in folders]
-    places = ["cuobjdump", "/usr/local/cuda/bin/cuobjdump", *bundled]
-    return next(filter(None, map(shutil.which, places)), None)

@@ -14,7 +14,7 @@ from process import search_path
 from stop import Stop
 
 MODULES = ("auditwheel", "elftools", "ziglang")
-PROGRAMS = {"cmake": "cmake", "c++": "g++", "patchelf": "patchelf"}
+PROGRAMS = {"cmake": "cmake", "g++": "g++", "patchelf": "patchelf"}
 """Program to the package that has it."""
 
 
@@ -26,15 +26,22 @@ def torch_folder() -> Path:
     """
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
-        raise Stop(
-            f"PyTorch is needed, for its headers: {sys.executable} has none; make install sets up .venv"
-        )
+        raise Stop(f"{sys.executable} has no PyTorch, whose headers are needed: make install sets up .venv")
     return Path(spec.submodule_search_locations[0])
 
 
 def nvcc() -> str | None:
     """The CUDA compiler that CMake would take."""
     return os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+
+
+def cuobjdump() -> str | None:
+    """NVIDIA's program that lists what a CUDA library holds: of the toolkit, else of Triton."""
+    triton = importlib.util.find_spec("triton")
+    folders = (triton and triton.submodule_search_locations) or []
+    bundled = [f"{folder}/backends/nvidia/bin/cuobjdump" for folder in folders]
+    places = ["cuobjdump", "/usr/local/cuda/bin/cuobjdump", *bundled]
+    return next(filter(None, map(shutil.which, places)), None)
 
 
 def check_needs(wheels: Collection[str]) -> None:
@@ -54,11 +61,14 @@ def check_needs(wheels: Collection[str]) -> None:
         if shutil.which(program, path=search_path()) is None:
             raise Stop(f"{program} not found: install {package}")
     torch = torch_folder()
-    if "cuda" in wheels and not (torch / "lib" / "libtorch_cuda.so").exists():
-        raise Stop(
-            f"the CUDA wheel needs a PyTorch for CUDA, {torch} has none; WHEELS=cpu builds the CPU wheel"
-        )
-    if "cuda" in wheels and nvcc() is None:
-        raise Stop(
-            "the CUDA wheel needs nvcc (CUDACXX, PATH or /usr/local/cuda); WHEELS=cpu builds the CPU wheel"
-        )
+    if "cuda" in wheels:
+        if not (torch / "lib" / "libtorch_cuda.so").exists():
+            raise Stop(f"the CUDA wheel needs a PyTorch for CUDA, {torch} has none; WHEELS=cpu leaves it out")
+        if nvcc() is None:
+            raise Stop(
+                "the CUDA wheel needs nvcc in CUDACXX, PATH or /usr/local/cuda; WHEELS=cpu leaves it out"
+            )
+        if cuobjdump() is None:
+            raise Stop(
+                "the CUDA wheel is checked with cuobjdump, of CUDA's toolkit or of Triton; neither is there"
+            )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,19 @@ def _cpu() -> dict[str, Any]:
 def _build() -> dict[str, Any]:
     from bodvcl.ops import native as _native
 
-    return _native.BUILD
+    other = _another_build(_native.BUILD, os.environ.get("BODVCL_BUILD", ""))
+    return {**_native.BUILD, **({"BODVCL_BUILD": other} if other else {})}
+
+
+def _another_build(build: Mapping[str, Any], asked: str) -> str:
+    """What to do where the environment asks for another build than the installed one; "" where not."""
+    if not asked or asked.lower() == build.get("mode", asked.lower()):
+        return ""
+    return (
+        f"{asked} in the environment, but this build is of BODVCL_BUILD={build['mode']}. pip reuses a wheel "
+        "that it built of an sdist before, whatever BODVCL_BUILD says: pip install --force-reinstall "
+        "--no-deps --no-cache-dir builds anew"
+    )
 
 
 def _libraries() -> dict[str, dict[str, str]]:
