@@ -39,7 +39,7 @@ MODE = os.environ.get("BODVCL_BUILD", "auto").lower()
 LIBRARIES = ("_C", "_C_cuda")
 TAIL_LINES = 25
 PLATFORM = sysconfig.get_platform()
-"""Of the wheel, such as linux-x86_64. ``_PYTHON_HOST_PLATFORM`` replaces it where another one is built for."""
+"""Of the wheel, such as linux-x86_64. ``_PYTHON_HOST_PLATFORM`` replaces it in a cross build."""
 
 
 class CompileError(Exception):
@@ -129,8 +129,8 @@ def compile_into(out: Path, torch: Path, cuda: bool) -> dict:
     native = json.loads((work / "native.json").read_text())
     if (processor := native.pop("processor")) not in PLATFORM:
         raise CompileError(
-            f"the compiler is one for {processor}, the wheel is for {PLATFORM}: set both CMAKE_TOOLCHAIN_FILE "
-            "and _PYTHON_HOST_PLATFORM, or none of them (docs/aarch64.md)"
+            f"the compiler is one for {processor}, the wheel is for {PLATFORM}: set both "
+            "CMAKE_TOOLCHAIN_FILE and _PYTHON_HOST_PLATFORM, or none of them (docs/aarch64.md)"
         )
     run(["cmake", "--build", str(work), "-j", os.environ.get("MAX_JOBS", "2")])
     run(["cmake", "--install", str(work), "--prefix", str(out)])

@@ -1,8 +1,8 @@
 """Build what an index serves: `make wheel`, or python .ci/wheel [cuda] [cpu] [aarch64] [sdist].
 
 The sdist is made from the files of the commit, the wheels from the unpacked sdist, against glibc 2.28. The
-same commit and the same tools give the same bytes (docs/wheels.md). The wheel for aarch64 is a CPU wheel that any
-machine builds (docs/aarch64.md).
+same commit and the same tools give the same bytes (docs/wheels.md). The wheel for aarch64 is a CPU
+wheel that any machine builds (docs/aarch64.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from build import build_wheel
 from needs import check_needs, compiler, torch_folder
 from process import Failed
 from sdist import build_sdist, unpack
@@ -24,6 +23,8 @@ from stop import Stop
 from stubs import make_stubs
 from torch_stub import make_torch
 from tree import changed, commit, commit_time, copy_tree
+
+from build import build_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEELS = {"cuda": platform.machine(), "cpu": platform.machine(), "aarch64": "aarch64"}

@@ -37,7 +37,9 @@ def build_environment(
         "CMAKE_TOOLCHAIN_FILE": str(source / f".ci/wheel/{machine}.cmake"),
         "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
     }
-    paths = [f"-ffile-prefix-map={source}=bodvcl", f"-ffile-prefix-map={torch}=torch"]
+    # A compiler may name a header by the shorter way to it where there is a link on the way.
+    headers = dict.fromkeys((torch, (torch / "include").resolve().parent))
+    paths = [f"-ffile-prefix-map={source}=bodvcl", *(f"-ffile-prefix-map={path}=torch" for path in headers)]
     # nvcc names kernels after a hash of the source's path and, without a seed, after the process id.
     names = ["-frandom-seed=bodvcl", "-Xcudafe=--orig_src_path_name=koopman_cuda.cu"]
     return {

@@ -1,7 +1,7 @@
 """PyTorch for another processor, as far as linking goes, from the one that is installed.
 
-The headers that are used are the same for every processor, and of the library the linker reads names only: those
-of the stable ABI, which every PyTorch of that version has.
+The headers that are used are the same for every processor, and of the library the linker reads names only:
+those of the stable ABI, which every PyTorch of that version has.
 """
 
 from __future__ import annotations
