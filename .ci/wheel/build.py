@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +49,8 @@ def build_environment(
         "BODVCL_BUILD": mode,
         "BODVCL_GLIBC_STUBS": str(stubs),
         "TORCH_DIR": str(torch),
-        "CXXFLAGS": " ".join(paths),
-        "CUDAFLAGS": " ".join([*names, *(f"-Xcompiler={path}" for path in paths)]),
+        "CXXFLAGS": shlex.join(paths),
+        "CUDAFLAGS": shlex.join([*names, *(f"-Xcompiler={shlex.quote(path)}" for path in paths)]),
         "LDFLAGS": "-Wl,--strip-all",
     }
 

@@ -15,6 +15,7 @@ from bodvcl.cli import info
 from bodvcl.cli.console import run_verb
 from bodvcl.cli.main import VERBS, main
 from bodvcl.errors import UserError
+from bodvcl.ops import native
 
 
 def exit_code(argv):
@@ -59,6 +60,36 @@ def test_info_says_what_each_operator_would_use_and_why_not_the_others(capsys):
     text = capsys.readouterr().out
     for part in ("native libraries", "operators", "decoders", "koopman on cpu"):
         assert part in text
+
+
+def test_info_says_when_another_build_was_asked_for(monkeypatch, capsys):
+    """pip's cache of wheels does not know BODVCL_BUILD."""
+    monkeypatch.setattr(native, "BUILD", {"mode": "cpu"})
+    for asked, said in (("CPU", False), ("", False), ("cuda", True)):
+        monkeypatch.setenv("BODVCL_BUILD", asked)
+        assert main(["info"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "BODVCL_BUILD:" in line]
+        assert len(lines) == said
+    assert "cuda in the environment, but this build is of BODVCL_BUILD=cpu" in lines[0]
+    assert "--no-cache-dir" in lines[0]
+    monkeypatch.setattr(native, "BUILD", {})
+    assert main(["info"]) == 0
+    assert "BODVCL_BUILD:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (["processor : 0", "model name\t: Xeon 8480", "processor : 1", "model name\t: other"], "Xeon 8480"),
+        (
+            ["processor : 0", "CPU implementer\t: 0x41", "CPU part\t: 0xd4f"],
+            "m (implementer 0x41, part 0xd4f)",
+        ),
+        ([], "m"),
+    ],
+)
+def test_info_names_the_processor(lines, name):
+    assert info.processor_name(lines, "m") == name
 
 
 def test_without_the_native_library_info_gives_the_reason():

@@ -139,6 +139,19 @@ def test_none_builds_nothing(sources):
     assert set(info["reasons"].values()) == {"BODVCL_BUILD=none"}
 
 
+def test_a_second_build_is_of_the_sources_as_they_are_now(sources):
+    """A removed module is left out, and the file COMMIT of an sdist says which commit it is."""
+    removed = sources / "bodvcl/removed.py"
+    removed.touch()
+    assert build(sources, BODVCL_BUILD="none")[1]["commit"] is None
+    assert (sources / "out/bodvcl/removed.py").exists()
+    removed.unlink()
+    (sources / "COMMIT").write_text("0123456789ab\n")
+    assert build(sources, BODVCL_BUILD="none")[1]["commit"] == "0123456789ab"
+    assert not (sources / "out/bodvcl/removed.py").exists()
+    assert (sources / "out/bodvcl/losses.py").exists()
+
+
 def test_unknown_mode_is_refused(sources):
     done, _ = build(sources, BODVCL_BUILD="fast")
     assert done.returncode != 0
@@ -172,6 +185,20 @@ def test_failed_compile(sources, mode):
     else:
         assert done.returncode != 0
         assert "deliberately broken" in done.stderr
+
+
+@needs_tools
+@pytest.mark.parametrize("mode", ["auto", "cpu"])
+def test_a_wheel_for_another_processor_than_the_compiler(sources, mode):
+    done, info = build(sources, BODVCL_BUILD=mode, CUDACXX=None, _PYTHON_HOST_PLATFORM="linux-riscv64")
+    said = "the wheel is for linux-riscv64: set both CMAKE_TOOLCHAIN_FILE and _PYTHON_HOST_PLATFORM, or none"
+    if mode == "auto":
+        assert done.returncode == 0, done.stderr
+        assert info["libraries"] == []
+        assert said in info["reasons"]["_C"]
+    else:
+        assert done.returncode != 0
+        assert f"BODVCL_BUILD=cpu: the compiler is one for {os.uname().machine}, {said}" in done.stderr
 
 
 @needs_tools
