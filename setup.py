@@ -9,6 +9,7 @@ Environment:
     CMAKE_CUDA_ARCHITECTURES          default "80-real;86-real;89-real;90-real;100-real;120"
     MAX_JOBS                          parallel compile jobs (default 2)
     TORCH_DIR                         directory of the torch package, where it cannot be imported
+    CMAKE_TOOLCHAIN_FILE and _PYTHON_HOST_PLATFORM   another processor than this one's (docs/aarch64.md)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -36,6 +38,8 @@ MODES = ("auto", "cuda", "cpu", "none")
 MODE = os.environ.get("BODVCL_BUILD", "auto").lower()
 LIBRARIES = ("_C", "_C_cuda")
 TAIL_LINES = 25
+PLATFORM = sysconfig.get_platform()
+"""Of the wheel, such as linux-x86_64. ``_PYTHON_HOST_PLATFORM`` replaces it in a cross build."""
 
 
 class CompileError(Exception):
@@ -114,7 +118,7 @@ def run(command: list[str]) -> None:
 
 def compile_into(out: Path, torch: Path, cuda: bool) -> dict:
     """Configure, compile and install into ``out``; what CMake says about the build."""
-    work = HERE / "build" / ("native-cuda" if cuda else "native-cpu")
+    work = HERE / "build" / f"native-{'cuda' if cuda else 'cpu'}-{PLATFORM}"
     configure = ["cmake", "-S", str(HERE), "-B", str(work), f"-DTORCH_DIR={torch}"]
     configure += [f"-DBODVCL_CUDA={'ON' if cuda else 'OFF'}", f"-DPython3_EXECUTABLE={sys.executable}"]
     if shutil.which("ninja") and not (work / "Makefile").exists():
@@ -122,9 +126,15 @@ def compile_into(out: Path, torch: Path, cuda: bool) -> dict:
     archs = os.environ.get("CMAKE_CUDA_ARCHITECTURES")
     configure.append(f"-DCMAKE_CUDA_ARCHITECTURES={archs}" if archs else "-UCMAKE_CUDA_ARCHITECTURES")
     run(configure)
+    native = json.loads((work / "native.json").read_text())
+    if (processor := native.pop("processor")) not in PLATFORM:
+        raise CompileError(
+            f"the compiler is one for {processor}, the wheel is for {PLATFORM}: set both "
+            "CMAKE_TOOLCHAIN_FILE and _PYTHON_HOST_PLATFORM, or none of them (docs/aarch64.md)"
+        )
     run(["cmake", "--build", str(work), "-j", os.environ.get("MAX_JOBS", "2")])
     run(["cmake", "--install", str(work), "--prefix", str(out)])
-    return json.loads((work / "native.json").read_text())
+    return native
 
 
 def build_native(out: Path, editable: bool) -> dict:
@@ -171,7 +181,7 @@ def build_native(out: Path, editable: bool) -> dict:
         "reasons": {name: reasons[name] for name in LIBRARIES if name not in built},
         "torch": torch and torch_version(torch),
         "torch_target": "2.11",
-        "platform": f"{platform.system()} {platform.machine()}",
+        "platform": PLATFORM,
         "commit": commit(),
         **native,
     }

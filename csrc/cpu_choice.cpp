@@ -21,7 +21,7 @@ bool supported(const CpuKernels& k) {
         __builtin_cpu_supports("bmi2");
   if (!v2) return false;
 #endif
-  return std::strcmp(k.name, "baseline") == 0;
+  return true;  // baseline, or neon, which every 64-bit ARM processor has
 }
 
 }  // namespace
@@ -34,7 +34,12 @@ const CpuKernels* choose_kernels() {
 #ifdef BODVCL_HAS_AVX2
       &kernels_avx2,
 #endif
+#ifdef BODVCL_HAS_BASELINE
       &kernels_baseline,
+#endif
+#ifdef BODVCL_HAS_NEON
+      &kernels_neon,
+#endif
   };
   const char* const wanted = std::getenv("BODVCL_CPU_ISA");
   const bool any = wanted == nullptr || *wanted == '\0';

@@ -17,5 +17,6 @@ struct CpuKernels {
 extern const CpuKernels kernels_baseline;
 extern const CpuKernels kernels_avx2;
 extern const CpuKernels kernels_avx512;
+extern const CpuKernels kernels_neon;
 
 }  // namespace bodvcl

@@ -15,7 +15,7 @@ const CpuKernels& choose() {
   STD_TORCH_CHECK(
       best != nullptr, "BODVCL_CPU_ISA=", wanted ? wanted : "",
       ": not built, or not supported by this processor; expected baseline, "
-      "avx2 or avx512");
+      "avx2 or avx512, or neon on 64-bit ARM");
   return *best;
 }
 

@@ -129,7 +129,7 @@ inline void dot_tile(const E* a, int sa, const F* b, int sb, int width, double* 
 // out[i * so + j] = <a_i, b_j>; with `upper`, tiles that lie wholly below the diagonal are left out.
 template <class E, class F>
 inline void dots(Rows<E> a, Rows<F> b, int width, double* out, int so, bool upper) {
-  constexpr int kTile = BODVCL_LANES == 8 ? 4 : 2;
+  constexpr int kTile = BODVCL_REGISTERS == 32 ? 4 : 2;
   const int w = padded(width);
   for (int i = 0; i < a.count; i += kTile) {
     for (int j = 0; j < b.count; j += kTile) {
@@ -183,7 +183,7 @@ inline void combine_tile(const Inputs<E>& in, const double* coef, int m, int fir
     for (int k = 0; k < kPacks; ++k) sink(first + r, m + k * BODVCL_LANES, acc[r][k]);
 }
 
-constexpr int kPacksAtOnce = BODVCL_LANES == 8 ? 4 : 2;  // what fits the vector registers
+constexpr int kPacksAtOnce = BODVCL_REGISTERS == 32 ? 4 : 2;
 
 template <class E, int kOut, class Sink>
 inline void combine_rows(const Inputs<E>& in, const double* coef, int width, int first, Sink&& sink) {

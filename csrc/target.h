@@ -24,10 +24,17 @@
 #define BODVCL_ISA portable
 #endif
 
+// Doubles in a vector, and vector registers. Every 64-bit ARM processor has NEON: 32 registers of two doubles.
 #if defined(__AVX512F__)
 #define BODVCL_LANES 8
+#define BODVCL_REGISTERS 32
 #elif defined(__AVX2__)
 #define BODVCL_LANES 4
+#define BODVCL_REGISTERS 16
+#elif defined(__aarch64__)
+#define BODVCL_LANES 2
+#define BODVCL_REGISTERS 32
 #else
 #define BODVCL_LANES 2
+#define BODVCL_REGISTERS 16
 #endif

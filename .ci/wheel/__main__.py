@@ -1,7 +1,8 @@
-"""Build what an index serves: `make wheel`, or python .ci/wheel [cuda] [cpu] [sdist].
+"""Build what an index serves: `make wheel`, or python .ci/wheel [cuda] [cpu] [aarch64] [sdist].
 
 The sdist is made from the files of the commit, the wheels from the unpacked sdist, against glibc 2.28. The
-same commit and the same tools give the same bytes (docs/wheels.md).
+same commit and the same tools give the same bytes (docs/wheels.md). The wheel for aarch64 is a CPU
+wheel that any machine builds (docs/aarch64.md).
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from build import build_wheel
-from needs import check_needs, torch_folder
+from needs import check_needs, compiler, torch_folder
 from process import Failed
 from sdist import build_sdist, unpack
 from stop import Stop
 from stubs import make_stubs
+from torch_stub import make_torch
 from tree import changed, commit, commit_time, copy_tree
 
+from build import build_wheel
+
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("cuda", "cpu", "sdist")
+WHEELS = {"cuda": platform.machine(), "cpu": platform.machine(), "aarch64": "aarch64"}
+"""Kind of wheel to the processor that it is for."""
+KINDS = (*WHEELS, "sdist")
+DEFAULT = ("cuda", "cpu", "sdist")
 
 
 def main(argv: Sequence[str]) -> int:
     """Build, examine, print the table; exit code 1 for a defect, 2 for what the user can mend."""
     options = _options(argv)
     try:
-        return _build(options.kinds or list(KINDS), options.into, options.work, options.dirty)
+        return _build(options.kinds or DEFAULT, options.into, options.work, options.dirty)
     except (Stop, OSError) as stop:  # a full disk, a folder that cannot be written
         print(f"make wheel: {stop}", file=sys.stderr)
         return 2
@@ -42,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python .ci/wheel", description=__doc__)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
+    parser.add_argument(
+        "kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)} (default: {' '.join(DEFAULT)})"
+    )
     parser.add_argument(
         "--into", type=Path, default=ROOT / "dist", help="folder of the results (default: dist)"
     )
@@ -58,7 +66,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
-    wheels = [kind for kind in ("cuda", "cpu") if kind in kinds]
+    wheels = [kind for kind in WHEELS if kind in kinds]
     check_needs(wheels)
     if not dirty and (files := changed(ROOT)):
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -67,7 +75,8 @@ def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
     date = int(os.environ.setdefault("SOURCE_DATE_EPOCH", str(commit_time(ROOT))))
     work, into, of = work.resolve(), into.resolve(), commit(ROOT)
     shutil.rmtree(work, ignore_errors=True)
-    total, done = 1 + bool(wheels) + len(wheels), 0
+    machines = dict.fromkeys(WHEELS[kind] for kind in wheels)
+    total, done = 1 + len(machines) + len(wheels), 0
 
     def step(text: str) -> None:
         nonlocal done
@@ -80,14 +89,17 @@ def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
     (tree / "COMMIT").write_text(f"{of}\n")
     sdist = build_sdist(tree, into if "sdist" in kinds else work, date)
     rows = [(sdist, 0.0)] if "sdist" in kinds else []
-    if wheels:
-        step("stub libraries of glibc 2.28")
-        stubs = make_stubs(work / "stubs", platform.machine())
-    for mode in wheels:
-        step(f"{mode} wheel, in {work / mode} (log: build.log)")
-        source = unpack(sdist, work / mode)
+    for machine in machines:
+        step(f"stub libraries of glibc 2.28 for {machine}")
+        make_stubs(work / "stubs" / machine, machine)
+    for kind in wheels:
+        step(f"{kind} wheel, in {work / kind} (log: build.log)")
+        source, machine, torch = unpack(sdist, work / kind), WHEELS[kind], torch_folder()
+        stubs, mode = work / "stubs" / machine / "lib", "cuda" if kind == "cuda" else "cpu"
+        if machine != platform.machine():
+            torch = make_torch(work / kind / "torch", torch, compiler(machine))
         out = into if mode == "cuda" else into / mode
-        rows.append(build_wheel(mode, source, torch_folder(), stubs, platform.machine(), out))
+        rows.append(build_wheel(mode, source, torch, stubs, machine, out))
     return _tell(rows, (str(work), str(ROOT), str(Path.home()), str(torch_folder())), into)
 
 

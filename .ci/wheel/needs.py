@@ -44,6 +44,11 @@ def cuobjdump() -> str | None:
     return next(filter(None, map(shutil.which, places)), None)
 
 
+def compiler(machine: str) -> str:
+    """The C++ compiler for another processor, by the name that Debian, Ubuntu and Fedora give it."""
+    return f"{machine}-linux-gnu-g++"
+
+
 def check_needs(wheels: Collection[str]) -> None:
     """Everything that building these wheels needs is there.
 
@@ -60,6 +65,8 @@ def check_needs(wheels: Collection[str]) -> None:
     for program, package in PROGRAMS.items():
         if shutil.which(program, path=search_path()) is None:
             raise Stop(f"{program} not found: install {package}")
+    if "aarch64" in wheels and platform.machine() != "aarch64" and shutil.which(compiler("aarch64")) is None:
+        raise Stop(f"{compiler('aarch64')} not found: install g++-aarch64-linux-gnu")
     torch = torch_folder()
     if "cuda" in wheels:
         if not (torch / "lib" / "libtorch_cuda.so").exists():

@@ -155,8 +155,21 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return processor_name(lines, platform.machine())
+
+
+def processor_name(lines: Sequence[str], machine: str) -> str:
+    """The first processor that /proc/cpuinfo lists.
+
+    Args:
+        lines: of /proc/cpuinfo. 64-bit ARM processors have numbers there and no name: implementer 0x41, part
+            0xd4f is ARM's Neoverse V2.
+        machine: such as x86_64, where they tell nothing.
+    """
+    parts = (line.partition(":") for line in reversed(lines))
+    said = {name.strip(): value.strip() for name, _, value in parts}
+    numbers = [f"{name} {said[f'CPU {name}']}" for name in ("implementer", "part") if f"CPU {name}" in said]
+    return said.get("model name") or (f"{machine} ({', '.join(numbers)})" if numbers else machine)
 
 
 def _cpu() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bodvcl.system.folders import cache_folder
 VARIABLES = {
     "BODVCL_BACKEND": ("auto", "cuda", "cpu", "triton", "chunked", "torch", "reference"),
     "BODVCL_NATIVE": ("0", "1"),
-    "BODVCL_CPU_ISA": ("baseline", "avx2", "avx512"),
+    "BODVCL_CPU_ISA": ("baseline", "avx2", "avx512", "neon"),
 }
 """Environment variables and their valid values. An empty variable counts as unset."""
 

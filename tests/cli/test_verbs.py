@@ -77,6 +77,21 @@ def test_info_says_when_another_build_was_asked_for(monkeypatch, capsys):
     assert "BODVCL_BUILD:" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (["processor : 0", "model name\t: Xeon 8480", "processor : 1", "model name\t: other"], "Xeon 8480"),
+        (
+            ["processor : 0", "CPU implementer\t: 0x41", "CPU part\t: 0xd4f"],
+            "m (implementer 0x41, part 0xd4f)",
+        ),
+        ([], "m"),
+    ],
+)
+def test_info_names_the_processor(lines, name):
+    assert info.processor_name(lines, "m") == name
+
+
 def test_without_the_native_library_info_gives_the_reason():
     environment = os.environ | {"BODVCL_NATIVE": "0"}
     command = [sys.executable, "-m", "bodvcl.info", "--brief"]

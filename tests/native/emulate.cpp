@@ -3,12 +3,13 @@
 // -fsanitize=thread reports.
 #include <pthread.h>
 
-#include <cstdio>
+#include <cmath>
 #include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "../../csrc/cooperative.h"
+#include "problem_file.h"
 
 using namespace bodvcl;
 using namespace bodvcl::portable;
@@ -54,15 +55,6 @@ struct Crew {
   bool any(bool x) const { return sum(x ? 1.0 : 0.0) > 0; }
 };
 
-template <class T>
-std::vector<T> read(FILE* f, size_t count) {
-  std::vector<T> v(count);
-  if (fread(v.data(), sizeof(T), count, f) != count) abort();
-  return v;
-}
-
-void write(FILE* f, const std::vector<double>& v) { fwrite(v.data(), sizeof(double), v.size(), f); }
-
 // One crew takes all clips through both passes. T: int, or Fixed for the number of frames.
 template <int kKnownLanes, class T>
 void run(
@@ -90,44 +82,12 @@ void run(
 }
 
 int main(int, char** argv) {
-  FILE* in = fopen(argv[1], "rb");
-  const auto ints = read<int64_t>(in, 12);
-  const auto reals = read<double>(in, 4);
-  Problem p{};
-  p.clips = ints[0];
-  p.frames = int(ints[1]);
-  p.width = int(ints[2]);
-  p.smooth = ints[3] != 0;
-  p.smooth_log2 = p.smooth ? int(ints[4]) : 0;
-  p.projector = ints[5] != 0;
-  p.rank = int(ints[6]);
-  p.per_frame = ints[7] != 0;
-  p.spread = ints[7] == 2;
-  const int lanes = int(ints[8]);
-  const bool masked = ints[9] != 0;
-  const int stage_bytes = int(ints[10]);
-  const bool special = ints[11] != 0;  // the kernels of one number of frames
-  p.xi = reals[0];
-  p.rtol = reals[1];
-  p.ridge = reals[2];
-  p.ridged = drops_nothing(p.ridge, p.rank);
-  p.max_gain = reals[3];
-  const size_t b = p.clips, t = p.frames, m = p.width, n = t - 1, q = stream_rows(p);
-  const auto x = read<double>(in, b * t * m);
-  const auto mask = read<char>(in, masked ? b * t : 0);
-  const auto grad_static = read<double>(in, b * q * m);
-  const auto grad_dynamic = read<double>(in, b * q * m);
-  const auto grad_losses = read<double>(in, b * kLosses);
-  fclose(in);
-
-  std::vector<double> fixed(b * q * m), dynamic(b * q * m), losses(b * kLosses), stats(b * kStats),
-      reduced(b * n * n), saved(b * saved_size(int(t), p.smooth)), grad(b * t * m), gain(b);
-  const bool* const valid = masked ? reinterpret_cast<const bool*>(mask.data()) : nullptr;
-  const ForwardData forward{x.data(),      valid,        fixed.data(),   dynamic.data(),
-                            losses.data(), stats.data(), reduced.data(), saved.data()};
-  const BackwardData backward{grad_static.data(), grad_dynamic.data(), grad_losses.data(), x.data(), valid,
-                              saved.data(),       grad.data(),         gain.data()};
-
+  ProblemFile file(argv[1]);
+  const Problem& p = file.p;
+  const int lanes = int(file.own[0]), stage_bytes = int(file.own[1]);
+  const bool special = file.own[2] != 0;  // the kernels of one number of frames
+  const ForwardData forward = file.forward();
+  const BackwardData backward = file.backward();
   if (!special)
     run<0, int>(p, forward, backward, lanes, stage_bytes);
   else if (p.frames == 8)
@@ -136,8 +96,5 @@ int main(int, char** argv) {
     run<32, Fixed<16>>(p, forward, backward, 32, stage_bytes);
   else
     abort();
-
-  FILE* out = fopen(argv[2], "wb");
-  for (const auto* v : {&fixed, &dynamic, &losses, &stats, &reduced, &saved, &grad, &gain}) write(out, *v);
-  fclose(out);
+  file.write(argv[2]);
 }

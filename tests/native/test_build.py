@@ -33,7 +33,7 @@ def test_build_metadata():
         assert build["compiler"]
         assert "-O3" in build["flags"]
         assert "-ffast-math" not in build["flags"]
-        assert "baseline" in build["isas"]
+        assert {"baseline", "neon"} & set(build["isas"])
     if "_C_cuda" in build["libraries"]:
         assert build["cuda_archs"]
         assert build["cuda_compiler"]
@@ -185,6 +185,20 @@ def test_failed_compile(sources, mode):
     else:
         assert done.returncode != 0
         assert "deliberately broken" in done.stderr
+
+
+@needs_tools
+@pytest.mark.parametrize("mode", ["auto", "cpu"])
+def test_a_wheel_for_another_processor_than_the_compiler(sources, mode):
+    done, info = build(sources, BODVCL_BUILD=mode, CUDACXX=None, _PYTHON_HOST_PLATFORM="linux-riscv64")
+    said = "the wheel is for linux-riscv64: set both CMAKE_TOOLCHAIN_FILE and _PYTHON_HOST_PLATFORM, or none"
+    if mode == "auto":
+        assert done.returncode == 0, done.stderr
+        assert info["libraries"] == []
+        assert said in info["reasons"]["_C"]
+    else:
+        assert done.returncode != 0
+        assert f"BODVCL_BUILD=cpu: the compiler is one for {os.uname().machine}, {said}" in done.stderr
 
 
 @needs_tools

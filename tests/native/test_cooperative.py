@@ -10,10 +10,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from native_koopman import Settings, backward, cotangents, forward, walk, worst
+from problem_file import run_program
 
 from bodvcl.ops import native as _native
 
@@ -42,22 +42,13 @@ def emulate(
     program, directory, x, settings, grads, lanes, mask=None, stage_bytes=4096, max_gain=0.0, special=False
 ):
     """(outputs of forward, gradient, gain) by ``program``; x float64."""
-    clips, frames, width = x.shape
-    ints = [clips, frames, width, settings.mask, settings.smooth_log2, settings.weights, settings.rank]
-    ints += [settings.pool, lanes, int(mask is not None), stage_bytes, int(special)]
-    parts = [np.array(ints, np.int64), np.array([settings.xi, settings.rtol, settings.ridge, max_gain])]
-    parts += [x.numpy(), *([mask.numpy()] if mask is not None else []), *(g.numpy() for g in grads)]
-    (directory / "in").write_bytes(b"".join(part.tobytes() for part in parts))
-    done = subprocess.run([program, directory / "in", directory / "out"], capture_output=True, text=True)
+    own = (lanes, stage_bytes, int(special))
+    done, results = run_program([program], directory, x, settings, grads, mask, max_gain, own)
     if "FATAL: ThreadSanitizer" in done.stderr:
         pytest.skip(f"the thread sanitizer does not run here: {done.stderr.strip().splitlines()[0]}")
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr
-    flat = torch.from_numpy(np.fromfile(directory / "out"))
-    want = forward(x, settings, mask)
-    shapes = [*(w.shape for w in want), x.shape, (clips,)]
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    return [part.reshape(shape) for part, shape in zip(flat.split(sizes), shapes)]
+    return results
 
 
 CASES = [

@@ -114,7 +114,8 @@ def test_clips_of_every_rank_side_by_side(settings):
         for whole, single in zip(together, forward(x[i : i + 1], settings)):
             assert torch.equal(whole[i], single[0])
     kept = [0, 3, 5, 8, 9, 10, 11]  # the others have directions at the rounding of float64
-    assert_matches(x[kept], settings, tolerance=1e-7)
+    # An input moved by rounding changes the gradient of clip 3's forecast by 1e-7 or more on every route.
+    assert_matches(x[kept], settings, tolerance=1e-6)
 
 
 @pytest.mark.parametrize("ridge", [1e-13, 0.99e-10, 1.01e-10, 1e-6, 10.0])
@@ -366,7 +367,7 @@ def isa_results() -> list[torch.Tensor]:
     return results
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
 def test_every_instruction_set_agrees(isa, tmp_path):
     """The choice is made once in a process, so that another one computes the same with another kernel."""
     file = tmp_path / "results.pt"

@@ -49,7 +49,7 @@ def test_a_missing_tool(clone, tmp_path, monkeypatch, kind, program, modules, sa
 def test_an_unknown_kind(clone, tmp_path):
     done = _without(clone, tmp_path, ["rocm"])
     assert done.returncode == 2
-    assert "unknown kind 'rocm': expected cuda, cpu, sdist" in done.stderr
+    assert "unknown kind 'rocm': expected cuda, cpu, aarch64, sdist" in done.stderr
 
 
 @pytest.mark.parametrize(
