@@ -78,8 +78,8 @@ def _parts(frames: Tensor, x: Tensor, koopman: KoopmanConfig) -> tuple[Tensor, T
     return static, _mix(onto, future) - static
 
 
-# Neither is written as a product with a transposed matrix: ONNX Runtime 1.22 and 1.23 make one operator of the
-# two, which they have for float32 only, and then refuse the whole file.
+# Neither is written as a product with a transposed matrix: ONNX Runtime 1.22 and 1.23 make one operator of
+# the two, which they have for float32 only, and then refuse the whole file.
 def _inner(a: Tensor, b: Tensor) -> Tensor:
     """a b^T: the inner products ``(N, j, k)`` of the rows of a ``(N, j, M)`` and b ``(N, k, M)``."""
     return (a[:, :, None] * b[:, None]).sum(-1)
