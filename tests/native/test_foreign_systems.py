@@ -85,7 +85,7 @@ def test_every_processor_gets_kernels_that_it_can_run(tmp_path):
         'int main() { std::printf("%s", bodvcl_cpu_isa()); }\n'
     )
     program = tmp_path / "choice"
-    flags = ["-std=c++17", "-DBODVCL_ISA=baseline", "-DBODVCL_HAS_AVX2", "-DBODVCL_HAS_AVX512"]
+    flags = ["-std=c++17", *(f"-DBODVCL_HAS_{isa}" for isa in ("BASELINE", "AVX2", "AVX512"))]
     subprocess.run(["c++", *flags, "-o", program, source], check=True)
 
     def choice(processor: str, **environment: str) -> str:
