@@ -67,8 +67,8 @@ def dotted_names(page: Path) -> Iterator[str]:
 
 
 def files(page: Path) -> Iterator[str]:
-    """Paths in code that begin with a folder of the repository."""
-    tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    """Paths in code that begin with a folder of the repository, results left out."""
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"build", "dist", "runs"}
     for code in code_in(page):
         for found in _FILE.finditer(code):
             if found["top"] in tops and not Path(found[0]).stem.isupper():  # NAME.py stands for any name
