@@ -91,5 +91,5 @@ set -- -r requirements.txt
 PIP_CONFIG_FILE=/dev/null "$python" -I -m pip --isolated install --quiet --disable-pip-version-check --no-cache-dir \
     --no-index --find-links wheels --no-deps --require-hashes "$@" || fail "pip could not install into $folder"
 made=''
-"$folder/bin/bodvcl" info --brief || fail "installed in $folder, but bodvcl does not start there"
+PYTHONPATH="" "$folder/bin/bodvcl" info --brief || fail "installed in $folder, but bodvcl does not start there"
 echo "installed in $folder; to use it: . $folder/bin/activate"

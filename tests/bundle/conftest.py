@@ -44,6 +44,12 @@ def bundle(packages, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(bundle, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """An environment made by install.sh, in a folder with a space, and what was printed."""
+    """An environment made by install.sh, in a folder with a space, and what was printed.
+
+    The user's PYTHONPATH has another bodvcl, which must not be taken for the one that was installed.
+    """
     folder = tmp_path_factory.mktemp("a place") / "env"
-    return folder, made_bundles.install(bundle, folder)
+    other = tmp_path_factory.mktemp("sources")
+    (other / "bodvcl").mkdir()
+    (other / "bodvcl" / "__init__.py").write_text("")
+    return folder, made_bundles.install(bundle, folder, PYTHONPATH=str(other))
