@@ -71,7 +71,6 @@ wheel: $(TOOLS)
 # What `make wheel` left in dist, as an index and its users meet it, in empty environments (docs/release.md).
 # One environment: make release-check ARGS="--only torch2.11"
 release-check: $(TOOLS)
-	$(BIN)/pip install -q $(UV)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/release $(ARGS)
 
 # The wheel in dist/ (or WHEEL) and all that it needs in one folder, for machines without a network: docs/offline.md.
@@ -79,8 +78,7 @@ PYTHON_VERSION ?= 3.12
 PLATFORM       ?= manylinux_2_28_x86_64
 OUT            ?= build/bundle
 
-bundle: $(STAMP)
-	$(BIN)/pip install -q $(UV)
+bundle: $(TOOLS)
 	PYTHONPATH=.ci $(BIN)/python -m bundle --python-version "$(PYTHON_VERSION)" --platform "$(PLATFORM)" \
 	  --extras "$(EXTRAS)" --wheel "$(WHEEL)" --torch-index "$(TORCH_INDEX)" --lock "$(LOCK)" --out "$(OUT)"
 
