@@ -33,12 +33,16 @@ MORE = 3
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """Home folder of a user with the environment of the script. The doctor finds a node fit unless a file
-    ``unfit-NODE`` is there, and writes down where it was called."""
+    ``unfit-NODE`` is there, and writes down where it was called; with a file ``real`` it is the real one."""
     folder = tmp_path_factory.mktemp("home")
     programs = folder / "bodvcl" / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"export PATH={programs}:$PATH\n")
-    doctor = 'echo "$(hostname) $*" >> "$HOME/examined"; test ! -e "$HOME/unfit-$(hostname)"'
+    doctor = f"""
+        if [ -e "$HOME/real" ]; then exec {sys.executable} -m bodvcl "$@"; fi
+        echo "$(hostname) $*" >> "$HOME/examined"
+        test ! -e "$HOME/unfit-$(hostname)"
+    """
     for name, does in {"python": f'exec {sys.executable} "$@"', "bodvcl": doctor}.items():
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o755)
@@ -174,6 +178,22 @@ def test_a_node_that_is_not_fit_is_named_and_nothing_is_trained(slurm, home):
     assert "--exclude=node2" in said
     assert "node1 is not fit" not in said
     assert not run.run.exists()
+
+
+@LONG
+@pytest.mark.slow
+def test_the_doctor_compares_the_nodes_before_they_train(slurm, home, tiny):
+    (home / "real").touch()
+    try:
+        options = [*tiny, "--max-steps", "1"]
+        run = Training(slurm, "examined-together", options, "--nodes=2", "--ntasks-per-node=1")
+        slurm.wait(run.job, "COMPLETED", "FAILED")
+    finally:
+        (home / "real").unlink()
+    said = run.log.read_text()
+    assert slurm.state(run.job) == "COMPLETED", said
+    assert "2 ranks on 2 hosts: same software" in said
+    assert run.steps == 1
 
 
 @LONG
