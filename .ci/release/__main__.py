@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import shutil
 import sys
 import time
@@ -19,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # for the version and the ranges; these modules i
 
 from archives import index_problems, sdist_problems, tag_problems, wheel_problems  # noqa: E402
 from environment import Environment  # noqa: E402
-from matrix import Row, described_row, rows  # noqa: E402
+from matrix import Row, described_row, rows, wheels_for  # noqa: E402
 from outcome import FAILED, NOT_CHECKED, PASSED, Outcome, table  # noqa: E402
 from version import tags_here, version_problems  # noqa: E402
 
@@ -37,6 +38,10 @@ def main(argv: Sequence[str]) -> int:
             f"release-check: {options.dist} has no wheel or no sdist: make wheel builds them", file=sys.stderr
         )
         return 2
+    usable = wheels_for(platform.machine(), wheels)
+    if not usable:
+        print(f"release-check: no wheel of {options.dist} is for {platform.machine()}", file=sys.stderr)
+        return 2
     uv = shutil.which("uv")
     missing = [name for name in ("auditwheel", "cyclonedx", "twine") if find_spec(name) is None]
     if uv is None or missing:
@@ -45,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     chosen = [row for row in rows() if not options.only or any(part in row.name for part in options.only)]
     outcomes = []
-    for outcome in _all(options, version, wheels, sdists[0], chosen, uv):
+    for outcome in _all(options, version, wheels, usable, sdists[0], chosen, uv):
         outcomes.append(outcome)
         print(f"{time.strftime('%H:%M:%S')} {outcome.subject}: {outcome.check}: {outcome.state}", flush=True)
     skipped = [row.name for row in rows() if row not in chosen]
@@ -71,6 +76,7 @@ def _all(
     options: argparse.Namespace,
     version: str,
     wheels: Sequence[Path],
+    usable: Sequence[Path],
     sdist: Path,
     chosen: Sequence[Row],
     uv: str,
@@ -84,7 +90,7 @@ def _all(
         yield _judged(wheel.name, "platform", tag_problems, wheel)
     for row in chosen:
         described = row == described_row()
-        wheel = wheels[0 if described else rows().index(row) % len(wheels)]
+        wheel = usable[0 if described else rows().index(row) % len(usable)]
         package = sdist if row.source == "sdist" else wheel
         bom = options.dist / f"bodvcl-{version}.cdx.json" if described else None
         yield from _row(Environment(row, package, options.work / row.name, uv), bom)

@@ -55,7 +55,7 @@ class Environment:
             "pip check": lambda: self._call([self.uv, "pip", "check", "-p", str(self.python)], "check"),
             "import": lambda: self._python("import", "-W", "error::UserWarning", "-c", IMPORT),
             "native": self._native,
-            "doctor": self._doctor,
+            "doctor": lambda: self._python("doctor", "-m", "bodvcl", "doctor"),
             "20 steps": self._train,
         }
         broken = ""
@@ -100,12 +100,6 @@ class Environment:
             raise Problem(f"_C is {library['state']}: {library['reason']}")
         if report["operators"]["koopman"]["cpu"]["backend"] != "cpu":
             raise Problem(f"the Koopman operators take the route {report['operators']['koopman']['cpu']}")
-
-    def _doctor(self) -> None:
-        verbs = self._python("verbs", "-c", "from bodvcl.cli.main import VERBS; print(*VERBS)")
-        if "doctor" not in verbs.split():
-            raise Skipped("this version has no verb doctor")
-        self._python("doctor", "-m", "bodvcl", "doctor")
 
     def _train(self) -> None:
         self._python("train", *TRAINING, "--run-dir", str(self.folder / "run"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from bodvcl._supported import PACKAGES, PYTHON, Release
@@ -42,3 +44,13 @@ def rows() -> list[Row]:
 def described_row() -> Row:
     """The environment whose releases the SBOM lists: the newest, from the wheel."""
     return next(row for row in reversed(rows()) if row.source == "wheel")
+
+
+def wheels_for(machine: str, wheels: Sequence[Path]) -> list[Path]:
+    """The wheels that a processor runs.
+
+    Args:
+        machine: as `platform.machine` names it.
+        wheels: files whose names end in their platform.
+    """
+    return [wheel for wheel in wheels if wheel.stem.endswith((f"_{machine}", "-any"))]

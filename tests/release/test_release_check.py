@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import platform
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,13 @@ def test_the_matrix_has_every_python_and_every_pytorch(release):
     assert [row.source for row in rows].count("sdist") == 1
     assert release.matrix.described_row() == rows[-2]
     assert len({row.name for row in rows}) == len(rows)
+
+
+def test_only_wheels_for_this_processor_are_installed(release):
+    names = ("manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "any")
+    wheels = [Path(f"dist/bodvcl-1.2.3-py3-none-{name}.whl") for name in names]
+    assert release.matrix.wheels_for("x86_64", wheels) == [wheels[0], wheels[2]]
+    assert release.matrix.wheels_for("aarch64", wheels) == wheels[1:]
 
 
 def test_this_version_is_the_same_everywhere(release):
@@ -191,6 +199,15 @@ def test_without_wheels_it_says_what_makes_them(tmp_path):
     command = [sys.executable, str(ROOT / ".ci/release"), "--dist", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr == f"release-check: {tmp_path} has no wheel or no sdist: make wheel builds them\n"
+    assert done.returncode == 2
+
+
+def test_wheels_for_another_processor_alone_are_not_enough(tmp_path):
+    (tmp_path / f"bodvcl-{bodvcl.__version__}-py3-none-manylinux_2_28_riscv64.whl").touch()
+    (tmp_path / f"bodvcl-{bodvcl.__version__}.tar.gz").touch()
+    command = [sys.executable, str(ROOT / ".ci/release"), "--dist", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == f"release-check: no wheel of {tmp_path} is for {platform.machine()}\n"
     assert done.returncode == 2
 
 
