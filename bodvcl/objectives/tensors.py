@@ -18,9 +18,9 @@ def stacked(streams: Mapping[str, Tensor]) -> Tensor:
 
 
 def nonempty(z: Tensor) -> Tensor:
-    """``(...)`` bool, which rows of ``(..., M)`` are not zero."""
+    """``(...)`` bool, which rows of ``(..., M)`` are not zero. One with NaN is not: it is to be seen in the loss."""
     largest: Tensor = torch.linalg.vector_norm(z.detach(), torch.inf, -1)
-    return largest > 0
+    return largest != 0
 
 
 def by_video(x: Tensor, views: int, dim: int = 0) -> Tensor:
