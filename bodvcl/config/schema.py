@@ -225,6 +225,7 @@ class AugmentConfig:
     mix: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Largest share of a clip's scene that the scene of another video replaces, drawn uniformly from 0.
     The scene is the median of the frames; what moves is kept. 0: off.
+    For an encoder that finds alike scenes (`bodvcl search --by appearance`), take 0.
     Where the scene tells one video from another, little else is learned without it (docs/findings.md)."""
     mean: float = 0.45
     """Mean that is subtracted from every channel, after pixels are scaled to [0, 1]."""

@@ -18,7 +18,10 @@ def stacked(streams: Mapping[str, Tensor]) -> Tensor:
 
 
 def nonempty(z: Tensor) -> Tensor:
-    """``(...)`` bool, which rows of ``(..., M)`` are not zero. One with NaN is not: it is to be seen in the loss."""
+    """``(...)`` bool, which rows of ``(..., M)`` are not zero.
+
+    A row with NaN counts as one: its loss is to be NaN, too.
+    """
     largest: Tensor = torch.linalg.vector_norm(z.detach(), torch.inf, -1)
     return largest != 0
 
