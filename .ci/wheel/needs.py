@@ -32,7 +32,9 @@ def torch_folder() -> Path:
 
 def nvcc() -> str | None:
     """The CUDA compiler that CMake would take."""
-    return os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    chosen = os.environ.get("CUDACXX")
+    places = [chosen] if chosen else ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    return next(filter(None, map(shutil.which, places)), None)
 
 
 def cuobjdump() -> str | None:

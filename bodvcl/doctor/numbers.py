@@ -158,7 +158,7 @@ def check_gpu_operators() -> Outcome:
 def _without_library(device: str) -> Outcome:
     return warning(
         f"the native library for {device} is not used: {native.why_not(device).splitlines()[0]}",
-        "training works without it, slower; bodvcl info tells more, docs/versions.md how to build it",
+        "training works without it, slower; bodvcl info tells more, docs/wheels.md how to build it",
     )
 
 

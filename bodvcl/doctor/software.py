@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bodvcl import _supported
 from bodvcl.doctor.outcome import Outcome, failed, ok, warning
@@ -14,18 +14,20 @@ from bodvcl.doctor.outcome import Outcome, failed, ok, warning
 GLIBC = (2, 28)
 """The oldest C library that PyTorch's wheels load with (tag manylinux_2_28)."""
 
-_NEEDED = ("torch", "torchvision", "numpy", "av")
-_SHOWN = (*_NEEDED, "triton")
+_WIDELY_USED = ("torch", "torchvision", "numpy", "av")
+_SHOWN = (*_WIDELY_USED, "triton")
 
 
-def judge_packages(python: tuple[int, ...], installed: Mapping[str, str | None]) -> Outcome:
-    """Whether the releases are supported.
+def judge_packages(
+    python: tuple[int, ...], installed: Mapping[str, str | None], missing: Sequence[str] = ()
+) -> Outcome:
+    """Whether the packages are there, in supported releases.
 
     Args:
         python: version of Python.
         installed: package to its version; None: not installed.
+        missing: packages that bodvcl needs and that are not installed.
     """
-    missing = [name for name in _NEEDED if installed.get(name) is None]
     if missing:
         return failed(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     unsupported = _supported.unsupported(python, installed)
@@ -37,7 +39,18 @@ def judge_packages(python: tuple[int, ...], installed: Mapping[str, str | None])
 
 def check_packages() -> Outcome:
     """The check ``packages``."""
-    return judge_packages(sys.version_info[:3], {name: version_of(name) for name in _SHOWN})
+    installed = {name: version_of(name) for name in _SHOWN}
+    missing = [name for name in needed_packages() if version_of(name) is None]
+    return judge_packages(sys.version_info[:3], installed, missing)
+
+
+def needed_packages() -> list[str]:
+    """What the installed bodvcl asks for, without its extras; the first four where it is not installed."""
+    try:
+        asked = importlib.metadata.requires("bodvcl") or []
+    except importlib.metadata.PackageNotFoundError:
+        asked = [*_WIDELY_USED]
+    return [re.split(r"[^\w.-]", line)[0] for line in asked if "extra ==" not in line]
 
 
 def version_of(package: str) -> str | None:

@@ -133,10 +133,17 @@ def test_no_library(monkeypatch):
 def test_packages():
     installed = {"torch": "2.14.1", "torchvision": "0.29.1", "numpy": "2.4.0", "av": "18.1.0", "triton": None}
     assert software.judge_packages((3, 11, 7), installed).verdict == "ok"
-    assert is_bad(software.judge_packages((3, 11, 7), installed | {"av": None}), "failed", "pip install av")
+    said = software.judge_packages((3, 11, 7), installed, ["av", "pyarrow"])
+    assert is_bad(said, "failed", "pip install av pyarrow")
     assert is_bad(
         software.judge_packages((3, 11, 7), installed | {"torch": "2.9.0"}), "warning", "torch 2.9.0"
     )
+
+
+def test_every_package_that_is_asked_for_is_looked_for(monkeypatch):
+    there = software.version_of
+    monkeypatch.setattr(software, "version_of", lambda name: None if name == "scikit-learn" else there(name))
+    assert is_bad(software.check_packages(), "failed", "pip install scikit-learn")
 
 
 def test_glibc():

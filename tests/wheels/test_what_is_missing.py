@@ -46,6 +46,14 @@ def test_a_missing_tool(clone, tmp_path, monkeypatch, kind, program, modules, sa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_cuda_compiler_that_is_not_there(clone, tmp_path, monkeypatch):
+    pytest.importorskip("ziglang", reason="needs the tools of make cluster-tools")
+    monkeypatch.setenv("CUDACXX", str(tmp_path / "nvcc"))
+    done = _without(clone, tmp_path, ["cuda"], "no program", ())
+    assert done.returncode == 2
+    assert "needs nvcc in CUDACXX" in done.stderr or "needs a PyTorch for CUDA" in done.stderr
+
+
 def test_an_unknown_kind(clone, tmp_path):
     done = _without(clone, tmp_path, ["rocm"])
     assert done.returncode == 2
