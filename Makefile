@@ -77,10 +77,11 @@ release-check: $(TOOLS)
 PYTHON_VERSION ?= 3.12
 PLATFORM       ?= manylinux_2_28_x86_64
 OUT            ?= build/bundle
+PINS           ?= .ci/lock/locked.txt
 
 bundle: $(TOOLS)
 	PYTHONPATH=.ci $(BIN)/python -m bundle --python-version "$(PYTHON_VERSION)" --platform "$(PLATFORM)" \
-	  --extras "$(EXTRAS)" --wheel "$(WHEEL)" --torch-index "$(TORCH_INDEX)" --lock "$(LOCK)" --out "$(OUT)"
+	  --extras "$(EXTRAS)" --wheel "$(WHEEL)" --torch-index "$(TORCH_INDEX)" --lock "$(PINS)" --out "$(OUT)"
 
 install: $(STAMP)
 
