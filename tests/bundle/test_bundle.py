@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,7 +23,7 @@ from made_bundles import (
 )
 
 from bundle.errors import BundleError  # isort: skip - of .ci, which made_bundles puts on the path
-from bundle.resolve import only_for, parse, resolve
+from bundle.resolve import only_for, parse, resolve, uv
 from bundle.target import target
 from bundle.wheel_file import WheelFile, wheel_of_bodvcl
 
@@ -172,6 +173,26 @@ def test_targets():
     assert "manylinux2014_aarch64" in node.platforms
     assert "manylinux_2_34_aarch64" not in node.platforms
     assert "manylinux1_x86_64" in target("3.12", "manylinux_2_28_x86_64").platforms
+
+
+@needs_uv
+@pytest.mark.parametrize("minor", [17, 18, 29, 41])
+def test_a_glibc_that_uv_does_not_know(only_packages, tmp_path, minor):
+    """An older one stands in for it where uv chooses the releases; pip may take the newer wheels of them."""
+    node = target(PYTHON, f"manylinux_2_{minor}_{TARGET.architecture}")
+    (tmp_path / "lock.txt").write_text("")
+    wheel = WheelFile(write_wheel(tmp_path, "bodvcl", "0.1.0", ["small"], {}))
+    assert [pin.name for pin in resolve(wheel, [], node, tmp_path / "lock.txt")] == ["small"]
+    assert node.platforms[0] == node.platform
+
+
+@needs_uv
+def test_the_nearest_glibc_that_uv_knows_stands_in():
+    told = subprocess.run([uv(), "pip", "compile", "--help"], capture_output=True, text=True).stdout
+    known = {int(minor) for minor in re.findall(r"x86_64-manylinux_2_(\d+)\b", told)}
+    for minor in range(17, max(known) + 2):
+        nearest = max(other for other in known if other <= minor)
+        assert target("3.12", f"manylinux_2_{minor}_x86_64").uv_platform == f"x86_64-manylinux_2_{nearest}"
 
 
 @pytest.mark.parametrize(
