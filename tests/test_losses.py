@@ -171,6 +171,7 @@ def test_its_arithmetic_is_float32_or_wider_also_under_autocast(dtype):
     assert torch.equal(gradient(got, z), gradient(want, wide).to(dtype))
 
 
+@pytest.mark.slow
 def test_two_ranks_under_ddp_equal_one_process(tmp_path):
     script = Path(losses_ranks.__file__)
     running = [

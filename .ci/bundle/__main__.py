@@ -37,7 +37,7 @@ def make(options: argparse.Namespace) -> None:
     extras = options.extras.replace(",", " ").split()
     source = wheel_of_bodvcl(options.wheel, ROOT / "dist", wanted)
     lock = options.lock.read_text()
-    wheels_folder = _prepared(options.out)
+    wheels_folder = _prepared(options.out, source.version)
     print(f"bodvcl {source.version} for {wanted}: {source.path.name}", flush=True)
     _warn_of_tag(source)
     pins = resolve(source, extras, wanted, options.lock, options.torch_index)
@@ -48,7 +48,11 @@ def make(options: argparse.Namespace) -> None:
             "PyTorch's CUDA libraries come along: more than 2 GB (without them: TORCH_INDEX, docs/offline.md)"
         )
     wheels = fetch(pins, wanted, wheels_folder, options.torch_index, lambda line: print(line, flush=True))
-    bodvcl = WheelFile(Path(shutil.copy2(source.path, wheels_folder)))
+    bodvcl = WheelFile(wheels_folder / source.path.name)
+    if source.path != bodvcl.path.resolve():
+        shutil.copy2(source.path, bodvcl.path)
+    for path in {*wheels_folder.glob("*.whl")} - {wheel.path for wheel in (bodvcl, *wheels)}:
+        path.unlink()
     told = contents.manifest(bodvcl, wheels, pins, extras, wanted, lock)
     total = contents.write(options.out, told, [bodvcl, *wheels], only_for(pins), wanted)
     print(
@@ -57,16 +61,16 @@ def make(options: argparse.Namespace) -> None:
     )
 
 
-def _prepared(out: Path) -> Path:
+def _prepared(out: Path, version: str) -> Path:
     """The folder for the wheels, in an empty folder or in a bundle, whose other files are removed."""
     wheels = out / "wheels"
     if out.exists() and not out.is_dir():
         raise BundleError(f"OUT={out}: a file, expected a folder")
-    if out.exists() and any(out.iterdir()) and not wheels.is_dir():
+    if out.exists() and any(out.iterdir()) and not contents.is_bundle(out):
         raise BundleError(f"OUT={out}: holds something else than a bundle; choose an empty or a new folder")
-    wheels.mkdir(parents=True, exist_ok=True)
-    for name in contents.WRITTEN:
-        (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    contents.begin(out, version)
+    wheels.mkdir(exist_ok=True)
     return wheels
 
 

@@ -63,6 +63,23 @@ def manifest(
     }
 
 
+def is_bundle(out: Path) -> bool:
+    """Whether a folder is a bundle, whole or interrupted: its ``bundle.json`` is there from the start."""
+    try:
+        told = json.loads((out / "bundle.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(told, dict) and "bodvcl" in told
+
+
+def begin(out: Path, version: str) -> None:
+    """Make ``out`` a bundle that is not whole, of this version of bodvcl; its wheels stay."""
+    _replace(out / "bundle.json", json.dumps({"bodvcl": version}))
+    for name in WRITTEN:
+        if name != "bundle.json":
+            (out / name).unlink(missing_ok=True)
+
+
 def write(
     out: Path, told: Mapping[str, object], wheels: Sequence[WheelFile], torch_only: set[str], target: Target
 ) -> str:
@@ -73,7 +90,7 @@ def write(
     """
     (out / "requirements.txt").write_text(requirements(w for w in wheels if w.name not in torch_only))
     (out / "torch.txt").write_text(requirements(w for w in wheels if w.name in torch_only))
-    (out / "bundle.json").write_text(json.dumps(told, indent=2) + "\n")
+    _replace(out / "bundle.json", json.dumps(told, indent=2) + "\n")
     for name in ("README.txt", "install.sh"):
         values = {**told, "glibc_minor": target.glibc[1], "architecture": target.architecture}
         (out / name).write_text(_filled((HERE / name).read_text(), values))
@@ -81,10 +98,14 @@ def write(
     listed = sorted((*WRITTEN[:-1], *(f"wheels/{wheel.path.name}" for wheel in wheels)))
     known = {f"wheels/{wheel.path.name}": wheel.sha256 for wheel in wheels}
     sums = "".join(f"{known.get(name) or _sha256(out / name)}  {name}\n" for name in listed)
-    partial = out / "SHA256SUMS.part"
-    partial.write_text(sums)
-    os.replace(partial, out / "SHA256SUMS")
+    _replace(out / "SHA256SUMS", sums)
     return _sha256(out / "SHA256SUMS")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def _cuda(torch: WheelFile) -> str | None:

@@ -17,7 +17,7 @@ from .wheel_file import WheelFile
 def fetch(
     pins: Iterable[Pin], target: Target, folder: Path, torch_index: str, say: Callable[[str], None]
 ) -> list[WheelFile]:
-    """One wheel for each pin, in their order; other wheels in ``folder`` are removed.
+    """One wheel for each pin, in their order.
 
     Raises:
         BundleError: A wheel cannot be downloaded. What is there stays, and the next call goes on from it.
@@ -30,8 +30,6 @@ def fetch(
         state = "kept" if there else "fetched"
         say(f"[{number}/{len(pins)}] {wheel.path.name}, {wheel.bytes / 1e6:.1f} MB, {state}")
         wheels.append(wheel)
-    for path in {*folder.glob("*.whl")} - {wheel.path for wheel in wheels}:
-        path.unlink()
     return wheels
 
 

@@ -30,7 +30,8 @@ done
 [ -z "$keep" ] || [ -n "$into" ] || fail "--keep-torch is for an environment that exists: --into FOLDER"
 [ -z "$into" ] || [ -z "$python" ] || fail "--into uses the Python of that environment; leave out --python"
 case $folder in /*) ;; *) folder=$PWD/$folder ;; esac
-bundle=$(cd "$(dirname "$0")" && pwd) || fail "the folder of the bundle cannot be entered"
+case $python in /*) ;; */*) python=$PWD/$python ;; esac
+bundle=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) || fail "the folder of the bundle cannot be entered"
 
 # The machine.
 machine=$(uname -m)
@@ -61,16 +62,25 @@ else
 fi
 parent=$folder
 while [ ! -e "$parent" ]; do parent=$(dirname "$parent"); done
+[ -d "$parent" ] || fail "$parent is a file; choose another folder"
 [ -w "$parent" ] || fail "$parent cannot be written to"
 need=$((need_bytes / 1024 / 1024 + 100))
-free=$(($(df -Pk "$parent" | awk 'NR == 2 { print $4 }') / 1024))
+free=$(stat -f -c '%a * %S' "$parent" 2>/dev/null) || fail "the free space of $parent cannot be read"
+free=$(($free / 1024 / 1024))
 [ "$free" -ge "$need" ] || [ -n "$keep" ] || fail "needs $need MB, $parent has $free MB free"
 
 # The files.
 cd "$bundle" || fail "$bundle cannot be entered"
 [ -f SHA256SUMS ] || fail "no SHA256SUMS in $bundle: the bundle is not whole; make or copy it again"
-bad=$(sha256sum --quiet -c SHA256SUMS 2>/dev/null | sed 's/: FAILED.*//' | tr '\n' ' ')
-[ -z "$bad" ] || fail "missing or damaged: ${bad% }; copy the bundle again"
+command -v sha256sum >/dev/null || fail "no sha256sum here, which checks the files; it is part of GNU coreutils"
+bad=$(LC_ALL=C sha256sum --strict --quiet -c SHA256SUMS 2>/dev/null) || {
+    bad=$(printf '%s\n' "$bad" | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
+    bad=${bad% }
+    fail "missing or damaged: ${bad:-SHA256SUMS}; copy the bundle again"
+}
+pins=$(cat requirements.txt torch.txt 2>/dev/null | wc -l)
+[ "$(grep -cE '  (requirements\.txt|torch\.txt|wheels/.+)$' SHA256SUMS)" -eq "$((pins + 2))" ] ||
+    fail "missing or damaged: SHA256SUMS does not list every file; copy the bundle again"
 
 made=''
 ended() {

@@ -10,6 +10,8 @@ from .errors import BundleError
 _LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _OLDEST = {"x86_64": 5, "aarch64": 17}
 """Architecture to the lowest minor version of glibc 2 that wheels name for it."""
+_UV = (17, 28, *range(31, 41))
+"""Minor versions of glibc 2 that uv has a platform for (`uv pip compile --help`)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Target:
 
     @property
     def uv_platform(self) -> str:
-        return f"{self.architecture}-manylinux_{self.glibc[0]}_{self.glibc[1]}"
+        """The newest platform of uv whose wheels all load there."""
+        known = max(minor for minor in _UV if minor <= self.glibc[1])
+        return f"{self.architecture}-manylinux_{self.glibc[0]}_{known}"
 
     @property
     def platforms(self) -> list[str]:

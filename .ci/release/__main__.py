@@ -103,17 +103,22 @@ def _row(environment: Environment, bom: Path | None) -> Iterator[Outcome]:
     for outcome in environment.run():
         yield outcome
         if bom is not None and outcome.check == "install" and outcome.state == PASSED:
-            from sbom import environment_bom, wheel_bom, write_bom
+            yield _judged(environment.package.name, "SBOM", _bom_problems, environment, bom)
 
-            wheel = environment.package
-            found = wheel_bom(environment_bom(environment.python), wheel)
-            yield _judged(wheel.name, "SBOM", write_bom, found, bom)
+
+def _bom_problems(environment: Environment, bom: Path) -> list[str]:
+    from sbom import environment_bom, wheel_bom, write_bom
+
+    return write_bom(wheel_bom(environment_bom(environment.python), environment.package), bom)
 
 
 def _judged(subject: str, check: str, find: Callable[..., list[str]], *arguments: object) -> Outcome:
-    """The outcome of a function that returns problems."""
+    """The outcome of a function that returns problems; what it cannot read, in whatever way, is one."""
     start = time.monotonic()
-    problems = find(*arguments)
+    try:
+        problems = find(*arguments)
+    except Exception as error:
+        problems = [f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())}"]
     state = FAILED if problems else PASSED
     return Outcome(subject, check, state, "; ".join(problems), time.monotonic() - start)
 

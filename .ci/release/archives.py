@@ -52,7 +52,9 @@ def packaged_modules(root: Path) -> set[str]:
 
 
 def _record_problems(archive: zipfile.ZipFile, members: set[str]) -> list[str]:
-    (record,) = (name for name in members if name.endswith(".dist-info/RECORD"))
+    record = next((name for name in members if name.endswith(".dist-info/RECORD")), None)
+    if record is None:
+        return ["it has no RECORD"]
     lines = list(csv.reader(io.StringIO(archive.read(record).decode())))
     listed = {name: digest for name, digest, _ in lines}
     found = [f"{name} is in only one of RECORD and the archive" for name in sorted(members ^ set(listed))]
@@ -77,7 +79,7 @@ def sdist_problems(sdist: Path, root: Path) -> list[str]:
 def index_problems(files: Sequence[Path]) -> list[str]:
     """What `twine check --strict` says of the description and metadata that an index shows."""
     done = _tool("twine", "check", "--strict", *map(str, files))
-    return [] if done.returncode == 0 else [" ".join((done.stdout + done.stderr).split())]
+    return [] if done.returncode == 0 else [_said(done)]
 
 
 def tag_problems(wheel: Path) -> list[str]:
@@ -88,10 +90,10 @@ def tag_problems(wheel: Path) -> list[str]:
     """
     promised = wheel.stem.split("-")[-1]
     done = _tool("auditwheel", "show", str(wheel))
-    said = " ".join(done.stdout.split())
-    found = re.search(r'constrains the platform tag to "(manylinux_\d+_\d+_\w+)"', said)
+    told = " ".join(done.stdout.split())
+    found = re.search(r'constrains the platform tag to "(manylinux_\d+_\d+_\w+)"', told)
     if found is None:
-        return [f"auditwheel names no platform: {said or done.stderr.strip()}"]
+        return [f"auditwheel names no platform: {_said(done)}"]
     if _glibc(found[1]) > _glibc(promised) or _machine(found[1]) != _machine(promised):
         return [f"its symbols need {found[1]}, its name promises {promised}"]
     return []
@@ -103,6 +105,14 @@ def _glibc(tag: str) -> tuple[int, ...]:
 
 def _machine(tag: str) -> str:
     return re.sub(r"^manylinux(_\d+)*_", "", tag)
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """All that a program printed in one line; of a traceback what it ends with."""
+    said = done.stdout + done.stderr
+    if "Traceback (most recent call last)" in said:
+        said = said.strip().splitlines()[-1]
+    return " ".join(said.split())
 
 
 def _tool(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ from sdist import build_sdist, unpack
 from stop import Stop
 from stubs import make_stubs
 from torch_stub import make_torch
+from traces import folders_here
 from tree import changed, commit, commit_time, copy_tree
 
 from build import build_wheel
@@ -72,8 +74,9 @@ def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         raise Stop(f"{files[0]}{more} not committed: commit first, or try it with python .ci/wheel --dirty")
     os.umask(0o022)
-    date = int(os.environ.setdefault("SOURCE_DATE_EPOCH", str(commit_time(ROOT))))
+    date = _date()
     work, into, of = work.resolve(), into.resolve(), commit(ROOT)
+    folders = folders_here(work, ROOT, torch_folder()) if wheels else []
     shutil.rmtree(work, ignore_errors=True)
     machines = dict.fromkeys(WHEELS[kind] for kind in wheels)
     total, done = 1 + len(machines) + len(wheels), 0
@@ -100,18 +103,28 @@ def _build(kinds: Sequence[str], into: Path, work: Path, dirty: bool) -> int:
             torch = make_torch(work / kind / "torch", torch, compiler(machine))
         out = into if mode == "cuda" else into / mode
         rows.append(build_wheel(mode, source, torch, stubs, machine, out))
-    return _tell(rows, (str(work), str(ROOT), str(Path.home()), str(torch_folder())), into)
+    return _tell(rows, folders, into)
 
 
-def _tell(rows: Sequence[tuple[Path, float]], paths: Sequence[str], into: Path) -> int:
-    from examine import examine  # needs a package that only wheels need
+def _date() -> int:
+    """SOURCE_DATE_EPOCH, which is set where it was not, for the programs that are called."""
+    text = os.environ.setdefault("SOURCE_DATE_EPOCH", str(commit_time(ROOT)))
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) >= 2**32:
+        raise Stop(
+            f"SOURCE_DATE_EPOCH={text}: expected seconds since 1970; without it the commit's are taken"
+        )
+    return int(text)
 
+
+def _tell(rows: Sequence[tuple[Path, float]], folders: Sequence[str], into: Path) -> int:
     table = [("file", "tag", "MB", "glibc", "architectures", "CPU s")]
     defects: list[str] = []
     for path, seconds in rows:
         name, size = str(path.relative_to(into.parent)), f"{path.stat().st_size / 1e6:.2f}"
         if path.suffix == ".whl":
-            facts = examine(path, paths)
+            from examine import examine  # needs a package that only wheels need
+
+            facts = examine(path, folders)
             defects += [f"{path.name}: {defect}" for defect in facts.defects]
             table.append(
                 (name, facts.tag, size, facts.glibc, " ".join(facts.architectures) or "-", f"{seconds:.0f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,7 +23,7 @@ from made_bundles import (
 )
 
 from bundle.errors import BundleError  # isort: skip - of .ci, which made_bundles puts on the path
-from bundle.resolve import only_for, parse, resolve
+from bundle.resolve import only_for, parse, resolve, uv
 from bundle.target import target
 from bundle.wheel_file import WheelFile, wheel_of_bodvcl
 
@@ -58,13 +59,11 @@ def test_the_manifest_says_what_is_in_it(bundle):
 def test_an_interrupted_bundle_is_no_bundle_and_is_continued(bundle, only_packages, tmp_path, capsys):
     """One wheel was cut off, one not fetched yet, one is of an earlier bundle: the others are kept."""
     out = tmp_path / "bundle"
-    (out / "wheels").mkdir(parents=True)
-    for path in (bundle / "wheels").iterdir():
-        (out / "wheels" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(bundle, out)
+    for name in ("requirements.txt", "torch.txt", "README.txt", "SHA256SUMS"):
+        (out / name).unlink()
     (out / "wheels" / "small-1.5-py3-none-any.whl").write_bytes(b"PK")
     (out / "wheels" / "more-0.3-py3-none-any.whl").rename(out / "wheels" / "more-0.2-py3-none-any.whl")
-    (out / "install.sh").write_bytes((bundle / "install.sh").read_bytes())
-    (out / "install.sh").chmod(0o755)
     refused = install(out, tmp_path / "env")
     assert refused.returncode == 2
     assert "not whole" in refused.stderr
@@ -78,19 +77,39 @@ def test_an_interrupted_bundle_is_no_bundle_and_is_continued(bundle, only_packag
     assert not (out / "wheels" / "more-0.2-py3-none-any.whl").exists()
 
 
-def test_a_wheel_that_cannot_be_fetched_is_named(only_packages, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PIP_INDEX_URL", tmp_path.as_uri())
-    assert make(only_packages, tmp_path / "out") == 2
+def test_a_wheel_that_cannot_be_fetched_is_named_and_can_be_fetched_later(
+    bundle, only_packages, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setenv("PIP_INDEX_URL", tmp_path.as_uri())
+        assert make(only_packages, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert f"bundle: cuda-part 13.1 cannot be fetched for Python {PYTHON} on {PLATFORM}" in error
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
+    for path in (bundle / "wheels").iterdir():
+        shutil.copy(path, tmp_path / "out" / "wheels")
+    assert make(only_packages, tmp_path / "out") == 0
 
 
-def test_other_folders_are_left_alone(only_packages, tmp_path, capsys):
-    (tmp_path / "thesis.tex").write_text("")
+@pytest.mark.parametrize("told", [None, "{}", "[]", "words"])
+def test_other_folders_are_left_alone(only_packages, tmp_path, capsys, told):
+    """Also one that looks like a bundle, where ``told`` is what its bundle.json says."""
+    (tmp_path / "wheels").mkdir()
+    for name in ("wheels/other-1.0-py3-none-any.whl", "README.txt", "requirements.txt"):
+        (tmp_path / name).touch()
+    if told is not None:
+        (tmp_path / "bundle.json").write_text(told)
+    before = sorted(tmp_path.rglob("*"))
     assert make(only_packages, tmp_path) == 2
     assert "holds something else than a bundle" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_wheel_may_be_the_one_in_the_bundle(bundle, only_packages, tmp_path):
+    out = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (wheel,) = (out / "wheels").glob("bodvcl-*.whl")
+    assert make(only_packages, out, f"--wheel={wheel}") == 0
+    assert (out / "SHA256SUMS").read_bytes() == (bundle / "SHA256SUMS").read_bytes()
 
 
 @needs_uv
@@ -154,6 +173,26 @@ def test_targets():
     assert "manylinux2014_aarch64" in node.platforms
     assert "manylinux_2_34_aarch64" not in node.platforms
     assert "manylinux1_x86_64" in target("3.12", "manylinux_2_28_x86_64").platforms
+
+
+@needs_uv
+@pytest.mark.parametrize("minor", [17, 18, 29, 41])
+def test_a_glibc_that_uv_does_not_know(only_packages, tmp_path, minor):
+    """An older one stands in for it where uv chooses the releases; pip may take the newer wheels of them."""
+    node = target(PYTHON, f"manylinux_2_{minor}_{TARGET.architecture}")
+    (tmp_path / "lock.txt").write_text("")
+    wheel = WheelFile(write_wheel(tmp_path, "bodvcl", "0.1.0", ["small"], {}))
+    assert [pin.name for pin in resolve(wheel, [], node, tmp_path / "lock.txt")] == ["small"]
+    assert node.platforms[0] == node.platform
+
+
+@needs_uv
+def test_the_nearest_glibc_that_uv_knows_stands_in():
+    told = subprocess.run([uv(), "pip", "compile", "--help"], capture_output=True, text=True).stdout
+    known = {int(minor) for minor in re.findall(r"x86_64-manylinux_2_(\d+)\b", told)}
+    for minor in range(17, max(known) + 2):
+        nearest = max(other for other in known if other <= minor)
+        assert target("3.12", f"manylinux_2_{minor}_x86_64").uv_platform == f"x86_64-manylinux_2_{nearest}"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,32 @@ def test_missing_files(copy):
     assert "damaged: requirements.txt wheels/more-0.3-py3-none-any.whl; copy" in refused(copy)
 
 
+@pytest.mark.parametrize("left", [0, 100, "README.txt", "torch.txt", "small-1.5-py3-none-any.whl"])
+def test_sums_that_were_cut_off(copy, left):
+    """At a number of bytes, in the middle of a line, or behind the line of a file."""
+    sums = copy / "SHA256SUMS"
+    text = sums.read_text()
+    sums.write_text(text[:left] if isinstance(left, int) else text[: text.index(left) + len(left) + 1])
+    assert "missing or damaged: SHA256SUMS" in refused(copy)
+
+
+def test_without_the_program_that_checks_the_sums(copy, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("dirname", "uname", "getconf", "stat", "unshare"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    assert "no sha256sum here" in refused(copy, "--python", sys.executable, PATH=str(programs))
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "told"),
     [
         ("uname", "echo riscv64", "this machine is riscv64"),
         ("getconf", "echo glibc 2.17", "needs glibc 2.28 or newer, this system has glibc 2.17"),
         ("getconf", "exit 1", "this system has another C library"),
-        ("df", "echo; echo d 9 9 2048 9 /", " MB, "),
+        ("stat", "echo '512 * 4096'", "needs 100 MB, "),
+        ("stat", "exit 1", "the free space of "),
         (f"python{PYTHON}", "echo cpython 3.9", f"this bundle is for CPython {PYTHON}"),
         (f"python{PYTHON}", "exit 1", "does not start"),
         (
@@ -105,6 +125,46 @@ def test_a_machine_that_it_is_not_for(copy, tmp_path, name, answer, told):
 )
 def test_wrong_options(copy, arguments, told):
     assert told in refused(copy, *arguments)
+
+
+def test_a_python_by_a_relative_path_is_that_of_the_folder_of_the_caller(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stand_in = Path("python")
+    stand_in.write_text(
+        f"#!/bin/sh\ncase $* in *'-m venv'*) echo called; exit 1;; esac; echo cpython {PYTHON}\n"
+    )
+    stand_in.chmod(0o755)
+    done = install(copy, "--python", "./python", "env")
+    assert done.stdout.endswith("called\n"), done.stderr
+
+
+def test_cdpath_does_not_matter(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy.rename("the bundle")
+    Path("the bundle/SHA256SUMS").unlink()
+    done = install(Path("the bundle"), "--python", sys.executable, "env", CDPATH=str(tmp_path))
+    assert done.stderr.startswith(f"install.sh: no SHA256SUMS in {tmp_path}/the bundle: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_in_a_file(copy, tmp_path):
+    (tmp_path / "a file").touch()
+    assert install(copy, tmp_path / "a file" / "env").stderr == (
+        f"install.sh: {tmp_path}/a file is a file; choose another folder\n"
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="mounts a file system")
+def test_a_file_system_with_a_space_in_its_name_has_free_space(copy, tmp_path):
+    (tmp_path / "share").mkdir()
+    (copy / "SHA256SUMS").write_text("")
+    call = f"mount -t tmpfs -o size=200m '//srv/my share' share && '{copy}/install.sh' share/env"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", call], cwd=tmp_path, capture_output=True, text=True
+    )
+    if "install.sh" not in done.stderr:
+        pytest.skip(done.stderr)
+    assert "missing or damaged" in done.stderr
 
 
 def test_a_folder_that_exists(copy, tmp_path):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from patience import LONG
 
 from bodvcl.experiments import synthetic
 from bodvcl.experiments.two_stream import MOTION_NOISE, Record, cut, draw_clips, train_two_stream, turn
@@ -119,6 +120,7 @@ def test_one_network_s_decoupled_loss_is_no_affair_of_the_other_one(videos):
     assert norms["unified", "whole"] != pytest.approx(norms["unified", "blind"], rel=1e-3)
 
 
+@LONG
 @pytest.mark.slow
 def test_the_command_writes_figures_and_words_and_repeats_nothing(tmp_path, capsys, monkeypatch):
     out = tmp_path / "study"

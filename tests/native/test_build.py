@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import LONG
 
 from bodvcl.ops import native as _native
 
@@ -201,6 +202,7 @@ def test_a_wheel_for_another_processor_than_the_compiler(sources, mode):
         assert f"BODVCL_BUILD=cpu: the compiler is one for {os.uname().machine}, {said}" in done.stderr
 
 
+@LONG  # tests/wheels builds a wheel and looks at its tag, too
 @needs_tools
 @pytest.mark.slow
 def test_wheel_is_tagged_for_every_python(sources, tmp_path):

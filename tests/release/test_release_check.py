@@ -6,7 +6,9 @@ import base64
 import hashlib
 import importlib
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -142,6 +144,14 @@ def test_the_members_of_a_wheel(release, sources, tmp_path, changed, record, ver
     assert release.archives.wheel_problems(wheel, sources, version) == said
 
 
+def test_a_wheel_without_a_record(release, sources, tmp_path):
+    wheel = tmp_path / "bodvcl-1.2.3-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, content in MEMBERS.items():
+            archive.writestr(member, content)
+    assert release.archives.wheel_problems(wheel, sources, "1.2.3") == ["it has no RECORD"]
+
+
 @pytest.mark.skipif(not native.cpu_available(), reason=native.why_not("cpu") or "available")
 def test_the_platform_of_the_name_is_that_of_the_symbols(release, tmp_path):
     pytest.importorskip("auditwheel")
@@ -200,6 +210,34 @@ def test_without_wheels_it_says_what_makes_them(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr == f"release-check: {tmp_path} has no wheel or no sdist: make wheel builds them\n"
     assert done.returncode == 2
+
+
+def test_files_that_are_no_archives_fail_with_a_line_each(tmp_path):
+    for tool in ("auditwheel", "cyclonedx", "twine"):
+        pytest.importorskip(tool, reason="needs the tools of make cluster-tools")
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if shutil.which("uv", path=programs) is None:
+        pytest.skip("needs uv")
+    sdist = f"bodvcl-{bodvcl.__version__}.tar.gz"
+    wheel = f"bodvcl-{bodvcl.__version__}-py3-none-manylinux_2_28_{platform.machine()}.whl"
+    for name in (sdist, wheel):
+        (tmp_path / name).write_text("junk")
+    command = [sys.executable, str(ROOT / ".ci/release"), "--dist", str(tmp_path), "--only", "none"]
+    done = subprocess.run(
+        [*command, "--work", str(tmp_path / "work")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": programs},
+    )
+    assert done.returncode == 1
+    failed = [line.split(": ", 3)[1:] for line in done.stderr.splitlines() if line.startswith("FAILED: ")]
+    checks = [(sdist, "index"), (wheel, "index"), (sdist, "members"), (wheel, "members"), (wheel, "platform")]
+    assert [(subject, check) for subject, check, _ in failed] == checks
+    assert "cannot be checked: ReadError: " in failed[2][2]
+    assert "cannot be checked: BadZipFile: File is not a zip file" in failed[3][2]
+    assert "Traceback" not in done.stderr
+    others = [line for line in done.stderr.splitlines() if not line.startswith("FAILED: ")]
+    assert all(line.startswith("not checked: ") for line in others)
 
 
 def test_wheels_for_another_processor_alone_are_not_enough(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -71,3 +72,24 @@ def test_a_newer_glibc(clone, library, tmp_path):
         pytest.skip("another processor: another first version")
     assert facts["glibc"] == "2.200"
     assert "a library needs glibc 2.200" in facts["defects"]
+
+
+@pytest.mark.parametrize(
+    ("home", "found"),
+    [("/home/someone", ["/home/someone"]), ("/", []), ("", []), (None, [])],
+)
+def test_homes(clone, home, found):
+    """None: no HOME, and a user that the system does not know, as in many containers."""
+    code = """
+import pwd, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+pwd.getpwuid = {}.__getitem__
+from traces import folders_here
+print(folders_here(Path("/work"), Path("/")))
+"""
+    env = {name: value for name, value in os.environ.items() if name != "HOME"}
+    env |= {} if home is None else {"HOME": home}
+    command = [sys.executable, "-c", code, clone / ".ci/wheel"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.stdout == f"{['/work', *found]}\n", done.stderr

@@ -54,6 +54,16 @@ def test_a_cuda_compiler_that_is_not_there(clone, tmp_path, monkeypatch):
     assert "needs nvcc in CUDACXX" in done.stderr or "needs a PyTorch for CUDA" in done.stderr
 
 
+@pytest.mark.parametrize("date", ["abc", "", "-1", "4294967296"])
+def test_a_date_that_is_none(clone, tmp_path, monkeypatch, date):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+    done = _without(clone, tmp_path, ["sdist"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"make wheel: SOURCE_DATE_EPOCH={date}: expected seconds since 1970")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_kind(clone, tmp_path):
     done = _without(clone, tmp_path, ["rocm"])
     assert done.returncode == 2
