@@ -88,7 +88,7 @@ class WheelFile:
 
 
 def wheel_of_bodvcl(given: str, dist: Path, target: Target) -> WheelFile:
-    """The wheel that ``WHEEL`` names, or the one in ``dist`` that serves the target.
+    """The wheel that ``WHEEL`` names, else the one in ``dist`` that serves the target, else that in ``dist/cpu``.
 
     Raises:
         BundleError: There is none, or more than one.
@@ -100,8 +100,9 @@ def wheel_of_bodvcl(given: str, dist: Path, target: Target) -> WheelFile:
         if wheel.name != "bodvcl" or not wheel.serves(target):
             raise BundleError(f"WHEEL={given}: not a wheel of bodvcl for {target.platform}")
         return wheel
-    found = [WheelFile(path.resolve()) for path in sorted(dist.glob("bodvcl-*.whl"))]
-    serving = [wheel for wheel in found if wheel.serves(target)]
+    found = [WheelFile(path.resolve()) for path in sorted([*dist.glob("*.whl"), *dist.glob("cpu/*.whl")])]
+    fitting = [wheel for wheel in found if wheel.serves(target)]
+    serving = [wheel for wheel in fitting if wheel.path.parent == dist.resolve()] or fitting
     if len(serving) != 1:
         which = ", ".join(wheel.path.name for wheel in serving or found) or "nothing"
         what = "more than one wheel" if serving else "no wheel"

@@ -216,6 +216,9 @@ def test_the_wheel_of_bodvcl_is_the_one_that_serves(tmp_path):
     write_wheel(tmp_path, "bodvcl", "0.1.0", [], {}, "py3-none-manylinux_2_28_x86_64")
     with pytest.raises(BundleError, match=r"there: bodvcl-0\.1\.0-py3-none-manylinux_2_28_x86_64\.whl"):
         wheel_of_bodvcl("", tmp_path, arm)
+    (tmp_path / "cpu").mkdir()
+    for_cpus = write_wheel(tmp_path / "cpu", "bodvcl", "0.1.0+cpu", [], {}, "py3-none-manylinux_2_28_aarch64")
+    assert wheel_of_bodvcl("", tmp_path, arm).path == for_cpus
     right = write_wheel(tmp_path, "bodvcl", "0.1.0", [], {}, "py3-none-manylinux_2_28_aarch64")
     assert wheel_of_bodvcl("", tmp_path, arm).path == right
     write_wheel(tmp_path, "bodvcl", "0.2.0", [], {}, "py3-none-manylinux_2_28_aarch64")
