@@ -88,7 +88,7 @@ class WheelFile:
 
 
 def wheel_of_bodvcl(given: str, dist: Path, target: Target) -> WheelFile:
-    """The wheel that ``WHEEL`` names, else the one in ``dist`` that fits the target, else that in ``dist/cpu``.
+    """The wheel that ``WHEEL`` names, else one of ``dist`` that serves the target, else one of ``dist/cpu``.
 
     Raises:
         BundleError: There is none, or more than one.
