@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +18,10 @@ from pydantic import Field
 from bodvcl.cli.console import run_verb
 from bodvcl.config.command_line import Flag, argument, parse
 from bodvcl.config.schema import STRICT
-from bodvcl.doctor.checks import NAMES, RANKS, Node, run_checks
-from bodvcl.doctor.outcome import Finding, Outcome, failed
-from bodvcl.doctor.place import several_ranks
-from bodvcl.doctor.report import as_json, is_fit, last_line, show_finding
+from bodvcl.doctor.checks import NAMES, Node, run_checks
+from bodvcl.doctor.outcome import RANKS, Finding, Outcome, failed
+from bodvcl.doctor.place import alone, several_ranks, this_host
+from bodvcl.doctor.report import as_json, is_fit, last_line, show_finding, unfit_hosts
 from bodvcl.errors import ConfigError
 from bodvcl.runs.folder import RUNS
 from bodvcl.system.folders import expand
@@ -68,9 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _doctor(options: DoctorOptions) -> int:
     names = _wanted(options.only)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # its stack traces; the errors are told here
     try:
         world = several_ranks()
-    except ImportError:  # of PyTorch: the check finds out why
+    except (ImportError, OSError):  # of PyTorch: the check finds out why
         world = None
     local_size = 1 if world is None else world.local_size
     node = Node(expand(options.run_dir), options.data, options.gpus, local_size, options.seconds)
@@ -80,38 +81,60 @@ def _doctor(options: DoctorOptions) -> int:
         findings.append(finding)
         if world is None or world.rank == 0:
             _show(options, finding)
-    if world is None:
-        return _conclude(options, findings, 1)
-    return _together(options, world, findings)
+    if world is not None:
+        with _ended_by_signals():
+            return _together(options, world, findings)
+    if RANKS in names:
+        outcome = alone(os.environ)
+        findings.append(_of_ranks(outcome, 0.0))
+        _show(options, findings[-1])
+    return _conclude(options, findings, 1)
 
 
 def _together(options: DoctorOptions, world: World, own: list[Finding]) -> int:
     """Compare with the other ranks; returns the joint exit code."""
     from bodvcl.doctor.ranks import judge_ranks, meet
 
-    began, host = time.monotonic(), socket.gethostname()
+    began = time.monotonic()
     try:
         meeting = meet(world.rank, world.size, options.seconds + _PATIENCE)
         members = meeting.bring(own)
         if members is None:
             return meeting.conclude(None)
     except (RuntimeError, ValueError) as error:
-        outcome = _not_met(error)
-        finding = Finding(RANKS, outcome.verdict, outcome.seen, outcome.remedy, 0.0, host)
-        _show(options, finding, "" if world.rank == 0 else host)
-        return _conclude(options, [*own, finding], world.size) if world.rank == 0 else 1
+        missed = _of_ranks(_not_met(error), 0.0)
+        if world.rank == 0:
+            _show(options, missed)
+            return _conclude(options, [*own, missed], world.size)
+        for finding in [*own, missed]:  # which rank 0 does not learn
+            if finding.remedy:
+                _show(options, finding, finding.host)
+        return 1
     others = [finding for member in members[1:] for finding in member.findings]
     for finding in others:
         if finding.remedy:
             _show(options, finding, finding.host)
-    outcome = judge_ranks(members)
-    seconds = round(time.monotonic() - began, 3)
-    joint = Finding(RANKS, outcome.verdict, outcome.seen, outcome.remedy, seconds, host)
+    joint = _of_ranks(judge_ranks(members), round(time.monotonic() - began, 3))
     _show(options, joint)
     code = _conclude(options, [*own, *others, joint], world.size)
     with contextlib.suppress(RuntimeError):  # a rank that ended early has its own exit code
         meeting.conclude(code)
     return code
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Signals end this process at once: Python's handlers wait until a call that waits for others returns."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _of_ranks(outcome: Outcome, seconds: float) -> Finding:
+    return Finding(RANKS, outcome.verdict, outcome.seen, outcome.remedy, seconds, this_host())
 
 
 def _not_met(error: Exception) -> Outcome:
@@ -134,6 +157,8 @@ def _conclude(options: DoctorOptions, findings: Sequence[Finding], ranks: int) -
         print(json.dumps(as_json(findings, ranks, options.strict), indent=2))
     else:
         print(last_line(findings, options.strict))
+        if "SLURM_JOB_ID" in os.environ and (hosts := unfit_hosts(findings)):
+            print(f"mend it, or leave it out: sbatch --exclude={','.join(hosts)}")
     return 0 if is_fit(findings, options.strict) else 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 
 from bodvcl.doctor.apart import run_apart
-from bodvcl.doctor.outcome import Finding, Outcome, failed, skipped
+from bodvcl.doctor.outcome import RANKS, Finding, Outcome, failed, skipped
+from bodvcl.doctor.place import this_host
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,6 @@ CHECKS = (
     Check("file-times", "run_folder:check_file_times", _folder),
     Check("data", "data:check_data", lambda node: (node.data,), torch=True),
 )
-RANKS = "ranks"
-"""Name of the check that all ranks of a job do together, after the others."""
 NAMES = (*(check.name for check in CHECKS), RANKS)
 
 _TORCH = "torch"
@@ -113,7 +111,7 @@ def run_checks(node: Node, names: Sequence[str]) -> Iterator[Finding]:
         node: what they are about.
         names: names of the checks; others are left out.
     """
-    host, unusable = socket.gethostname(), set[str]()
+    host, unusable = this_host(), set[str]()
     end = time.monotonic() + node.seconds
     if _TORCH not in names and any(check.torch for check in CHECKS if check.name in names):
         names = (_TORCH, *names)

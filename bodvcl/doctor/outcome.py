@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["ok", "skipped", "warning", "failed"]
+RANKS = "ranks"
+"""Name of the check that all ranks of a job do together, after the others."""
 VERDICTS: tuple[Verdict, ...] = ("skipped", "ok", "warning", "failed")
 """From the least to the worst."""
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from bodvcl.doctor.outcome import Outcome, skipped, warning
+from bodvcl.errors import ConfigError
 
 if TYPE_CHECKING:
     from bodvcl.engine.ranks import World
@@ -16,15 +20,18 @@ def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
     Empty where the caller has set them already, where there is no such step, and where MASTER_ADDR and
     MASTER_PORT do not say how the tasks meet: then each task is checked alone.
+
+    Raises:
+        ConfigError: a variable of Slurm is not a number.
     """
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
-    if "RANK" in environment or tasks == "1" or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+    tasks = _tasks(environment)
+    if "RANK" in environment or tasks == 1 or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         return {}
     each = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    node = int(environment.get("SLURM_NODEID", "0"))
+    node = _number(environment, "SLURM_NODEID", 0)
     return {
         "RANK": environment.get("SLURM_PROCID", ""),
-        "WORLD_SIZE": tasks,
+        "WORLD_SIZE": str(tasks),
         "LOCAL_RANK": environment.get("SLURM_LOCALID", ""),
         "LOCAL_WORLD_SIZE": str(each[node]) if node < len(each) else "1",
     }
@@ -36,12 +43,39 @@ def _tasks_on_nodes(text: str) -> list[int]:
     return [int(tasks) for tasks, nodes in found for _ in range(int(nodes or 1))]
 
 
+def _tasks(environment: Mapping[str, str]) -> int:
+    return _number(environment, "SLURM_STEP_NUM_TASKS", 1)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise ConfigError(f"{name}={text}: expected a number, as Slurm sets it")
+    return int(text)
+
+
+def alone(environment: Mapping[str, str]) -> Outcome:
+    """The check ``ranks`` of a process that has no others to compare with."""
+    tasks = _tasks(environment)
+    if tasks > 1:
+        return warning(
+            f"the {tasks} tasks of this step of Slurm are not compared: nothing says where they meet",
+            "export MASTER_ADDR and MASTER_PORT before srun (docs/slurm.sbatch)",
+        )
+    return skipped("one process, started alone")
+
+
+def this_host() -> str:
+    """The name of this machine, as Slurm calls it where it has started this process."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def several_ranks() -> World | None:
     """The place of this process among several; None: it is alone.
 
     Raises:
         ConfigError: the environment variables contradict each other.
-        ImportError: PyTorch cannot be imported.
+        ImportError, OSError: PyTorch cannot be imported.
     """
     os.environ.update(slurm_variables(os.environ))
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys():

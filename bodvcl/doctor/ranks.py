@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 import bodvcl
 from bodvcl.doctor.outcome import Finding, Outcome, combined, failed, ok, warning
+from bodvcl.doctor.place import this_host
 from bodvcl.doctor.software import version_of
 from bodvcl.system.commit import code_commit
 from bodvcl.text.words import counted
@@ -85,10 +85,10 @@ class Meeting:
             RuntimeError: a rank does not come.
         """
         if self._rank == 0:
-            members = [Member(0, socket.gethostname(), 0.0, own_software(), findings)]
+            members = [Member(0, this_host(), 0.0, own_software(), findings)]
             return members + [self._receive(rank) for rank in range(1, self._size)]
         self._store.wait([f"listens/{self._rank}"])
-        member = Member(self._rank, socket.gethostname(), self._ask_time(), own_software(), findings)
+        member = Member(self._rank, this_host(), self._ask_time(), own_software(), findings)
         self._store.set(f"member/{self._rank}", json.dumps(asdict(member)))
         return None
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 import bodvcl
-from bodvcl.doctor.outcome import Finding, Verdict, worst
+from bodvcl.doctor.outcome import RANKS, Finding, Verdict, worst
 from bodvcl.system.commit import code_commit
 from bodvcl.text.tables import output_width
 from bodvcl.text.words import counted, printable
@@ -52,17 +52,33 @@ def is_fit(findings: Sequence[Finding], strict: bool) -> bool:
 
 
 def last_line(findings: Sequence[Finding], strict: bool) -> str:
-    """The result in one line."""
+    """The result in one line; the machines are named where several took part."""
     bad = [finding for finding in findings if finding.verdict == "failed"]
     doubtful = [finding for finding in findings if finding.verdict == "warning"]
     warnings = counted(len(doubtful), "warning")
     if is_fit(findings, strict):
         return f"fit for training{', ' + warnings if doubtful else ''}"
-    names = ", ".join(dict.fromkeys(finding.check for finding in bad))
+    several = len({finding.host for finding in findings}) > 1
+    names = ", ".join(
+        check + (f" on {' and '.join(hosts)}" if several and hosts else "") for check, hosts in _by_check(bad)
+    )
     failures = (
         f"{counted(len(bad), 'check')} failed: {names}" if bad else f"{warnings}, not allowed by --strict"
     )
     return f"not fit for training, {failures}"
+
+
+def _by_check(findings: Sequence[Finding]) -> list[tuple[str, list[str]]]:
+    """Each check with the machines where it was found; those of ``ranks`` are in its text."""
+    hosts: dict[str, list[str]] = {}
+    for finding in findings:
+        hosts.setdefault(finding.check, []).extend([] if finding.check == RANKS else [finding.host])
+    return list(hosts.items())
+
+
+def unfit_hosts(findings: Sequence[Finding]) -> list[str]:
+    """Machines with a failed check, in the order of their ranks. What only a comparison shows blames none."""
+    return list(dict.fromkeys(f.host for f in findings if f.verdict == "failed" and f.check != RANKS))
 
 
 def as_json(findings: Sequence[Finding], ranks: int, strict: bool) -> dict[str, Any]:
@@ -80,5 +96,6 @@ def as_json(findings: Sequence[Finding], ranks: int, strict: bool) -> dict[str, 
         "fit": is_fit(findings, strict),
         "verdict": verdict_of(findings),
         "ranks": ranks,
+        "unfit_hosts": unfit_hosts(findings),
         "findings": [asdict(finding) for finding in findings],
     }

@@ -33,14 +33,16 @@ MORE = 3
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """Home folder of a user with the environment of the script. The doctor finds a node fit unless a file
-    ``unfit-NODE`` is there, and writes down where it was called; with a file ``real`` it is the real one."""
+    ``unfit-NODE`` is there, and writes down where it was called; with a file ``real`` it is the real one.
+    With a file ``few-files-NODE`` it may open few files there."""
     folder = tmp_path_factory.mktemp("home")
     programs = folder / "bodvcl" / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"export PATH={programs}:$PATH\n")
     doctor = f"""
+        if [ -e "$HOME/few-files-$(hostname)" ]; then ulimit -n 64; fi
         if [ -e "$HOME/real" ]; then exec {sys.executable} -m bodvcl "$@"; fi
-        echo "$(hostname) $*" >> "$HOME/examined"
+        echo "$(hostname) $*" | tee -a "$HOME/examined"
         test ! -e "$HOME/unfit-$(hostname)"
     """
     for name, does in {"python": f'exec {sys.executable} "$@"', "bodvcl": doctor}.items():
@@ -161,12 +163,12 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_an_uninterrupted_one
     assert_same_training(run.run, on_two_nodes.run, steps + MORE)
 
     examined = (home / "examined").read_text().splitlines()
-    assert examined.count(f"node1 doctor --run-dir {run.run}") == 3
-    assert {f"{node} doctor --run-dir {on_two_nodes.run}" for node in NODES} <= {*examined}
+    assert examined.count(f"node1 doctor --run-dir {run.run} --gpus 0") == 3
+    assert {f"{node} doctor --run-dir {on_two_nodes.run} --gpus 0" for node in NODES} <= {*examined}
 
 
 @pytest.mark.slow
-def test_a_node_that_is_not_fit_is_named_and_nothing_is_trained(slurm, home):
+def test_a_node_that_is_not_fit_ends_the_job_and_all_have_their_say(slurm, home):
     (home / "unfit-node2").touch()
     try:
         run = Training(slurm, "unfit", [], "--nodes=2", "--ntasks-per-node=1")
@@ -174,26 +176,33 @@ def test_a_node_that_is_not_fit_is_named_and_nothing_is_trained(slurm, home):
     finally:
         (home / "unfit-node2").unlink()
     said = run.log.read_text()
-    assert "node2 is not fit" in said
-    assert "--exclude=node2" in said
-    assert "node1 is not fit" not in said
+    for number, node in enumerate(NODES):
+        assert f"{number}: {node} doctor --run-dir {run.run}" in said
     assert not run.run.exists()
 
 
 @LONG
 @pytest.mark.slow
-def test_the_doctor_compares_the_nodes_before_they_train(slurm, home, tiny):
-    (home / "real").touch()
+@pytest.mark.parametrize("unfit", [None, "node2"])
+def test_the_doctor_compares_the_nodes_before_they_train(slurm, home, tiny, unfit):
+    files = [home / "real", *([home / f"few-files-{unfit}"] if unfit else [])]
+    for file in files:
+        file.touch()
     try:
         options = [*tiny, "--max-steps", "1"]
-        run = Training(slurm, "examined-together", options, "--nodes=2", "--ntasks-per-node=1")
+        run = Training(slurm, f"without-{unfit}", options, "--nodes=2", "--ntasks-per-node=1")
         slurm.wait(run.job, "COMPLETED", "FAILED")
     finally:
-        (home / "real").unlink()
+        for file in files:
+            file.unlink()
     said = run.log.read_text()
-    assert slurm.state(run.job) == "COMPLETED", said
+    assert slurm.state(run.job) == ("FAILED" if unfit else "COMPLETED"), said
     assert "2 ranks on 2 hosts: same software" in said
-    assert run.steps == 1
+    assert run.steps == (0 if unfit else 1)
+    if unfit:
+        assert "0: not fit for training, 1 check failed: limits on node2\n" in said
+        assert "0: mend it, or leave it out: sbatch --exclude=node2\n" in said
+        assert "exclude=node1" not in said
 
 
 @LONG

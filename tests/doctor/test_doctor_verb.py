@@ -29,7 +29,7 @@ from bodvcl.doctor.checks import CHECKS, NAMES, Check
 from bodvcl.doctor.outcome import Finding, failed, ok, warning
 from bodvcl.doctor.place import slurm_variables
 from bodvcl.doctor.ranks import Meeting, Member, judge_ranks
-from bodvcl.doctor.report import SCHEMA
+from bodvcl.doctor.report import SCHEMA, last_line, unfit_hosts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,7 +130,8 @@ def test_the_whole_of_it(tmp_path, capsys):
     code, out = doctor(capsys, "--json", "--run-dir", str(tmp_path / "run"), "--data", "shapes")
     told = json.loads(out)
     found = {finding["check"]: finding for finding in told["findings"]}
-    assert tuple(found) == NAMES[:-1]
+    assert tuple(found) == NAMES
+    assert found["ranks"]["verdict"] == "skipped"
     for name in ("packages", "glibc", "torch", "operators-cpu", "gloo", "pyav", "rename", "locks", "data"):
         assert found[name]["verdict"] in ("ok", "warning"), found[name]
     assert told["fit"] == (code == 0)
@@ -147,6 +148,36 @@ def test_one_check_that_fails_does_not_hide_the_others(monkeypatch, capsys):
     assert re.search(r"^failed +pyav +no decoder$", out, re.MULTILINE)
     assert re.search(r"^ +-> install one$", out, re.MULTILINE)
     assert lines[-1] == "not fit for training, 1 check failed: pyav"
+
+
+def test_ranks_that_nothing_compares_are_told(monkeypatch, capsys):
+    code, out = doctor(capsys, "--only", "ranks")
+    assert code == 0
+    assert re.search(r"^skipped +ranks +one process, started alone$", out, re.MULTILINE)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
+    code, out = doctor(capsys, "--only", "ranks")
+    assert (code, out.splitlines()[-1]) == (0, "fit for training, 1 warning")
+    assert "the 16 tasks of this step of Slurm are not compared" in out
+    assert "export MASTER_ADDR and MASTER_PORT before srun" in out
+
+
+def test_a_variable_of_slurm_that_is_no_number(monkeypatch, capsys):
+    for name, text in (("SLURM_STEP_NUM_TASKS", "2"), ("MASTER_ADDR", "a"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("SLURM_NODEID", "x")
+    assert main(["doctor", "--only", "ranks"]) == 2
+    assert "SLURM_NODEID=x: expected a number" in capsys.readouterr().err
+
+
+def test_the_machines_that_are_not_fit_are_named():
+    bad = [Finding("limits", "failed", "64 open files", "raise it", 0.1, host) for host in ("n2", "n3")]
+    fine = Finding("limits", "ok", "20000 open files", "", 0.1, "n1")
+    differ = Finding("ranks", "failed", "commit is a on n1, b on n2", "install it again", 0.1, "n1")
+    assert last_line([fine, *bad], False) == "not fit for training, 2 checks failed: limits on n2 and n3"
+    assert last_line([fine, *bad, differ], False).endswith("3 checks failed: limits on n2 and n3, ranks")
+    assert last_line(bad[:1], False) == "not fit for training, 1 check failed: limits"
+    assert unfit_hosts([fine, *bad, differ]) == ["n2", "n3"]
+    assert unfit_hosts([fine, differ]) == []
 
 
 def test_warnings_are_allowed_unless_strict(monkeypatch, capsys):
