@@ -20,7 +20,7 @@ def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
     if "RANK" in environment or tasks == "1" or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         return {}
-    each = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    each = of_each_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     node = int(environment.get("SLURM_NODEID", "0"))
     return {
         "RANK": environment.get("SLURM_PROCID", ""),
@@ -30,8 +30,8 @@ def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _tasks_on_nodes(text: str) -> list[int]:
-    """Tasks of each node: [8, 8, 4] for "8(x2),4"."""
+def of_each_node(text: str) -> list[int]:
+    """Tasks or cores of each node, as Slurm writes them: [8, 8, 4] for "8(x2),4"."""
     found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
     return [int(tasks) for tasks, nodes in found for _ in range(int(nodes or 1))]
 

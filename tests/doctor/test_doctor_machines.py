@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,9 +219,45 @@ def test_processes_and_locked_memory():
 
 
 def test_a_step_with_fewer_cores_than_its_job(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
     monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2)")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert limits.check_cores(8).seen.startswith("96 of ")
+    assert limits.check_cores(8).seen.startswith("96 of 128 ")
+
+
+@pytest.mark.parametrize(("node", "cores"), [(0, 96), (1, 96), (2, 32), (3, 128), (4, 1)])
+def test_a_job_with_other_cores_on_every_node(node, cores, monkeypatch):
+    """As many as Slurm gave here, never more than there are; without an entry those of the process."""
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr(limits, "available_cores", lambda: 1)
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2),32,256")
+    monkeypatch.setenv("SLURM_NODEID", str(node))
+    assert limits.check_cores(0).seen.startswith(f"{cores} of 128 ")
+
+
+def test_memory_that_a_container_has_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("bodvcl.doctor.together.visible_gpus", lambda: 0)
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: {2**26} kB\nMemAvailable: {2**25} kB\n")
+    assert limits.check_memory(1, tmp_path).verdict == "ok"
+    (group / "memory.max").write_text(f"{4 * 2**30}\n")
+    (group / "memory.stat").write_text("inactive_file 0\n")
+    (group / "memory.current").write_text(f"{2**29}\n")
+    assert limits.check_memory(1, tmp_path) == ok("3.5 of 4.0 GiB free")
+    (group / "memory.current").write_text("4200000000\n")
+    assert is_bad(limits.check_memory(1, tmp_path), "warning", "0.1 of 4.0 GiB free", "about 3 GiB")
+
+
+def test_one_process_of_a_node_with_many_gpus(monkeypatch):
+    """In docs/slurm.sbatch one process looks at the node, and eight will train on it."""
+    monkeypatch.setattr(limits, "machine_memory", lambda root: 2**34)
+    monkeypatch.setattr("bodvcl.doctor.together.visible_gpus", lambda: 8)
+    assert is_bad(limits.check_memory(1), "warning", "24 GiB are needed for 8 ranks")
+    assert is_bad(limits.check_memory(16), "warning", "48 GiB are needed for 16 ranks")
+    monkeypatch.setitem(sys.modules, "bodvcl.doctor.together", None)  # as where PyTorch cannot be imported
+    assert "rank" not in limits.check_memory(0).seen
 
 
 def test_memory_and_cores():
