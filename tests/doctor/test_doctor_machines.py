@@ -63,9 +63,27 @@ def test_driver_and_pytorch(driver, cuda, trouble, verdict, said, monkeypatch):
     assert bool(outcome.remedy) == (verdict == "failed")
 
 
-def test_hidden_gpus_are_not_a_fault(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert judge_driver(Driver("580.65.06", (13, 0)), "13.0", "no GPU").verdict == "skipped"
+@pytest.mark.parametrize("visible", ["", "-1", "-1,0", "NoDevFiles", "none"])
+@pytest.mark.parametrize(
+    ("driver", "cuda"),
+    [
+        (Driver("580.65.06", (13, 0)), "13.0"),
+        (Driver("470.82.01", (11, 4)), "13.0"),
+        (Driver("580.65.06", (13, 0)), None),
+        (Driver("580.65.06", None, "error 34"), "13.0"),
+    ],
+)
+def test_hidden_gpus_are_not_a_fault(visible, driver, cuda, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    outcome = judge_driver(driver, cuda, "no CUDA GPUs are available")
+    assert outcome == skipped(f"CUDA_VISIBLE_DEVICES={visible!r} hides all GPUs: trains on the CPU")
+
+
+@pytest.mark.parametrize("visible", ["0", "1,0", "3,-1", "GPU-8932f937", "MIG-GPU-1/0/0", " 0"])
+def test_gpus_that_are_shown_must_work(visible, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert is_bad(judge_driver(Driver("470.82.01", (11, 4)), "13.0", ""), "failed", "580 or newer")
+    assert is_bad(judge_driver(Driver("580.65.06", (13, 0)), "13.0", "Error 802"), "failed", "Error 802")
 
 
 def test_gpus_that_can_train():
