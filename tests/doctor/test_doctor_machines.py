@@ -386,6 +386,14 @@ MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
 25 22 0:27 / /tmp rw - ext4 /dev/vdb rw
 26 22 0:28 / /tmp rw - tmpfs tmpfs rw
 27 22 0:29 / /home rw - nfs4 server:/home rw
+28 22 0:30 / /bucket rw - fuse mountpoint-s3 rw
+29 22 0:31 / /volume rw - fuse.glusterfs server:/volume rw
+30 22 0:32 / /podman rw - fuse.fuse-overlayfs fuse-overlayfs rw
+31 22 0:33 / /old-podman rw - fuse fuse-overlayfs rw
+32 22 0:34 / /ceph rw - fuse.ceph-fuse ceph-fuse rw
+33 22 0:35 / /ntfs rw - fuseblk /dev/sda1 rw
+34 22 0:36 / /mine rw - fuse.bindfs /srv rw
+35 22 0:37 / /no-source rw - fuse
 """
 
 
@@ -398,6 +406,14 @@ MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
         ("/tmp/runs", "tmpfs", "warning"),
         ("/home/me", "nfs4", "ok"),
         ("/homeless", "ext4", "ok"),
+        ("/bucket/runs", "fuse.mountpoint-s3", "warning"),
+        ("/podman/runs", "fuse.fuse-overlayfs", "warning"),
+        ("/old-podman", "fuse.fuse-overlayfs", "warning"),
+        ("/volume", "fuse.glusterfs", "ok"),
+        ("/ceph", "fuse.ceph-fuse", "ok"),
+        ("/ntfs", "fuseblk", "ok"),
+        ("/mine", "fuse.bindfs", "ok"),
+        ("/no-source", "fuse", "ok"),
     ],
 )
 def test_file_systems(folder, kind, verdict):
@@ -406,6 +422,20 @@ def test_file_systems(folder, kind, verdict):
     assert outcome.verdict == verdict
     assert kind in outcome.seen
     assert bool(outcome.remedy) == (verdict == "warning")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nfs4", "a network file system"),
+        ("fuse.glusterfs", "a network file system"),
+        ("fuse.bindfs", "local"),
+        ("fuse.mountpoint-s3", "replace and lock files"),
+        ("fuse.fuse-overlayfs", "layer of a container"),
+    ],
+)
+def test_what_a_file_system_means(kind, said):
+    assert said in judge_kind(Path("/x"), kind).seen
 
 
 # ------------------------------------------------------------------ data
