@@ -25,7 +25,7 @@ _NETWORK = re.compile(
 
 
 def kind_of(folder: Path, mounts: str) -> str:
-    """Type of the file system of a folder: "ext4", "fuse.s3fs". Where it is "fuse" only, the program is its source.
+    """Type of the file system of a folder: "ext4", or "fuse.s3fs" with the name of its program.
 
     Args:
         folder: an absolute path without symbolic links.
