@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from bodvcl.data.made.rendered import encode
-from bodvcl.doctor import decoders, limits, numbers, run_folder, software
+from bodvcl.doctor import data, decoders, limits, numbers, run_folder, software
 from bodvcl.doctor.data import check_data, judge_reading
 from bodvcl.doctor.driver import judge_driver
 from bodvcl.doctor.file_system import judge_kind, kind_of
@@ -454,6 +455,27 @@ def test_data_that_cannot(tmp_path):
     assert is_bad(check_data(str(tmp_path)), "failed", "a.mp4: not readable as a video", "bodvcl data scan")
     assert is_bad(judge_reading("x", 10**7, 2.0), "warning", "5 MB/s", "transcode")
     assert judge_reading("x", 1000, 1.0).verdict == "ok"  # too little to tell
+
+
+def test_no_more_files_are_looked_for_than_are_read(tmp_path, monkeypatch):
+    """A large data set on a slow file server: to ask for all of its files would take minutes."""
+    looked, is_file = [], Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: looked.append(path) or is_file(path))
+    files = [tmp_path / f"{number}.mp4" for number in range(9)]
+    for path in files:
+        path.write_bytes(bytes(2**20))
+    monkeypatch.setattr(data, "_MOST", 3 * 2**20)
+    outcome = data._speed("9 videos", ["https://example.org/a.tar", *map(str, files)])
+    assert outcome.seen.startswith("9 videos, 3.1 MB read at")
+    assert looked == files[:3]
+
+
+def test_files_that_are_not_there_take_no_more_than_the_time(monkeypatch):
+    monkeypatch.setattr(data, "_LONGEST", 0.05)
+    looked = []
+    monkeypatch.setattr(Path, "is_file", lambda path: looked.append(path) or time.sleep(0.01))
+    assert data._speed("400 videos", ["/lost.mp4"] * 400) == ok("400 videos")
+    assert len(looked) < 100
 
 
 # ------------------------------------------------------------------ outcomes
