@@ -66,7 +66,7 @@ def commit() -> str | None:
         return given.read_text().strip() if given.exists() else None
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"],
             cwd=HERE,
             capture_output=True,
             text=True,

@@ -134,4 +134,4 @@ def _is_command() -> bool:
     """Whether this process was started as `bodvcl ...` or `python -m bodvcl...`."""
     words = getattr(sys, "orig_argv", sys.argv)  # Python 3.9, which is to be refused, has no orig_argv
     as_module = any(words[i - 1] == "-m" and words[i].split(".")[0] == "bodvcl" for i in range(1, len(words)))
-    return as_module or any(Path(word).name == "bodvcl" for word in words[1:2])
+    return as_module or any(Path(word).name == "bodvcl" for word in sys.argv[:1])

@@ -26,8 +26,9 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def commit(root: Path) -> str:
-    """Short hash of the commit, with ``-dirty`` where files differ from it, or are there beside it."""
-    return git(root, "describe", "--always", "--abbrev=12").strip() + ("-dirty" if changed(root) else "")
+    """First digits of the commit, with ``-dirty`` where files differ from it, or are there beside it."""
+    described = git(root, "describe", "--always", "--abbrev=12", "--exclude", "*").strip()
+    return described + ("-dirty" if changed(root) else "")
 
 
 def changed(root: Path) -> list[str]:

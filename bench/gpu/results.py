@@ -42,7 +42,7 @@ def commit(root: Path) -> str | None:
     given = root / "COMMIT"
     if given.exists():
         return given.read_text().strip() or None
-    return git("describe", "--always", "--dirty", "--abbrev=12")
+    return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*")
 
 
 def stem(gpu: str) -> str:

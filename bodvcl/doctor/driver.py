@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bodvcl.doctor.outcome import Outcome, failed, ok, skipped
-from bodvcl.system.driver import Driver, find_driver, why_no_gpu
+from bodvcl.system.driver import Driver, find_driver, hides_all, why_no_gpu
 
 MINIMUM = {12: 525, 13: 580}
 """Major version of CUDA to the first branch of drivers that serves all of its minor versions (NVIDIA, "CUDA
@@ -24,6 +24,9 @@ def judge_driver(driver: Driver | None, torch_cuda: str | None, trouble: str) ->
     """
     if driver is None:
         return skipped(f"{why_no_gpu(None, torch_cuda)}: trains on the CPU")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hides_all(visible):
+        return skipped(f"CUDA_VISIBLE_DEVICES={visible!r} hides all GPUs: trains on the CPU")
     if torch_cuda is None:
         return failed(
             why_no_gpu(driver, None),
@@ -38,8 +41,6 @@ def judge_driver(driver: Driver | None, torch_cuda: str | None, trouble: str) ->
             why_no_gpu(driver, torch_cuda).partition(";")[0],
             f"install {newer}, or a PyTorch for CUDA {driver.cuda[0]}",
         )
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return skipped(f"{why_no_gpu(driver, torch_cuda)}: trains on the CPU")
     if trouble:
         return failed(
             f"NVIDIA driver {driver.release}: CUDA does not start: {trouble}",

@@ -7,21 +7,25 @@ from pathlib import Path
 
 from bodvcl.doctor.outcome import Outcome, ok, warning
 
+_LAYER = (
+    "the layer of a container: its files are lost with it",
+    "mount a folder of the host, or a volume",
+)
 _REMEDIES = {
     "tmpfs": ("memory: its files are lost when the node restarts", "choose a --run-dir on a disk"),
     "ramfs": ("memory: its files are lost when the node restarts", "choose a --run-dir on a disk"),
-    "overlay": (
-        "the layer of a container: its files are lost with it",
-        "mount a folder of the host, or a volume",
-    ),
+    "overlay": _LAYER,
+    "fuse.fuse-overlayfs": _LAYER,
     "vfat": ("a file system without permissions and with coarse times", "choose a --run-dir on another disk"),
 }
 _OBJECTS = re.compile(r"fuse\.(s3|goofys|gcsfuse|rclone|blobfuse|mountpoint|juicefs|ossfs|sshfs)")
-_NETWORK = re.compile(r"nfs|lustre|beegfs|gpfs|ceph|wekafs|pvfs|orangefs|glusterfs|cifs|smb|9p|virtiofs|afs")
+_NETWORK = re.compile(
+    r"(fuse\.)?(nfs|lustre|beegfs|gpfs|ceph|wekafs|pvfs|orangefs|glusterfs|cifs|smb|9p|virtiofs|afs)"
+)
 
 
 def kind_of(folder: Path, mounts: str) -> str:
-    """Type of the file system of a folder.
+    """Type of the file system of a folder: "ext4", or "fuse.s3fs" with the name of its program.
 
     Args:
         folder: an absolute path without symbolic links.
@@ -35,7 +39,8 @@ def kind_of(folder: Path, mounts: str) -> str:
             continue
         place = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
         if folder.is_relative_to(place) and len(place.parts) >= best:  # of two at one place the later is seen
-            best, kind = len(place.parts), tail.split()[0]
+            best, (kind, *source) = len(place.parts), tail.split()[:2]
+            kind = ".".join([kind, *source]) if kind == "fuse" else kind
     return kind
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 
 from bodvcl.data.workers.process import available_cores
 from bodvcl.doctor.outcome import Outcome, combined, failed, ok, warning
-from bodvcl.system.cgroup import processors, smallest_limit
+from bodvcl.doctor.place import of_each_node, slurm_number
+from bodvcl.system.cgroup import free_memory, processors, smallest_limit
 from bodvcl.system.memory import machine_memory
 from bodvcl.text.words import counted
 
@@ -95,11 +97,21 @@ def judge_memory(allowed: int, free: int, ranks: int) -> Outcome:
     return ok(text)
 
 
-def check_memory(ranks: int, meminfo: Path = Path("/proc/meminfo")) -> Outcome:
-    """The check ``memory``."""
-    match = re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text(encoding="ascii"))
-    allowed = machine_memory()
-    return judge_memory(allowed, int(match[1]) * 1024 if match else allowed, ranks)
+def check_memory(ranks: int, root: Path = Path("/")) -> Outcome:
+    """The check ``memory``: for ``ranks`` processes, or one for each visible GPU if there are more."""
+    match = re.search(r"MemAvailable:\s*(\d+) kB", (root / "proc/meminfo").read_text(encoding="ascii"))
+    allowed, within = machine_memory(root), free_memory(root)
+    free = int(match[1]) * 1024 if match else allowed
+    return judge_memory(allowed, free if within is None else min(free, within), max(ranks, _gpus()))
+
+
+def _gpus() -> int:
+    """Number of visible GPUs; 0 where PyTorch, which counts them, cannot be imported."""
+    try:
+        from bodvcl.doctor.together import visible_gpus
+    except (ImportError, OSError):
+        return 0
+    return visible_gpus()
 
 
 def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_cores: int) -> Outcome:
@@ -131,6 +143,13 @@ def judge_cores(cores: int, quota: float | None, threads: str, gpus: int, all_co
 def check_cores(gpus: int, root: Path = Path("/")) -> Outcome:
     """The check ``cores``."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    of_the_job = re.match(r"\d+", os.environ.get("SLURM_JOB_CPUS_PER_NODE", ""))  # a step may have fewer
-    cores = max(available_cores(), int(of_the_job[0]) if of_the_job else 0)
-    return judge_cores(cores, processors(root), threads, gpus, os.cpu_count() or 1)
+    all_cores = os.cpu_count() or 1
+    cores = max(available_cores(), min(_cores_of_the_job(os.environ), all_cores))  # a step may have fewer
+    return judge_cores(cores, processors(root), threads, gpus, all_cores)
+
+
+def _cores_of_the_job(environment: Mapping[str, str]) -> int:
+    """Cores of this node that Slurm gave to the job; 0: not known."""
+    each = of_each_node(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    node = slurm_number(environment, "SLURM_NODEID", 0)
+    return each[node] if node < len(each) else 0

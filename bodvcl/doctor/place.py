@@ -27,8 +27,8 @@ def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
     tasks = _tasks(environment)
     if "RANK" in environment or tasks == 1 or not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         return {}
-    each = _tasks_on_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    node = _number(environment, "SLURM_NODEID", 0)
+    each = of_each_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    node = slurm_number(environment, "SLURM_NODEID", 0)
     return {
         "RANK": environment.get("SLURM_PROCID", ""),
         "WORLD_SIZE": str(tasks),
@@ -37,17 +37,22 @@ def slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _tasks_on_nodes(text: str) -> list[int]:
-    """Tasks of each node: [8, 8, 4] for "8(x2),4"."""
+def of_each_node(text: str) -> list[int]:
+    """Tasks or cores of each node, as Slurm writes them: [8, 8, 4] for "8(x2),4"."""
     found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
     return [int(tasks) for tasks, nodes in found for _ in range(int(nodes or 1))]
 
 
 def _tasks(environment: Mapping[str, str]) -> int:
-    return _number(environment, "SLURM_STEP_NUM_TASKS", 1)
+    return slurm_number(environment, "SLURM_STEP_NUM_TASKS", 1)
 
 
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+def slurm_number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """A variable of Slurm that is a number; ``default`` where it is not set.
+
+    Raises:
+        ConfigError: it is not a number.
+    """
     text = environment.get(name, str(default))
     if not text.isdecimal():
         raise ConfigError(f"{name}={text}: expected a number, as Slurm sets it")

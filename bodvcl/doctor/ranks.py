@@ -27,6 +27,7 @@ _APART = 1.0
 """Seconds between two clocks from which they are reported."""
 _SERIOUS = ("bodvcl", "commit", "libraries", "torch")
 """Software that must be the same on all ranks; other differences are only warned of."""
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def own_software() -> dict[str, str]:
     folder = Path(bodvcl.__file__).parent
     return {
         "bodvcl": bodvcl.__version__,
-        "commit": code_commit() or "unknown",
+        "commit": code_commit() or _UNKNOWN,
         "libraries": _digest([folder / "_C.so", folder / "_C_cuda.so"]),
         "python": platform.python_version(),
         **{name: version_of(name) or "not installed" for name in ("torch", "triton", "numpy", "av")},
@@ -144,8 +145,8 @@ def meet(rank: int, size: int, limit: float) -> Meeting:
 
 def judge_ranks(members: Sequence[Member]) -> Outcome:
     """Whether clocks and software of all ranks are the same."""
-    first, *others = members
-    outcomes = [*_clocks(others), *_software(first, others)]
+    others = members[1:]
+    outcomes = [*_clocks(others), *_software(members)]
     hosts = len({member.host for member in members})
     if outcomes:
         return combined(outcomes)
@@ -167,18 +168,33 @@ def _clocks(others: Sequence[Member]) -> list[Outcome]:
     ]
 
 
-def _software(first: Member, others: Sequence[Member]) -> list[Outcome]:
+def _software(members: Sequence[Member]) -> list[Outcome]:
     found = []
-    for name, version in first.software.items():
-        differ = {m.host: m.software.get(name, "unknown") for m in others if m.software.get(name) != version}
+    for name in members[0].software:
+        told = [(member.host, member.software.get(name, _UNKNOWN)) for member in members]
+        known = [pair for pair in told if pair[1] != _UNKNOWN]
+        differ = [pair for pair in known if not _same(name, pair[1], known[0][1])]
+        silent = [pair for pair in told if pair[1] == _UNKNOWN]
         if differ:
-            host, other = next(iter(differ.items()))
             bad = failed if name in _SERIOUS else warning
-            found.append(
-                bad(
-                    f"{name} is {version} on {first.host}, {other} on {host}"
-                    + (f" and {len(differ) - 1} more hosts" if len(differ) > 1 else ""),
-                    "install the same release of everything on every node",
-                )
-            )
+            remedy = "install the same release of everything on every node"
+            found.append(bad(_difference(name, known[0], differ), remedy))
+        if known and silent:
+            remedy = "let git read the checkout there (git status says what is wrong), or install a wheel"
+            found.append(warning(_difference(name, known[0], silent), remedy))
     return found
+
+
+def _same(name: str, version: str, other: str) -> bool:
+    """Whether two versions are the same. Of commits one may have fewer digits."""
+    if name != "commit":
+        return version == other
+    (one, *dirty), (two, *other_dirty) = version.split("-"), other.split("-")
+    return dirty == other_dirty and (one.startswith(two) or two.startswith(one))
+
+
+def _difference(name: str, first: tuple[str, str], others: Sequence[tuple[str, str]]) -> str:
+    """How others differ from a first one; each is a host and its version."""
+    text = f"{name} is {first[1]} on {first[0]}, {others[0][1]} on {others[0][0]}"
+    more = len({host for host, _ in others}) - 1
+    return f"{text} and {counted(more, 'more host')}" if more else text

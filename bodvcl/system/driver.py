@@ -77,6 +77,15 @@ def why_no_gpu(driver: Driver | None, built: str | None, environment: Mapping[st
     return f"{hidden}; the {_name(driver)} serves CUDA {serves}, {needs}"
 
 
+def hides_all(visible: str | None) -> bool:
+    """Whether a value of CUDA_VISIBLE_DEVICES hides all GPUs. None: the variable is not set.
+
+    CUDA reads up to the first entry that names no GPU (CUDA C++ Programming Guide, environment variables):
+    "-1", or "NoDevFiles" of Slurm in a job without GPUs.
+    """
+    return visible is not None and re.match(r"\s*(\d|GPU-|MIG-)", visible) is None
+
+
 def _name(driver: Driver) -> str:
     return f"NVIDIA driver {driver.release}".rstrip()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 from bodvcl.errors import ConfigError
@@ -46,8 +48,9 @@ def _private_temporary() -> Path:
     import tempfile
 
     folder = Path(tempfile.gettempdir()) / f"bodvcl-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     status = folder.lstat()
-    if status.st_uid == os.getuid() and not folder.is_symlink():
+    if status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode):
         return folder
     return Path(tempfile.mkdtemp(prefix="bodvcl-"))

@@ -97,6 +97,16 @@ def test_importing_raises_and_a_command_says_it_in_one_line(tmp_path):
     assert line.startswith("bodvcl: error: numpy 1.25.2 is not supported, 1.26 to below 3 is; av 16.1.0")
 
 
+@pytest.mark.parametrize("options", [[], ["-u"], ["-W", "ignore", "-I"]])
+def test_the_script_says_it_in_one_line_whatever_python_is_told(tmp_path, options):
+    script = tmp_path / "bodvcl"
+    script.write_text(f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport bodvcl\n")
+    done = start(tmp_path, [*options, str(script), "doctor"], {"numpy": "1.25.2"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bodvcl: error: numpy 1.25.2 is not supported")
+
+
 @pytest.mark.parametrize("release", ["2.10.1", "2.16.0"])
 def test_beside_another_pytorch_the_pytorch_path_serves(tmp_path, release):
     said = f"torch {release} is not supported, 2.11 to below 2.16 is"

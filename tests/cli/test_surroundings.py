@@ -165,10 +165,20 @@ def test_a_user_without_a_home_has_a_cache_of_his_own(nobody):
     assert cache_folder("shapes").parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_cache_that_somebody_else_prepared_is_not_taken(nobody):
-    (nobody / "elsewhere").mkdir()
-    (nobody / f"bodvcl-{os.getuid()}").symlink_to(nobody / "elsewhere")
-    assert "elsewhere" not in str(cache_folder("shapes").resolve())
+@pytest.mark.parametrize("prepared", ["file", "link", "link to nothing"])
+def test_a_cache_that_somebody_else_prepared_is_not_taken(prepared, nobody, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(nobody))
+    place = nobody / f"bodvcl-{os.getuid()}"
+    if prepared == "file":
+        place.touch()
+    else:
+        place.symlink_to(nobody / "elsewhere")
+    if prepared == "link":
+        (nobody / "elsewhere").mkdir()
+    folder = cache_folder("shapes").parent
+    assert folder.parent == nobody
+    assert folder.name not in (place.name, "elsewhere")
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_compilers_find_a_cache_without_a_name(nobody):

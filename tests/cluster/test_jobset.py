@@ -108,7 +108,7 @@ def test_each_pod_starts_a_process_for_each_gpu(tmp_path):
         pod = start(variables)
         said = pod.communicate(timeout=PATIENCE)[0].splitlines()
         assert pod.returncode == 0
-        assert said[0] == "doctor --run-dir /runs/a"
+        assert said[0] == "doctor --run-dir /runs/a --gpus 2"
         options = f"-m bodvcl.train {' '.join(command(variables)[4:])}"
         assert sorted(said[1:]) == [f"{2 * index + i} of 4, {i} of 2: {options}" for i in (0, 1)]
         assert "--run-dir=/runs/a" in options

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import resource
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from bodvcl.data.made.rendered import encode
-from bodvcl.doctor import decoders, limits, numbers, run_folder, software
+from bodvcl.doctor import data, decoders, limits, numbers, run_folder, software
 from bodvcl.doctor.data import check_data, judge_reading
 from bodvcl.doctor.driver import judge_driver
 from bodvcl.doctor.file_system import judge_kind, kind_of
@@ -62,9 +64,27 @@ def test_driver_and_pytorch(driver, cuda, trouble, verdict, said, monkeypatch):
     assert bool(outcome.remedy) == (verdict == "failed")
 
 
-def test_hidden_gpus_are_not_a_fault(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert judge_driver(Driver("580.65.06", (13, 0)), "13.0", "no GPU").verdict == "skipped"
+@pytest.mark.parametrize("visible", ["", "-1", "-1,0", "NoDevFiles", "none"])
+@pytest.mark.parametrize(
+    ("driver", "cuda"),
+    [
+        (Driver("580.65.06", (13, 0)), "13.0"),
+        (Driver("470.82.01", (11, 4)), "13.0"),
+        (Driver("580.65.06", (13, 0)), None),
+        (Driver("580.65.06", None, "error 34"), "13.0"),
+    ],
+)
+def test_hidden_gpus_are_not_a_fault(visible, driver, cuda, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    outcome = judge_driver(driver, cuda, "no CUDA GPUs are available")
+    assert outcome == skipped(f"CUDA_VISIBLE_DEVICES={visible!r} hides all GPUs: trains on the CPU")
+
+
+@pytest.mark.parametrize("visible", ["0", "1,0", "3,-1", "GPU-8932f937", "MIG-GPU-1/0/0", " 0"])
+def test_gpus_that_are_shown_must_work(visible, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert is_bad(judge_driver(Driver("470.82.01", (11, 4)), "13.0", ""), "failed", "580 or newer")
+    assert is_bad(judge_driver(Driver("580.65.06", (13, 0)), "13.0", "Error 802"), "failed", "Error 802")
 
 
 def test_gpus_that_can_train():
@@ -225,9 +245,45 @@ def test_processes_and_locked_memory():
 
 
 def test_a_step_with_fewer_cores_than_its_job(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
     monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2)")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert limits.check_cores(8).seen.startswith("96 of ")
+    assert limits.check_cores(8).seen.startswith("96 of 128 ")
+
+
+@pytest.mark.parametrize(("node", "cores"), [(0, 96), (1, 96), (2, 32), (3, 128), (4, 1)])
+def test_a_job_with_other_cores_on_every_node(node, cores, monkeypatch):
+    """As many as Slurm gave here, never more than there are; without an entry those of the process."""
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr(limits, "available_cores", lambda: 1)
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "96(x2),32,256")
+    monkeypatch.setenv("SLURM_NODEID", str(node))
+    assert limits.check_cores(0).seen.startswith(f"{cores} of 128 ")
+
+
+def test_memory_that_a_container_has_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("bodvcl.doctor.together.visible_gpus", lambda: 0)
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: {2**26} kB\nMemAvailable: {2**25} kB\n")
+    assert limits.check_memory(1, tmp_path).verdict == "ok"
+    (group / "memory.max").write_text(f"{4 * 2**30}\n")
+    (group / "memory.stat").write_text("inactive_file 0\n")
+    (group / "memory.current").write_text(f"{2**29}\n")
+    assert limits.check_memory(1, tmp_path) == ok("3.5 of 4.0 GiB free")
+    (group / "memory.current").write_text("4200000000\n")
+    assert is_bad(limits.check_memory(1, tmp_path), "warning", "0.1 of 4.0 GiB free", "about 3 GiB")
+
+
+def test_one_process_of_a_node_with_many_gpus(monkeypatch):
+    """In docs/slurm.sbatch one process looks at the node, and eight will train on it."""
+    monkeypatch.setattr(limits, "machine_memory", lambda root: 2**34)
+    monkeypatch.setattr("bodvcl.doctor.together.visible_gpus", lambda: 8)
+    assert is_bad(limits.check_memory(1), "warning", "24 GiB are needed for 8 ranks")
+    assert is_bad(limits.check_memory(16), "warning", "48 GiB are needed for 16 ranks")
+    monkeypatch.setitem(sys.modules, "bodvcl.doctor.together", None)  # as where PyTorch cannot be imported
+    assert "rank" not in limits.check_memory(0).seen
 
 
 def test_memory_and_cores():
@@ -338,6 +394,14 @@ MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
 25 22 0:27 / /tmp rw - ext4 /dev/vdb rw
 26 22 0:28 / /tmp rw - tmpfs tmpfs rw
 27 22 0:29 / /home rw - nfs4 server:/home rw
+28 22 0:30 / /bucket rw - fuse mountpoint-s3 rw
+29 22 0:31 / /volume rw - fuse.glusterfs server:/volume rw
+30 22 0:32 / /podman rw - fuse.fuse-overlayfs fuse-overlayfs rw
+31 22 0:33 / /old-podman rw - fuse fuse-overlayfs rw
+32 22 0:34 / /ceph rw - fuse.ceph-fuse ceph-fuse rw
+33 22 0:35 / /ntfs rw - fuseblk /dev/sda1 rw
+34 22 0:36 / /mine rw - fuse.bindfs /srv rw
+35 22 0:37 / /no-source rw - fuse
 """
 
 
@@ -350,6 +414,14 @@ MOUNTS = r"""22 1 254:0 / / rw - ext4 /dev/vda rw
         ("/tmp/runs", "tmpfs", "warning"),
         ("/home/me", "nfs4", "ok"),
         ("/homeless", "ext4", "ok"),
+        ("/bucket/runs", "fuse.mountpoint-s3", "warning"),
+        ("/podman/runs", "fuse.fuse-overlayfs", "warning"),
+        ("/old-podman", "fuse.fuse-overlayfs", "warning"),
+        ("/volume", "fuse.glusterfs", "ok"),
+        ("/ceph", "fuse.ceph-fuse", "ok"),
+        ("/ntfs", "fuseblk", "ok"),
+        ("/mine", "fuse.bindfs", "ok"),
+        ("/no-source", "fuse", "ok"),
     ],
 )
 def test_file_systems(folder, kind, verdict):
@@ -358,6 +430,20 @@ def test_file_systems(folder, kind, verdict):
     assert outcome.verdict == verdict
     assert kind in outcome.seen
     assert bool(outcome.remedy) == (verdict == "warning")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nfs4", "a network file system"),
+        ("fuse.glusterfs", "a network file system"),
+        ("fuse.bindfs", "local"),
+        ("fuse.mountpoint-s3", "replace and lock files"),
+        ("fuse.fuse-overlayfs", "layer of a container"),
+    ],
+)
+def test_what_a_file_system_means(kind, said):
+    assert said in judge_kind(Path("/x"), kind).seen
 
 
 # ------------------------------------------------------------------ data
@@ -376,6 +462,27 @@ def test_data_that_cannot(tmp_path):
     assert is_bad(check_data(str(tmp_path)), "failed", "a.mp4: not readable as a video", "bodvcl data scan")
     assert is_bad(judge_reading("x", 10**7, 2.0), "warning", "5 MB/s", "transcode")
     assert judge_reading("x", 1000, 1.0).verdict == "ok"  # too little to tell
+
+
+def test_no_more_files_are_looked_for_than_are_read(tmp_path, monkeypatch):
+    """A large data set on a slow file server: to ask for all of its files would take minutes."""
+    looked, is_file = [], Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: looked.append(path) or is_file(path))
+    files = [tmp_path / f"{number}.mp4" for number in range(9)]
+    for path in files:
+        path.write_bytes(bytes(2**20))
+    monkeypatch.setattr(data, "_MOST", 3 * 2**20)
+    outcome = data._speed("9 videos", ["https://example.org/a.tar", *map(str, files)])
+    assert outcome.seen.startswith("9 videos, 3.1 MB read at")
+    assert looked == files[:3]
+
+
+def test_files_that_are_not_there_take_no_more_than_the_time(monkeypatch):
+    monkeypatch.setattr(data, "_LONGEST", 0.05)
+    looked = []
+    monkeypatch.setattr(Path, "is_file", lambda path: looked.append(path) or time.sleep(0.01))
+    assert data._speed("400 videos", ["/lost.mp4"] * 400) == ok("400 videos")
+    assert len(looked) < 100
 
 
 # ------------------------------------------------------------------ outcomes

@@ -312,6 +312,32 @@ def test_ranks_that_differ(other, verdict, said):
     assert said in f"{outcome.seen} | {outcome.remedy}"
 
 
+@pytest.mark.parametrize(
+    ("commits", "verdict", "said"),
+    [
+        (["f884e1c", "f884e1caa3c6"], "ok", "same software"),  # git of old, and a wheel
+        (["f884e1caa3c6", "f884e1c"], "ok", "same software"),
+        (["f884e1c-dirty", "f884e1caa3c6-dirty"], "ok", "same software"),
+        (["f884e1c", "f884e1caa3c6-dirty"], "failed", "f884e1caa3c6-dirty on node1"),
+        (["f884e1caa3c6", "unknown"], "warning", "f884e1caa3c6 on node0, unknown on node1"),
+        (["unknown", "f884e1caa3c6"], "warning", "f884e1caa3c6 on node1, unknown on node0"),
+        (["unknown", "unknown"], "ok", "same software"),
+        (
+            ["unknown", "f884e1caa3c6", "abd4e1caa3c6"],
+            "failed",
+            "f884e1caa3c6 on node1, abd4e1caa3c6 on node2",
+        ),
+        (["f884e1c", "unknown", "abd"], "failed", "f884e1c on node0, abd on node2"),
+        (["f884e1c", "abd", "abe"], "failed", "abd on node1 and 1 more host"),
+    ],
+)
+def test_commits_of_ranks(commits, verdict, said):
+    """Only another commit fails: not one with fewer digits, and not one that git does not tell."""
+    outcome = judge_ranks([member(rank, commit=commit) for rank, commit in enumerate(commits)])
+    assert outcome.verdict == verdict
+    assert said in outcome.seen
+
+
 class _Clock:
     """A clock that is five seconds ahead in one thread."""
 

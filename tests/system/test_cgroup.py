@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bodvcl.system.cgroup import processors, smallest_limit
+import pytest
+
+from bodvcl.system.cgroup import free_memory, processors, smallest_limit
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -55,3 +57,58 @@ def test_version_1(tmp_path):
     )
     assert smallest_limit("memory.max", tmp_path) == 7000
     assert smallest_limit("pids.max", tmp_path) == 99
+
+
+@pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct", "cpuacct,cpu"])
+@pytest.mark.parametrize("job", ["", "/slurm/uid_0/job_7"])
+def test_time_of_version_1(folder, job, tmp_path):
+    tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": f"4:{folder}:{job or '/docker/not-seen-in-the-container'}\n0::/\n",
+            f"sys/fs/cgroup/{folder}/cpu.cfs_quota_us": "-1\n",
+            f"sys/fs/cgroup/{folder}/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert processors(tmp_path) is None
+    tree(tmp_path, {f"sys/fs/cgroup/{folder}{job}/cpu.cfs_quota_us": "200000\n"})
+    tree(tmp_path, {f"sys/fs/cgroup/{folder}{job}/cpu.cfs_period_us": "100000\n"})
+    assert processors(tmp_path) == 2.0
+
+
+def test_the_share_of_time_is_no_quota(tmp_path):
+    tree(tmp_path, {"proc/self/cgroup": "5:cpuset:/x\n6:cpuacct:/x\n"})
+    tree(
+        tmp_path,
+        {"sys/fs/cgroup/cpuset/x/cpuset.cpus": "0-3\n", "sys/fs/cgroup/cpuacct/x/cpu.cfs_quota_us": "1\n"},
+    )
+    assert processors(tmp_path) is None
+
+
+def test_memory_that_is_used_is_not_free(tmp_path):
+    assert free_memory(tmp_path) is None
+    tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/job_7/step_0\n",
+            "sys/fs/cgroup/job_7/memory.max": "4294967296\n",
+            "sys/fs/cgroup/job_7/memory.current": "4200000000\n",
+            "sys/fs/cgroup/job_7/memory.stat": "active_file 90000000\ninactive_file 100000000\n",
+            "sys/fs/cgroup/job_7/step_0/memory.max": "max\n",
+            "sys/fs/cgroup/job_7/step_0/memory.current": "1000\n",
+        },
+    )
+    assert free_memory(tmp_path) == 4294967296 - 4200000000 + 100000000
+
+
+def test_memory_that_is_used_in_version_1(tmp_path):
+    tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "3:memory:/docker/not-seen-in-the-container\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "5000\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
+            "sys/fs/cgroup/memory/memory.stat": "inactive_file 7\ntotal_inactive_file 500\n",
+        },
+    )
+    assert free_memory(tmp_path) == 1500
