@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from bodvcl.doctor.outcome import Outcome, failed
@@ -17,6 +19,7 @@ from bodvcl.system.surroundings import explain
 
 Answer = TypeVar("Answer")
 
+_GRACE = 1.0  # seconds in which a check that is ended can remove its files
 _LAST_WORDS = 300  # characters of the output of a process that ended without an answer
 
 
@@ -57,7 +60,7 @@ def _run_apart(check: Callable[[], Outcome], seconds: float) -> Outcome:
         process.join(1)
         return _died(process.exitcode, said)
     finally:
-        _end_group(process.pid)
+        _end_group(process)
         process.join(1)  # a process that waits for a lost network share does not end: it is left behind
         ours.close()
         os.close(said)
@@ -71,12 +74,17 @@ def ask_child(function: Callable[[], Answer]) -> Answer:
     """
     context = get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: theirs.send(function()), daemon=True)
+
+    def answer() -> None:
+        end_with_check()
+        theirs.send(function())
+
+    process = context.Process(target=answer, daemon=True)
     process.start()
     theirs.close()
-    answer: Answer = ours.recv()
+    answered: Answer = ours.recv()
     process.join()
-    return answer
+    return answered
 
 
 def _answer(check: Callable[[], Outcome], connection: Connection, said: int) -> None:
@@ -84,8 +92,8 @@ def _answer(check: Callable[[], Outcome], connection: Connection, said: int) -> 
 
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+    end_with_parent(_end_own_group)
     os.dup2(said, 1)
     os.dup2(said, 2)
     sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
@@ -96,6 +104,25 @@ def _answer(check: Callable[[], Outcome], connection: Connection, said: int) -> 
     except Exception as error:
         outcome = raised(error)
     connection.send(outcome)
+
+
+def end_with_check() -> None:
+    """Let this process, which a check has started, end with it. The first call of such a process."""
+    from bodvcl.data.workers.process import end_with_parent
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
+
+
+def _stop(*_: object) -> None:
+    """End the check such that it removes its files."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _end_own_group() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os.killpg(0, signal.SIGKILL)
 
 
 def raised(error: Exception) -> Outcome:
@@ -120,9 +147,13 @@ def _died(code: int | None, said: int) -> Outcome:
     )
 
 
-def _end_group(group: int | None) -> None:
-    if group is not None:
+def _end_group(process: BaseProcess) -> None:
+    """End a check, which gets a moment to remove its files, and what it has started."""
+    if process.pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.join(_GRACE)
+    for kill in (os.killpg, os.kill):  # it may not have its own group yet
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(group, signal.SIGKILL)  # it may not have its own group yet
+            kill(process.pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bodvcl.doctor.apart import ask_child
+from bodvcl.doctor.apart import ask_child, end_with_check
 from bodvcl.doctor.outcome import Outcome, failed, ok, warning
 from bodvcl.runs.folder import write_atomically
 
@@ -39,8 +39,11 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def check_run_folder(folder: Path) -> Outcome:
     """The check ``run-folder``: it exists or can be created, and has room."""
-    if folder.exists() and not folder.is_dir():
-        return failed(f"{folder} is not a folder", "choose another --run-dir")
+    whole = folder.absolute()
+    nearest = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        what = "is a link that leads nowhere" if not nearest.exists() else "is not a folder"
+        return failed(f"{nearest} {what}", "choose another --run-dir")
     try:
         with _inside(folder) as place:
             (place / "empty").touch()
@@ -132,6 +135,7 @@ def _content(number: int) -> bytes:
 
 
 def _read_until_told(path: Path, writer: Connection) -> None:
+    end_with_check()
     reads, fault = 0, ""
     while not fault and not (reads and writer.poll()):
         try:

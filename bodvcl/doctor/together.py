@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from bodvcl.doctor.apart import ask_child
+from bodvcl.doctor.apart import ask_child, end_with_check
 from bodvcl.doctor.outcome import Outcome, failed, ok, skipped
 
 _SIZE = {"nccl": 2**24, "gloo": 2**18}
@@ -74,6 +74,7 @@ _REMEDIES = {
 
 
 def _one(backend: str, rank: int, size: int, place: Path, seconds: float, answer: Connection) -> None:
+    end_with_check()
     try:
         answer.send((rank, *_added_up(backend, rank, size, place, seconds)))
     except Exception as error:

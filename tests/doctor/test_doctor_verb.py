@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import json
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -77,6 +79,65 @@ def test_a_check_that_hangs_is_ended(tmp_path):
     assert "no answer within" in outcome.seen
     number = int((tmp_path / "pid").read_text())
     wait_until(lambda: not Path(f"/proc/{number}").exists())
+
+
+def hang_with_files(place: Path):
+    with tempfile.TemporaryDirectory(dir=place):
+        time.sleep(1000)
+
+
+def test_a_check_that_is_ended_removes_its_files(tmp_path):
+    assert run_apart(functools.partial(hang_with_files, tmp_path), 0.5).verdict == "failed"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGKILL, signal.SIGTERM])
+def test_a_doctor_that_is_ended_leaves_nothing_behind(tmp_path, how):
+    """Neither the process that reads while files are replaced, nor their folder."""
+    command = [sys.executable, "-m", "bodvcl", "doctor", "--only", "rename", "--run-dir", str(tmp_path)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    wait_until(lambda: list(tmp_path.iterdir()), lambda: running.poll() is not None, 0.01)
+    running.send_signal(how)
+    running.wait()
+    wait_until(lambda: not users_of(tmp_path) and not list(tmp_path.iterdir()))
+
+
+def users_of(place: Path) -> list[Path]:
+    """Processes that have the place in their command line, as a doctor and its children have."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(place).encode() in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
+
+
+def test_a_process_that_hangs_in_a_collective_is_named(monkeypatch, capsys):
+    right = together._added_up
+
+    def asleep(backend, rank, size, place, seconds):
+        if rank == 1:
+            time.sleep(1000)
+        return right(backend, rank, size, place, seconds)
+
+    monkeypatch.setattr(together, "_added_up", asleep)
+    code, out = doctor(capsys, "--only", "gloo", "--seconds", "16")
+    assert code == 1
+    assert re.search(r"^failed +gloo +gloo between 2 processes: process 0: ", out, re.MULTILINE)
+    assert "GLOO_SOCKET_IFNAME" in out
+
+
+def test_a_run_folder_that_a_training_could_not_make(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for folder, said in (
+        ("file/sub/run", "file is not a folder"),
+        ("nowhere", "is a link that leads nowhere"),
+    ):
+        code, out = doctor(capsys, "--only", "run-folder", "--run-dir", str(tmp_path / folder))
+        assert code == 1
+        assert said in out
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_check_that_cannot_start(monkeypatch):

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ def leave_signals_to_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def end_with_parent() -> None:
-    """End this process soon after its parent has ended, for whatever reason."""
+def end_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
+    """End this process soon after its parent has ended, for whatever reason.
+
+    Args:
+        end: called in a thread of its own when the parent has ended.
+    """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)
+        end()
 
     threading.Thread(target=watch, daemon=True).start()
