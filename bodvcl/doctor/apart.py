@@ -115,7 +115,8 @@ def end_with_check() -> None:
 
 
 def _stop(*_: object) -> None:
-    """End the check such that it removes its files."""
+    """End the check such that it removes its files; a second signal does not disturb it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + signal.SIGTERM)
 
 

@@ -27,8 +27,9 @@ _APART = 1.0  # seconds
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    """The folder, or the nearest above it that exists; it may be a file, or a link that leads nowhere."""
+    whole = folder.absolute()
+    return next(place for place in (whole, *whole.parents) if os.path.lexists(place))
 
 
 @contextlib.contextmanager
@@ -39,8 +40,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def check_run_folder(folder: Path) -> Outcome:
     """The check ``run-folder``: it exists or can be created, and has room."""
-    whole = folder.absolute()
-    nearest = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    nearest = existing(folder)
     if not nearest.is_dir():
         what = "is a link that leads nowhere" if not nearest.exists() else "is not a folder"
         return failed(f"{nearest} {what}", "choose another --run-dir")
@@ -49,10 +49,10 @@ def check_run_folder(folder: Path) -> Outcome:
             (place / "empty").touch()
     except OSError as error:
         return failed(
-            f"{existing(folder)} cannot be written: {error.strerror}",
+            f"{nearest} cannot be written: {error.strerror}",
             "make room, mend its permissions, or choose another --run-dir",
         )
-    status = os.statvfs(existing(folder))
+    status = os.statvfs(nearest)
     where = f"{folder} {'exists' if folder.exists() else 'can be created'}"
     return judge_room(where, status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None)
 

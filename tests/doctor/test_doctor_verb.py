@@ -137,6 +137,7 @@ def test_a_run_folder_that_a_training_could_not_make(tmp_path, capsys):
         code, out = doctor(capsys, "--only", "run-folder", "--run-dir", str(tmp_path / folder))
         assert code == 1
         assert said in out
+        assert doctor(capsys, "--only", "write-speed", "--run-dir", str(tmp_path / folder))[0] == 1
     assert len(list(tmp_path.iterdir())) == 2
 
 
