@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,10 @@ def processors(root: Path = Path("/")) -> float | None:
 def _groups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
     """Folders of the own group and of those that it is in, of both versions, and whether it is version 1."""
     top = root / "sys/fs/cgroup"
-    of_controller = [folder for folder in top.glob(f"*{controller}*") if controller in folder.name.split(",")]
+    try:
+        of_controller = [top / name for name in os.listdir(top) if controller in name.split(",")]
+    except OSError:  # no such folder, or no more files can be opened
+        of_controller = []
     yield top, False  # a container sees itself as the top
     yield from ((folder, True) for folder in of_controller)
     for line in _text(root / "proc/self/cgroup").splitlines():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_memory_that_is_used_in_version_1(tmp_path):
         },
     )
     assert free_memory(tmp_path) == 1500
+
+
+def test_a_process_that_cannot_open_another_file_knows_no_limit():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        found = smallest_limit("pids.max"), free_memory(), processors()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == (None, None, None)
