@@ -121,6 +121,7 @@ def _stop(*_: object) -> None:
 
 
 def _end_own_group() -> None:
+    """End this check, with time to remove its files, and what it has started."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os.killpg(0, signal.SIGKILL)

@@ -45,7 +45,10 @@ def check_packages() -> Outcome:
 
 
 def needed_packages() -> list[str]:
-    """What the installed bodvcl asks for, without its extras; the first four where it is not installed."""
+    """What the installed bodvcl asks for, without its extras.
+
+    Of a bodvcl that is used from its sources without being installed only the packages that most of it needs.
+    """
     try:
         asked = importlib.metadata.requires("bodvcl") or []
     except importlib.metadata.PackageNotFoundError:

@@ -20,7 +20,7 @@ def stacked(streams: Mapping[str, Tensor]) -> Tensor:
 def nonempty(z: Tensor) -> Tensor:
     """``(...)`` bool, which rows of ``(..., M)`` are not zero.
 
-    A row with NaN counts as one: its loss is to be NaN, too.
+    A row with NaN is not zero, so that it takes part and its loss is NaN.
     """
     largest: Tensor = torch.linalg.vector_norm(z.detach(), torch.inf, -1)
     return largest != 0

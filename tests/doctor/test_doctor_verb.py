@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -240,6 +241,43 @@ def test_the_machines_that_are_not_fit_are_named():
     assert last_line(bad[:1], False) == "not fit for training, 1 check failed: limits"
     assert unfit_hosts([fine, *bad, differ]) == ["n2", "n3"]
     assert unfit_hosts([fine, differ]) == []
+
+
+def test_a_rank_without_the_others_tells_what_it_has_found(monkeypatch, capsys):
+    def nobody(*_):
+        raise RuntimeError("timed out\nat socket.cpp")
+
+    replaced(monkeypatch, "glibc", lambda: failed("too old", "renew it"))
+    monkeypatch.setattr(comparing, "meet", nobody)
+    places = {"RANK": "8", "WORLD_SIZE": "16", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "8"}
+    for name, text in {**places, "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("SLURMD_NODENAME", "node2")
+    code, out = doctor(capsys, "--only", "glibc", "ranks")
+    assert code == 1
+    assert re.search(r"^node2: failed +glibc +too old$", out, re.MULTILINE)
+    assert re.search(r"^node2: failed +ranks +the ranks cannot meet at .*: timed out$", out, re.MULTILINE)
+
+
+def test_a_signal_ends_a_rank_that_waits():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        places = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
+        places["MASTER_PORT"] = str(silent.getsockname()[1])
+        command = [sys.executable, "-m", "bodvcl", "doctor", "--only", "ranks"]
+        rank = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **places}, stderr=subprocess.PIPE)
+        with silent.accept()[0]:
+            rank.terminate()
+            assert rank.communicate()[1] == b""
+    assert rank.returncode == -signal.SIGTERM
+
+
+def test_a_pytorch_that_lacks_a_library_is_a_finding_and_no_traceback(monkeypatch, capsys):
+    def lacks():
+        raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr("bodvcl.cli.doctor.several_ranks", lacks)
+    code, out = doctor(capsys, "--only", "glibc")
+    assert (code, out.splitlines()[-1]) == (0, "fit for training")
 
 
 def test_warnings_are_allowed_unless_strict(monkeypatch, capsys):
